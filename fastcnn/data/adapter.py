@@ -215,6 +215,8 @@ class SequenceAdapter(DataAdapter):
             )
         if self._per_pass() == 0:
             raise DataError(f"{self._name} has 0 batches, expected at least one.")
+        # Raises now rather than in the first epoch when there are more steps than batches.
+        _ = self.num_batches
         first = Samples.check(*unpack_x_y_sample_weight(source[0]), self._where(0))
         self._describe(first, converter)
 
