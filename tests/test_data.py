@@ -20,7 +20,7 @@ from fastcnn.data import (
     unpack_x_y_sample_weight,
 )
 from fastcnn.data.prefetch import map_ahead
-from fastcnn.errors import DataError, DtypeError
+from fastcnn.errors import ArgumentError, DataError, DtypeError
 from fastcnn.utils import PyDataset
 
 N = 23
@@ -160,7 +160,7 @@ class TestArrays:
     def test_no_repeat_for_evaluation(self):
         adapter = make_adapter(images(), batch_size=5, steps_per_epoch=2, repeat=False)
         assert flat(adapter.epoch()) == list(range(10))
-        with pytest.raises(DataError, match=r"steps=6, expected at most 5"):
+        with pytest.raises(ArgumentError, match=r"steps=6, expected at most 5"):
             make_adapter(images(), batch_size=5, steps_per_epoch=6, repeat=False)
 
     def test_dtypes(self):
@@ -292,16 +292,16 @@ class TestClassWeight:
         "wrong", [{0: -1.0}, {0: np.nan}, {"cat": 1.0}, {0: "heavy"}, 3, {0: None}]
     )
     def test_wrong_dicts(self, wrong):
-        with pytest.raises(DataError, match="class_weight="):
+        with pytest.raises(ArgumentError, match="class_weight="):
             make_adapter(images(), np.zeros(N), class_weight=wrong)
 
     def test_wrong_company(self):
         weight = {0: 1.0}
-        with pytest.raises(DataError, match="both class_weight and sample_weight"):
+        with pytest.raises(ArgumentError, match="both class_weight and sample_weight"):
             make_adapter(images(), np.zeros(N), np.ones(N), class_weight=weight)
-        with pytest.raises(DataError, match="one label array, found 2"):
+        with pytest.raises(ArgumentError, match="one label array, found 2"):
             make_adapter(images(), [np.zeros(N), np.zeros(N)], class_weight=weight)
-        with pytest.raises(DataError, match="one label array, found 0"):
+        with pytest.raises(ArgumentError, match="one label array, found 0"):
             make_adapter(images(), class_weight=weight)
         with pytest.raises(DataError, match="shape"):
             make_adapter(images(), np.zeros((N, 2, 2)), class_weight=weight)
@@ -356,11 +356,11 @@ class TestBadArrays:
     @pytest.mark.parametrize("value", [0, -1, 2.5, "8"])
     @pytest.mark.parametrize("name", ["batch_size", "steps_per_epoch"])
     def test_counts(self, name, value):
-        with pytest.raises(DataError, match=f"{name}={value!r}"):
+        with pytest.raises(ArgumentError, match=f"{name}={value!r}"):
             make_adapter(images(), **{name: value})
 
     def test_shuffle(self):
-        with pytest.raises(DataError, match="shuffle='yes'"):
+        with pytest.raises(ArgumentError, match="shuffle='yes'"):
             make_adapter(images(), shuffle="yes")
 
 
@@ -393,13 +393,13 @@ class TestSequences:
     def test_steps(self):
         adapter = make_adapter(Source(), steps_per_epoch=3)
         assert [flat(adapter.epoch(e))[::2] for e in (0, 1)] == [[0, 2, 4], [6, 8, 0]]
-        with pytest.raises(DataError, match="at most 5"):
+        with pytest.raises(ArgumentError, match="at most 5"):
             make_adapter(Source(), steps_per_epoch=6, repeat=False)
 
     def test_endless(self):
         adapter = make_adapter(Source(length="endless"), steps_per_epoch=2)
         assert order(adapter.epoch(10)) == [[40, 41], [42, 43]]
-        with pytest.raises(DataError, match="steps_per_epoch"):
+        with pytest.raises(ArgumentError, match="steps_per_epoch"):
             make_adapter(Source(length="endless"))
 
     @pytest.mark.parametrize("workers", [2, 4])
@@ -449,7 +449,7 @@ class TestSequences:
     def test_empty_and_labels_beside(self):
         with pytest.raises(DataError, match="0 batches"):
             make_adapter(Source(count=0))
-        with pytest.raises(DataError, match="inside the batches"):
+        with pytest.raises(ArgumentError, match="inside the batches"):
             make_adapter(Source(), np.zeros(3))
 
 
@@ -535,7 +535,9 @@ class TestPacking:
             ((x, y, w), (x, y, w)),
             (x, (x, None, None)),
         ):
-            assert all(a is b for a, b in zip(unpack_x_y_sample_weight(data), expected, strict=True))
+            assert all(
+                a is b for a, b in zip(unpack_x_y_sample_weight(data), expected, strict=True)
+            )
         with pytest.raises(DataError, match="4 parts"):
             unpack_x_y_sample_weight((1, 2, 3, 4))
         with pytest.raises(DataError, match="0 parts"):
@@ -562,15 +564,15 @@ class TestValidationSplit:
 
     @pytest.mark.parametrize("fraction", [0.0, 1.0, -1, 2, float("nan")])
     def test_bad_fraction(self, fraction):
-        with pytest.raises(DataError, match="validation_split="):
+        with pytest.raises(ArgumentError, match="validation_split="):
             train_validation_split(images(), validation_split=fraction)
 
     def test_nothing_left(self):
-        with pytest.raises(DataError, match="leaves 0 for training"):
+        with pytest.raises(ArgumentError, match="leaves 0 for training"):
             train_validation_split(images(1), validation_split=0.5)
 
     def test_generators_cannot_be_split(self):
-        with pytest.raises(DataError, match="validation_data"):
+        with pytest.raises(ArgumentError, match="validation_data"):
             train_validation_split(generator(), validation_split=0.5)
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from fastcnn.datasets import _idx, cifar10, digits, fashion_mnist, mnist
-from fastcnn.errors import DataError, FileError
+from fastcnn.errors import ArgumentError, DataError, FileError
 
 
 def idx_bytes(array, code=0x08):
@@ -126,12 +126,12 @@ class TestDigits:
 
     @pytest.mark.parametrize("size", [7, 0, -1, 8.5, None])
     def test_bad_size(self, size):
-        with pytest.raises(DataError, match=r"image_size=.*expected.*8"):
+        with pytest.raises(ArgumentError, match=r"image_size=.*expected.*8"):
             digits.load_data(image_size=size)
 
     @pytest.mark.parametrize("fraction", [0, 1, -0.1, 1.5, float("nan"), 1e-9])
     def test_bad_fraction(self, fraction):
-        with pytest.raises(DataError, match="test_fraction"):
+        with pytest.raises(ArgumentError, match="test_fraction"):
             digits.load_data(test_fraction=fraction)
 
     def test_damaged_bundle(self, tmp_path, monkeypatch):

@@ -10,7 +10,7 @@ import threading
 import numpy as np
 import pytest
 
-from fastcnn.errors import DataError, DtypeError, FileError
+from fastcnn.errors import ArgumentError, DataError, DtypeError, FileError
 from fastcnn.utils import (
     PyDataset,
     Sequence,
@@ -127,13 +127,13 @@ class TestGetFile:
 
     @pytest.mark.parametrize("name", ["../out", "a/../../out", "/tmp/out", "."])
     def test_name_outside_the_cache(self, server, cache, name):
-        with pytest.raises(FileError, match="outside the cache"):
+        with pytest.raises(ArgumentError, match="outside the cache"):
             self.fetch(server, cache, fname=name)
 
     def test_missing_origin_and_unknown_hash(self, server, cache):
-        with pytest.raises(FileError, match="origin"):
+        with pytest.raises(ArgumentError, match="origin"):
             get_file("name")
-        with pytest.raises(FileError, match="md5, sha1"):
+        with pytest.raises(ArgumentError, match="md5, sha1"):
             self.fetch(server, cache, file_hash="123")
 
     def test_cache_that_cannot_be_made(self, server, tmp_path):
@@ -294,7 +294,7 @@ class TestProgress:
         assert list(track(iter([1]), verbose=0)) == [1]
 
     def test_bad_verbose(self):
-        with pytest.raises(DataError, match="verbose=3"):
+        with pytest.raises(ArgumentError, match="verbose=3"):
             progress(1, "", 3)
 
     def test_format_metrics(self):

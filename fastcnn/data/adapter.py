@@ -23,7 +23,7 @@ from fastcnn.data.packing import unpack_x_y_sample_weight
 from fastcnn.data.prefetch import map_ahead
 from fastcnn.data.sampling import permutation
 from fastcnn.data.structure import Structure
-from fastcnn.errors import DataError, DtypeError
+from fastcnn.errors import ArgumentError, DataError, DtypeError
 from fastcnn.utils.py_dataset import PyDataset
 
 Rows: TypeAlias = slice | npt.NDArray[np.intp]
@@ -118,21 +118,22 @@ def make_adapter(
             inputs and labels keep their dtype; weights always get `float_dtype`.
 
     Raises:
-        DataError: empty or inconsistent data, NaN labels or weights, or impossible options.
+        ArgumentError: an impossible option.
+        DataError: empty or inconsistent data, NaN labels or weights.
         DtypeError: data of a kind or dtype that cannot be used.
     """
     if isinstance(x, DataAdapter):
         return x
     steps = None if steps_per_epoch is None else _positive("steps_per_epoch", steps_per_epoch)
     if shuffle not in (True, False, "batch"):
-        raise DataError(f'Found shuffle={shuffle!r}, expected True, False or "batch".')
+        raise ArgumentError(f'Found shuffle={shuffle!r}, expected True, False or "batch".')
     converter = Converter(check_class_weight(class_weight), float_dtype)
     if isinstance(x, (list, tuple, dict)) or hasattr(x, "__array__"):
         samples = Samples.check(x, y, sample_weight, "The data set")
         size = _positive("batch_size", 32 if batch_size is None else batch_size)
         return ArrayAdapter(samples, converter, size, steps, shuffle, seed, repeat)
     if y is not None or sample_weight is not None:
-        raise DataError(
+        raise ArgumentError(
             f"Found y or sample_weight beside x of type {type(x).__name__}, expected them inside "
             "the batches: yield (x, y) or (x, y, sample_weight)."
         )
@@ -210,7 +211,7 @@ class SequenceAdapter(DataAdapter):
         self._given_steps = steps
         self._name = type(source).__name__
         if self._per_pass() is None and steps is None:
-            raise DataError(
+            raise ArgumentError(
                 f"{self._name} is endless (num_batches is None), expected steps_per_epoch with it."
             )
         if self._per_pass() == 0:
@@ -352,13 +353,13 @@ def _positive(name: str, value: Any) -> int:
     except TypeError:
         number = 0
     if number < 1:
-        raise DataError(f"Found {name}={value!r}, expected a whole number of at least 1.")
+        raise ArgumentError(f"Found {name}={value!r}, expected a whole number of at least 1.")
     return number
 
 
 def _steps(given: int | None, per_pass: int, repeat: bool) -> int:
     if given is not None and given > per_pass and not repeat:
-        raise DataError(
+        raise ArgumentError(
             f"Found steps={given}, expected at most {per_pass}, the batches there are; lower it or "
             "leave it out."
         )

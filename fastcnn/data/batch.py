@@ -22,7 +22,7 @@ from fastcnn.data.arrays import (
     convert_weight,
 )
 from fastcnn.data.structure import Structure, leaf_names
-from fastcnn.errors import DataError
+from fastcnn.errors import ArgumentError, DataError
 
 
 class Batch(NamedTuple):
@@ -109,16 +109,16 @@ class Converter:
     float_dtype: npt.DTypeLike = np.float32
 
     def check(self, samples: Samples) -> None:
-        """Raise DataError when `class_weight` cannot be applied to `samples`."""
+        """Raise when `class_weight` cannot be applied to `samples`."""
         if self.class_weight is None:
             return
         if len(samples.y) != 1:
-            raise DataError(
+            raise ArgumentError(
                 f"class_weight works with one label array, found {len(samples.y)}; "
                 "pass sample_weight per output instead."
             )
         if samples.w[0] is not None:
-            raise DataError(
+            raise ArgumentError(
                 "Found both class_weight and sample_weight, expected at most one; multiply the "
                 "class weights into sample_weight."
             )
@@ -142,7 +142,7 @@ def check_class_weight(class_weight: Any) -> Mapping[int, float] | None:
     """A checked copy of the user's `class_weight`.
 
     Raises:
-        DataError: not a dict of class number to finite, non-negative weight.
+        ArgumentError: not a dict of class number to finite, non-negative weight.
     """
     if class_weight is None:
         return None
@@ -152,7 +152,7 @@ def check_class_weight(class_weight: Any) -> Mapping[int, float] | None:
     except (TypeError, ValueError):
         valid = False
     if not valid:
-        raise DataError(
+        raise ArgumentError(
             f"Found class_weight={class_weight!r}, expected a dict from class number to a finite "
             "weight ≥ 0, for example {0: 1.0, 1: 3.5}."
         )

@@ -10,7 +10,7 @@ import numpy as np
 
 from fastcnn.data.batch import Samples
 from fastcnn.data.structure import Structure
-from fastcnn.errors import DataError
+from fastcnn.errors import ArgumentError, DataError
 
 
 def unpack_x_y_sample_weight(data: Any) -> tuple[Any, Any, Any]:
@@ -57,19 +57,21 @@ def train_validation_split(
         Two tuples (x, y, sample_weight) of views: training, validation.
 
     Raises:
-        DataError: the fraction leaves one part empty, or the data is not made of arrays.
+        ArgumentError: the fraction leaves one part empty, or the data is not made of arrays.
     """
     if not (isinstance(x, (list, tuple, dict)) or hasattr(x, "__array__")):
-        raise DataError(
+        raise ArgumentError(
             f"validation_split works with arrays, found x of type {type(x).__name__}; "
             "pass validation_data instead."
         )
     if not 0 < validation_split < 1:
-        raise DataError(f"Found validation_split={validation_split}, expected 0 < fraction < 1.")
+        raise ArgumentError(
+            f"Found validation_split={validation_split}, expected 0 < fraction < 1."
+        )
     length = Samples.check(x, y, sample_weight, "The data set").length
     cut = math.floor(length * (1.0 - validation_split))
     if cut in (0, length):
-        raise DataError(
+        raise ArgumentError(
             f"validation_split={validation_split} of {length} samples leaves {cut} for training "
             f"and {length - cut} for validation, expected at least one in each."
         )

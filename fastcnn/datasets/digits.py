@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastcnn.data.sampling import permutation
-from fastcnn.errors import DataError, FileError
+from fastcnn.errors import ArgumentError, FileError
 
 CLASS_NAMES = tuple("0123456789")
 
@@ -46,7 +46,7 @@ def load_data(
         with bright ink on a dark ground, y int32 (n,) in 0 … 9.
 
     Raises:
-        DataError: an impossible size or fraction.
+        ArgumentError: an impossible size or fraction.
         FileError: the bundled file is missing or damaged.
     """
     try:
@@ -54,12 +54,12 @@ def load_data(
     except TypeError:
         size = 0
     if size < _SIZE:
-        raise DataError(
+        raise ArgumentError(
             f"digits: found image_size={image_size!r}, expected a whole number of at least "
             f"{_SIZE}, the size of the originals."
         )
     if not 0 < test_fraction < 1:
-        raise DataError(f"digits: found test_fraction={test_fraction!r}, expected 0 < it < 1.")
+        raise ArgumentError(f"digits: found test_fraction={test_fraction!r}, expected 0 < it < 1.")
     images, labels = _read()
     held_out = _held_out(labels, test_fraction)
     x = resize_bilinear(images.astype(np.float32) / np.float32(_PIXEL_MAX), size)[..., np.newaxis]
@@ -95,7 +95,7 @@ def _held_out(labels: npt.NDArray[Any], fraction: float) -> npt.NDArray[np.bool_
         members = np.flatnonzero(labels == digit)
         mask[members[permutation(len(members), _SPLIT_SEED, digit)[:count]]] = True
     if mask.all() or not mask.any():
-        raise DataError(
+        raise ArgumentError(
             f"digits: test_fraction={fraction} of {len(labels)} images leaves a part empty."
         )
     return mask

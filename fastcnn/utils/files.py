@@ -8,7 +8,7 @@ import secrets
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from fastcnn.errors import FileError
+from fastcnn.errors import ArgumentError, FileError
 from fastcnn.utils.progress import progress
 
 if TYPE_CHECKING:
@@ -56,16 +56,17 @@ def get_file(
         The path as a string.
 
     Raises:
+        ArgumentError: no origin, a name outside the cache, or an unknown hash algorithm.
         FileError: the download failed, came short, or has another digest.
     """
     if origin is None:
-        raise FileError("get_file: found origin=None, expected a URL; pass origin='https://…'.")
+        raise ArgumentError("get_file: found origin=None, expected a URL; pass origin='https://…'.")
     name = fname or origin.rstrip("/").rsplit("/", 1)[-1]
     folder = Path(cache_dir).expanduser() if cache_dir is not None else fastcnn_home()
     folder = folder / cache_subdir
     target = folder / name
     if not target.resolve().is_relative_to(folder.resolve()) or target == folder:
-        raise FileError(
+        raise ArgumentError(
             f"get_file: fname {name!r} points outside the cache folder {folder}, "
             "expected a plain file name."
         )
@@ -91,7 +92,7 @@ def get_file(
 def _algorithm(expected: str, named: str) -> str:
     found = _ALGORITHM_BY_DIGITS.get(len(expected)) if named == "auto" else named
     if found is None or found not in _ALGORITHM_BY_DIGITS.values():
-        raise FileError(
+        raise ArgumentError(
             f"get_file: cannot tell the hash algorithm of {expected!r} (hash_algorithm={named!r}); "
             f"expected one of {', '.join(_ALGORITHM_BY_DIGITS.values())}."
         )

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 from types import TracebackType
 from typing import Any, Protocol, TextIO, TypeAlias, TypeVar
 
-from fastcnn.errors import DataError
+from fastcnn.errors import ArgumentError
 
 Metrics: TypeAlias = Mapping[str, Any] | Callable[[], Mapping[str, Any]]
 T = TypeVar("T")
@@ -49,7 +49,7 @@ def progress(
         file: where to write, `sys.stdout` when None.
 
     Raises:
-        DataError: `verbose` is none of these.
+        ArgumentError: `verbose` is none of these.
     """
     return Progress(total, description, verbose, unit=unit, file=file)
 
@@ -99,7 +99,7 @@ class Progress:
         file: TextIO | None,
     ) -> None:
         if verbose not in (0, 1, 2, "auto"):
-            raise DataError(
+            raise ArgumentError(
                 f"progress: found verbose={verbose!r}, expected 0 (silent), 1 (bar), "
                 '2 (one line per epoch) or "auto".'
             )
