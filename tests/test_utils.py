@@ -277,9 +277,14 @@ class TestProgress:
 
     def test_an_error_ends_the_line_and_passes(self):
         file = Terminal()
-        with pytest.raises(ValueError, match="boom"), progress(5, "", 1, file=file) as bar:
-            bar.update()
-            raise ValueError("boom")
+
+        def fail():
+            with progress(5, "", 1, file=file) as bar:
+                bar.update()
+                raise ValueError("boom")
+
+        with pytest.raises(ValueError, match="boom"):
+            fail()
         assert "1/5" in file.getvalue()
         assert file.getvalue().endswith("\n")
 
