@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
@@ -115,7 +114,7 @@ def _file_digest(path: Path, algorithm: str) -> str:
 
 
 def _download(origin: str, target: Path, expected: str, algorithm: str, verbose: int | str) -> None:
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.{secrets.token_hex(4)}.part")
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.{os.urandom(4).hex()}.part")
     try:
         with temporary.open("xb") as file:
             digest = _copy_url(origin, file, target.name, algorithm, verbose)
