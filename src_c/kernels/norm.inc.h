@@ -63,20 +63,21 @@ static inline norm_item norm_item_at(norm_shape s, int64_t i)
                        min_i64(begin + NORM_CHANNELS, s.channels)};
 }
 
-/* Mean and sum of squared deviations of `rows` values in each of n <= FC_LANES channels. The mean
- * is relative to `origin`. Sums are taken relative to the first value, which bounds cancellation. */
+/* Mean and sum of squared deviations of `rows` values in each of n <= FC_LANES channels, in two
+ * passes over a block that stays in cache. The mean is relative to `origin`. */
 static void block_moments(const float *x, /* [rows][ld] */
                           int64_t rows, int64_t ld, int64_t n, vf origin, float *mean, float *m2)
 {
     vf shift = v_load_n(x, n), sum = v_zero(), squares = v_zero();
-    for (int64_t i = 1; i < rows; i++) {
-        vf d = v_sub(v_load_n(x + i * ld, n), shift);
-        sum = v_add(sum, d);
+    for (int64_t i = 1; i < rows; i++)
+        sum = v_add(sum, v_sub(v_load_n(x + i * ld, n), shift));
+    vf delta = v_mul(sum, v_set1(1.0f / (float)rows));
+    for (int64_t i = 0; i < rows; i++) {
+        vf d = v_sub(v_sub(v_load_n(x + i * ld, n), shift), delta);
         squares = v_fma(d, d, squares);
     }
-    vf delta = v_mul(sum, v_set1(1.0f / (float)rows));
     v_store_n(mean, v_add(v_sub(shift, origin), delta), n);
-    v_store_n(m2, v_max(v_zero(), v_sub(squares, v_mul(sum, delta))), n);
+    v_store_n(m2, squares, n);
 }
 
 static void all_block_moments(const fc_call *call, norm_shape s, int tid, int nthreads)
