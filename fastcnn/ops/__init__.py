@@ -22,6 +22,11 @@ from fastcnn.ops.elementwise_binary import negative as negative
 from fastcnn.ops.elementwise_binary import subtract as subtract
 from fastcnn.ops.elementwise_binary import where as where
 from fastcnn.ops.geometry import conv_output_size as conv_output_size
+from fastcnn.ops.norm import batch_norm as batch_norm
+from fastcnn.ops.norm import batch_normalization as batch_normalization
+from fastcnn.ops.norm import group_norm as group_norm
+from fastcnn.ops.norm import layer_norm as layer_norm
+from fastcnn.ops.norm import local_response_norm as local_response_norm
 from fastcnn.ops.reduce import argmax as argmax
 from fastcnn.ops.reduce import max as max
 from fastcnn.ops.reduce import mean as mean
