@@ -48,6 +48,7 @@
 #include "kernels/norm.inc.h"
 #include "kernels/loss.inc.h"
 #include "kernels/shape.inc.h"
+#include "kernels/shape_resize.inc.h"
 #include "kernels/update.inc.h"
 
 /* A kernel without a plan half does every call of its op, without scratch. */
