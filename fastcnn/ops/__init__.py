@@ -18,3 +18,8 @@ from fastcnn.ops.shape_join import pad as pad
 from fastcnn.ops.shape_join import slice_block as slice
 from fastcnn.ops.shape_join import split as split
 from fastcnn.ops.shape_resize import resize as resize
+from fastcnn.ops.loss import binary_crossentropy as binary_crossentropy
+from fastcnn.ops.loss import categorical_crossentropy as categorical_crossentropy
+from fastcnn.ops.loss import log_softmax as log_softmax
+from fastcnn.ops.loss import softmax as softmax
+from fastcnn.ops.loss import sparse_categorical_crossentropy as sparse_categorical_crossentropy
