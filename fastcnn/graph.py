@@ -309,7 +309,7 @@ def placeholder(shape: Iterable[int | None], dtype: str = "float32", name: str =
 
 def constant(value: Any, dtype: str | None = None) -> Tensor:
     """A symbolic tensor that holds `value`."""
-    array = np.ascontiguousarray(np.asarray(value, dtype=dtype))
+    array = np.asarray(value, dtype=dtype, order="C")  # ascontiguousarray makes 0-d arrays 1-d
     return Node(Constant(array), (), (spec_of(array),)).outputs[0]
 
 

@@ -13,10 +13,10 @@ from typing import Any, ClassVar, final
 
 import numpy as np
 
-from fastcnn import ops
 from fastcnn.errors import ArgumentError, DtypeError, NotDifferentiableError, ShapeError
 from fastcnn.graph import Array, Node, Op, Parameter, Spec, Tensor
 from fastcnn.ops._apply import apply, require_float
+from fastcnn.ops.elementwise_binary import multiply
 from fastcnn.ops.shape import expand_dims, transpose
 from fastcnn.ops.shape_join import normal_axis
 
@@ -247,8 +247,8 @@ class SoftmaxCrossEntropy(Op):
         logits, targets = node.inputs
         op = SoftmaxCrossEntropyGrad(self.label_smoothing)
         dlogits = apply(op, node.outputs[1], targets, dy)
-        share = ops.multiply(expand_dims(dy, -1), self.label_smoothing - 1.0)
-        return dlogits, ops.multiply(apply(LogSoftmax(), logits), share)
+        share = multiply(expand_dims(dy, -1), self.label_smoothing - 1.0)
+        return dlogits, multiply(apply(LogSoftmax(), logits), share)
 
 
 @final
@@ -295,7 +295,7 @@ class BinaryCrossEntropy(Op):
     def gradient(self, node: Node, *dys: Tensor | None) -> Sequence[Tensor | None]:
         """(sigmoid(x) - t) dy and -x dy."""
         x, t = node.inputs
-        dt = ops.multiply(ops.multiply(x, -1.0), dys[0])
+        dt = multiply(multiply(x, -1.0), dys[0])
         return apply(BinaryCrossEntropyGrad(), x, t, dys[0]), dt
 
 

@@ -14,6 +14,7 @@ from fastcnn.errors import ShapeError
 from fastcnn.graph import Array, Node, Op, Spec, Tensor
 from fastcnn.ops import shape_join, shape_resize
 from fastcnn.ops._apply import apply, require_float
+from fastcnn.ops.reduce import sum_to
 from fastcnn.ops.shape_join import concatenate, normal_axis, numbered
 
 Dim = int | None
@@ -130,15 +131,7 @@ class BroadcastTo(Op):
 
     def gradient(self, node: Node, *dys: Tensor | None) -> Sequence[Tensor | None]:
         """dy summed over the repeated axes."""
-        from fastcnn.ops.reduce import sum as sum_
-
-        x = node.inputs[0]
-        new = len(self.shape) - x.ndim
-        repeated = [
-            i for i, d in enumerate(self.shape) if i < new or (x.shape[i - new] == 1 and d != 1)
-        ]
-        dx = sum_(dys[0], tuple(repeated), keepdims=True) if repeated else dys[0]
-        return (apply(Reshape(x.shape), dx) if new else dx,)
+        return (sum_to(dys[0], node.inputs[0].shape),)  # type: ignore[arg-type]
 
     def attributes(self, *inputs: Spec) -> dict[str, int | float]:
         """None: both shapes are the tensors' own."""
