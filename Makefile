@@ -3,7 +3,6 @@
 # stamp files in .venv make the second call quick.
 
 PYTHON ?= python3
-CC ?= gcc
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q
@@ -31,27 +30,26 @@ check: $(VENV)/.extra-dev  ## lint, types, C and Cython style, direction of impo
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/clang-format --dry-run -Werror $(C_FILES)
-	$(BIN)/cython-lint $(CYTHON_FILES)
+	PATH="$(BIN):$$PATH" cython-lint $(CYTHON_FILES)
 	$(BIN)/lint-imports --no-cache
 
 # QUICK=1 runs each benchmark once on this commit; otherwise this commit is compared with main.
 # asv builds the commits in environments of its own, from wheels kept in .whl: no network then.
 bench: $(VENV)/.extra-bench .whl/.fetched  ## asv: compare with main, publish; QUICK=1 runs once
-	cd benchmarks && ../$(BIN)/asv machine --yes
-	cd benchmarks && PATH="$(CURDIR)/$(BIN):$$PATH" PIP_NO_INDEX=1 PIP_FIND_LINKS="$(CURDIR)/.whl" \
-	    $(if $(QUICK),asv run --quick --show-stderr 'HEAD^!',asv continuous --show-stderr main HEAD)
-	cd benchmarks && ../$(BIN)/asv publish
-	@echo "open benchmarks/.asv/html/index.html, or: cd benchmarks && ../$(BIN)/asv preview"
+	cd benchmarks && export PATH="$(CURDIR)/$(BIN):$$PATH" && asv machine --yes >/dev/null && \
+	    export PIP_NO_INDEX=1 PIP_FIND_LINKS="$(CURDIR)/.whl" && status=0 && \
+	    { $(if $(QUICK),asv run --quick --show-stderr 'HEAD^!',asv continuous --show-stderr main HEAD) \
+	      || status=$$?; } && asv publish && exit $$status
+	@echo "see it with: cd benchmarks && ../$(BIN)/asv preview"
 
 # A second build beside the first: never the one that `make test` or a user runs.
 ASAN_LIB := build/asan/lib
-ASAN_FLAGS := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all
-ASAN_RUN := LD_PRELOAD="$(shell $(CC) -print-file-name=libasan.so) $(shell $(CC) -print-file-name=libubsan.so)" \
-    ASAN_OPTIONS=detect_leaks=0 PYTHONMALLOC=malloc PYTHONPATH=$(ASAN_LIB)
 asan: $(VENV)/.extra-test  ## kernel tests under address and undefined-behaviour sanitizers
-	CFLAGS="$(ASAN_FLAGS)" LDFLAGS="$(ASAN_FLAGS)" $(BIN)/python setup.py -q build \
+	FASTCNN_BUILD_DEBUG=1 FASTCNN_BUILD_SANITIZE=address,undefined $(BIN)/python setup.py -q build \
 	    --build-base build/asan --build-temp build/asan/temp --build-lib $(ASAN_LIB)
-	$(ASAN_RUN) $(BIN)/pytest tests/test_kernels.py $(ARGS)
+	LD_PRELOAD="$$($(CC) -print-file-name=libasan.so) $$($(CC) -print-file-name=libubsan.so)" \
+	    ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \
+	    PYTHONMALLOC=malloc PYTHONPATH=$(ASAN_LIB) $(BIN)/pytest tests/test_kernels.py $(ARGS)
 
 clean:  ## remove what was built (.venv stays, its stamps go)
 	rm -rf build dist demo .whl *.egg-info benchmarks/.asv $(VENV)/.built
@@ -77,5 +75,6 @@ $(VENV)/.extra-%: pyproject.toml | $(VENV)/.built
 	touch $@
 
 .whl/.fetched: $(VENV)/.made pyproject.toml
-	$(PIP) download --dest .whl $(BUILD_NEEDS) wheel pip safetensors
+	$(PIP) download --dest .whl $(BUILD_NEEDS) safetensors \
+	    asv_runner build pip pympler wheel  # what asv puts in every environment
 	touch $@
