@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Backends run lists of calls over numbered buffers.
+
+    Slot     where a tensor lies: (buffer, byte offset, shape, dtype)
+    Call     one operation on slots, with the numbers its kernel needs
+    Program  calls made ready by a backend: `bind` buffers, then `run`
+
+Backends know nothing of graphs or op classes. `reference` calls the function each record carries;
+`cpu` looks the op's name up in the list of C kernels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+
+from fastcnn.errors import ArgumentError
+
+Array = np.ndarray[Any, Any]
+
+
+class Slot(NamedTuple):
+    """A dense row-major tensor inside a numbered buffer."""
+
+    buffer: int
+    offset: int
+    shape: tuple[int, ...]
+    dtype: str
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes it covers."""
+        count = np.dtype(self.dtype).itemsize
+        for dim in self.shape:
+            count *= dim
+        return count
+
+
+@dataclass(frozen=True)
+class Call:
+    """One operation: its name, its numbers, where its tensors lie, and its reference function."""
+
+    op: str
+    attributes: Mapping[str, int | float]
+    inputs: tuple[Slot, ...]
+    outputs: tuple[Slot, ...]
+    reference: Callable[..., Any]
+    label: str = ""
+
+
+class RunStatus(NamedTuple):
+    """How a run ended: 'ok' or 'nonfinite', and which call stopped it."""
+
+    status: str
+    call: int
+
+
+class Program(Protocol):
+    """Calls made ready to run."""
+
+    kernels: tuple[str, ...]
+    scratch_bytes: int
+
+    def bind(self, buffer: int, array: Array) -> None:
+        """Let buffer number `buffer` be the memory of `array` (C-contiguous, kept alive)."""
+
+    def run(self, start: int = 0, stop: int | None = None) -> RunStatus:
+        """Run calls [start, stop)."""
+
+
+class Backend(Protocol):
+    """Makes programs. `missing(calls)` names the ops that have no kernel."""
+
+    name: str
+
+    def missing(self, calls: Sequence[Call]) -> list[str]:
+        """'op (dtype)' of every call that no kernel takes."""
+
+    def compile(self, calls: Sequence[Call]) -> Program:
+        """A program, or KernelMissing naming all calls without a kernel at once."""
+
+
+def get(name: str, isa: str | None = None) -> Backend:
+    """The backend `name`: "cpu" (optionally of one instruction set) or "reference"."""
+    if name == "cpu":
+        from fastcnn.backends import cpu
+
+        return cpu.backend(isa)
+    if name == "reference":
+        from fastcnn.backends import reference
+
+        return reference.BACKEND
+    raise ArgumentError(f"unknown backend '{name}'; there are 'cpu' and 'reference'")

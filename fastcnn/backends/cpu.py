@@ -1,0 +1,202 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The `cpu` backend: tuned float32 kernels in C, chosen by instruction set at run time."""
+
+from __future__ import annotations
+
+import functools
+import os
+import struct
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from fastcnn.backends import Array, Call, RunStatus, _cpu
+from fastcnn.errors import BackendError, KernelMissing
+
+_num_threads: int | None = None
+
+
+def available_isas() -> list[str]:
+    """Instruction sets that are compiled in and run on this processor, best last."""
+    return [isa for isa, runs in _cpu.isas().items() if runs]
+
+
+def default_isa() -> str:
+    """The best instruction set, or what FASTCNN_ISA asks for."""
+    return check_isa(os.environ.get("FASTCNN_ISA") or available_isas()[-1], "FASTCNN_ISA")
+
+
+def check_isa(isa: str, where: str) -> str:
+    """`isa` if it can run here, else an error that lists what exists."""
+    if isa in available_isas():
+        return isa
+    compiled = list(_cpu.isas())
+    found = "is compiled in but this processor cannot run it" if isa in compiled else "is unknown"
+    raise BackendError(f"{where}='{isa}' {found}; available here: {', '.join(available_isas())}")
+
+
+def default_num_threads() -> int:
+    """FASTCNN_NUM_THREADS, else the processors this process may use (affinity and cgroup quota)."""
+    asked = os.environ.get("FASTCNN_NUM_THREADS")
+    if asked:
+        return check_num_threads(asked, "FASTCNN_NUM_THREADS")
+    return max(1, min(_affinity(), _cgroup_quota()))
+
+
+def _affinity() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _cgroup_quota() -> int:
+    """Whole processors of the control group's quota; a large number where there is none."""
+    unlimited = 1 << 16
+    try:
+        with open("/sys/fs/cgroup/cpu.max") as file:
+            quota, period = file.read().split()
+    except (OSError, ValueError):
+        return unlimited
+    return unlimited if quota == "max" else max(1, int(quota) // int(period))
+
+
+def check_num_threads(value: Any, where: str) -> int:
+    """`value` as a number of threads, or an error that says what is possible."""
+    try:
+        count = int(value)
+    except (TypeError, ValueError):
+        count = 0
+    if not 1 <= count <= 1024:
+        raise BackendError(f"{where}={value!r} is not a number of threads; give 1 to 1024")
+    return count
+
+
+def set_num_threads(count: int) -> None:
+    """Use `count` threads in every run from now on; results keep the same bits."""
+    global _num_threads
+    _num_threads = check_num_threads(count, "set_num_threads")
+
+
+def get_num_threads() -> int:
+    """Threads that a run uses."""
+    global _num_threads
+    if _num_threads is None:
+        _num_threads = default_num_threads()
+    return _num_threads
+
+
+class CpuProgram:
+    """Calls over the C kernels of one instruction set."""
+
+    def __init__(self, calls: Sequence[Call], backend: CpuBackend) -> None:
+        self._backend = backend
+        self._count = len(calls)
+        self._bound: dict[int, Array] = {}
+        records = [
+            (*backend.candidates(call), list(call.inputs), list(call.outputs)) for call in calls
+        ]
+        self._threads = get_num_threads()
+        self._program = _cpu.Program(backend.isa, records, self._threads)
+        refused = [
+            call for call, kernel in zip(calls, self._program.chosen, strict=True) if kernel is None
+        ]
+        if refused:
+            raise KernelMissing(missing_message(backend.name, [describe(call) for call in refused]))
+        self.kernels = tuple(backend.kernels[k][0] for k in self._program.chosen)
+        self.scratch_bytes: int = self._program.scratch_bytes
+
+    def bind(self, buffer: int, array: Array) -> None:
+        """Let `buffer` be the memory of `array`."""
+        self._bound[buffer] = array
+        self._program.bind(buffer, array.ctypes.data)
+
+    def run(self, start: int = 0, stop: int | None = None) -> RunStatus:
+        """Run calls [start, stop) without the GIL."""
+        stop = self._count if stop is None else stop
+        threads = min(get_num_threads(), self._threads)
+        return RunStatus(*self._program.run(start, stop, threads))
+
+    def poison_scratch(self) -> None:
+        """Fill the scratch with NaN patterns."""
+        self._program.fill_scratch(0xFF)
+
+
+class CpuBackend:
+    """The C kernels of one instruction set."""
+
+    name = "cpu"
+
+    def __init__(self, isa: str) -> None:
+        self.isa = isa
+        self.kernels: list[tuple[str, str, list[tuple[str, str]]]] = _cpu.kernels(isa)
+        self._by_op: dict[str, list[int]] = {}
+        for index, (_, op, _) in enumerate(self.kernels):
+            self._by_op.setdefault(op, []).append(index)
+
+    def candidates(self, call: Call) -> tuple[list[int], list[bytes]]:
+        """Indices of the kernels that serve the call's op, with their packed attributes."""
+        found = self._by_op.get(call.op, []) if _is_float32(call) else []
+        return found, [self._pack(index, call) for index in found]
+
+    def _pack(self, index: int, call: Call) -> bytes:
+        name, _, attributes = self.kernels[index]
+        absent = [a for a, _ in attributes if a not in call.attributes]
+        if absent:
+            raise BackendError(
+                f"kernel {name} wants the attributes {absent} that op {call.op} does not give; "
+                "kernels.def and the op's `attributes` must agree"
+            )
+        layout = "=" + "".join(kind for _, kind in attributes)
+        values = [
+            float(call.attributes[a]) if kind == "d" else int(call.attributes[a])
+            for a, kind in attributes
+        ]
+        return struct.pack(layout, *values) + bytes(8)
+
+    def missing(self, calls: Sequence[Call]) -> list[str]:
+        """Ops without any kernel."""
+        return sorted({describe(c) for c in calls if not _is_float32(c) or c.op not in self._by_op})
+
+    def compile(self, calls: Sequence[Call]) -> CpuProgram:
+        """A program, or KernelMissing naming all calls without a kernel."""
+        missing = self.missing(calls)
+        if missing:
+            raise KernelMissing(missing_message(self.name, missing))
+        return CpuProgram(calls, self)
+
+
+def _is_float32(call: Call) -> bool:
+    """The kernels' floats are float32; indices, labels and images may be integers."""
+    return not any(slot.dtype in ("float64", "float16") for slot in (*call.inputs, *call.outputs))
+
+
+def describe(call: Call) -> str:
+    """Op with its tensors' dtypes and shapes."""
+    inputs = ", ".join(f"{s.dtype}{list(s.shape)}" for s in call.inputs)
+    return f"{call.op}({inputs})"
+
+
+def missing_message(backend: str, missing: list[str]) -> str:
+    """One sentence for operations without a kernel."""
+    return (
+        f"backend '{backend}' has no kernel for {'; '.join(missing)}: "
+        "use float32 tensors or backend='reference'"
+    )
+
+
+@functools.cache
+def _backend(isa: str) -> CpuBackend:
+    return CpuBackend(isa)
+
+
+def backend(isa: str | None = None) -> CpuBackend:
+    """The backend of `isa`, or of the default instruction set."""
+    return _backend(default_isa() if isa is None else check_isa(isa, "isa"))
+
+
+def aligned_empty(nbytes: int, alignment: int = 64) -> Array:
+    """Uninitialised bytes whose address is a multiple of `alignment`."""
+    raw = np.empty(nbytes + alignment, np.uint8)
+    start = -raw.ctypes.data % alignment
+    return raw[start : start + nbytes]

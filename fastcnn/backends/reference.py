@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The `reference` backend: each op's own reference function, any float type. The oracle."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from fastcnn.backends import Array, Call, RunStatus, Slot
+
+
+class ReferenceProgram:
+    """Calls over reference functions; results are copied into their slots."""
+
+    scratch_bytes = 0
+
+    def __init__(self, calls: Sequence[Call]) -> None:
+        self._calls = list(calls)
+        self._buffers: dict[int, Array] = {}
+        self.kernels = tuple(f"reference_{call.op}" for call in calls)
+
+    def bind(self, buffer: int, array: Array) -> None:
+        """Let `buffer` be the memory of `array`."""
+        self._buffers[buffer] = array.reshape(-1).view(np.uint8)
+
+    def _view(self, slot: Slot) -> Array:
+        raw = self._buffers[slot.buffer][slot.offset : slot.offset + slot.nbytes]
+        return raw.view(slot.dtype).reshape(slot.shape)
+
+    def run(self, start: int = 0, stop: int | None = None) -> RunStatus:
+        """Run calls [start, stop)."""
+        for index, call in enumerate(self._calls[start:stop], start):
+            try:
+                with np.errstate(all="ignore"):
+                    results = call.reference(*(self._view(slot) for slot in call.inputs))
+            except FloatingPointError:
+                return RunStatus("nonfinite", index)
+            results = results if isinstance(results, tuple) else (results,)
+            for slot, result in zip(call.outputs, results, strict=True):
+                self._view(slot)[...] = result
+        return RunStatus("ok", -1)
+
+
+class ReferenceBackend:
+    """Runs every op."""
+
+    name = "reference"
+
+    def missing(self, calls: Sequence[Call]) -> list[str]:
+        """Nothing: an op without a reference is not an op."""
+        return []
+
+    def compile(self, calls: Sequence[Call]) -> ReferenceProgram:
+        """A program of reference functions."""
+        return ReferenceProgram(calls)
+
+
+BACKEND = ReferenceBackend()

@@ -1,0 +1,442 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The graph: immutable nodes of coarse operations over tensors of known shape.
+
+    Op      what is computed: a frozen dataclass of static attributes
+    Node    an op applied to tensors, with the layer it belongs to
+    Tensor  one output of a node, with its Spec (shape and dtype)
+
+Leaves are nodes too: `Placeholder` (fed at run time), `Constant`, and `State` (a `Parameter`).
+A dimension may be None while a model is being drawn (the batch, mostly); a plan needs them all.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import contextvars
+import sys
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any, ClassVar, final
+
+import numpy as np
+
+from fastcnn.errors import FastcnnError, NotDifferentiableError, ShapeError, located
+
+Shape = tuple[int | None, ...]
+Array = np.ndarray[Any, Any]
+
+
+@final
+@dataclass(frozen=True)
+class Spec:
+    """Shape and dtype of a tensor; a dimension of None is not known yet."""
+
+    shape: Shape
+    dtype: str = "float32"
+
+    @property
+    def rank(self) -> int:
+        """Number of dimensions."""
+        return len(self.shape)
+
+    @property
+    def is_static(self) -> bool:
+        """Whether every dimension is known."""
+        return None not in self.shape
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """The shape of a static spec as plain integers."""
+        if not self.is_static:
+            raise ShapeError(f"shape {self.shape} is not fully known; bind the batch size first")
+        return self.shape  # type: ignore[return-value]
+
+    @property
+    def size(self) -> int:
+        """Number of elements of a static spec."""
+        count = 1
+        for dim in self.sizes:
+            count *= dim
+        return count
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of a static spec."""
+        return self.size * np.dtype(self.dtype).itemsize
+
+    def with_shape(self, *shape: int | None) -> Spec:
+        """The same dtype with another shape."""
+        return Spec(tuple(shape), self.dtype)
+
+    def __str__(self) -> str:
+        dims = ", ".join("?" if d is None else str(d) for d in self.shape)
+        return f"{self.dtype}({dims})"
+
+
+def spec_of(array: Array) -> Spec:
+    """Spec of a NumPy array."""
+    return Spec(tuple(array.shape), array.dtype.name)
+
+
+class Op(ABC):
+    """An operation: static attributes, and all that is known about it.
+
+    Subclasses are final frozen dataclasses. `inplace` maps an output to the input whose memory it
+    may overwrite; `is_view` says that output 0 is input 0's memory under another shape.
+    """
+
+    name: ClassVar[str]
+    inplace: ClassVar[dict[int, int]] = {}
+    is_view: ClassVar[bool] = False
+
+    @abstractmethod
+    def infer(self, *inputs: Spec) -> Spec | tuple[Spec, ...]:
+        """Specs of the outputs, or a ShapeError/DtypeError that says what would work."""
+
+    @abstractmethod
+    def reference(self, *inputs: Array) -> Array | tuple[Array, ...]:
+        """The outputs, written to be read; float32 and float64."""
+
+    def gradient(self, node: Node, *dys: Tensor | None) -> Sequence[Tensor | None]:
+        """Symbolic gradient for each input, given that of each output (None: not needed)."""
+        raise NotDifferentiableError(
+            f"{self.name} has no gradient; cut the graph before it or use another operation"
+        )
+
+    def attributes(self, *inputs: Spec) -> dict[str, int | float]:
+        """The numbers a kernel needs beside its tensors, by the names of `kernels.def`."""
+        return {f.name: getattr(self, f.name) for f in fields(self)}  # type: ignore[arg-type]
+
+    def macs(self, *inputs: Spec) -> int:
+        """Multiply-accumulates of one run (convolutions and matrix products; others count none)."""
+        return 0
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Node:
+    """An op applied to tensors. `call` is the outermost layer call that emitted it, if any."""
+
+    op: Op
+    inputs: tuple[Tensor, ...]
+    specs: tuple[Spec, ...]
+    layer: str = ""
+    source: str = ""
+    call: Any = None
+
+    @property
+    def outputs(self) -> tuple[Tensor, ...]:
+        """The node's output tensors."""
+        return tuple(Tensor(self, i) for i in range(len(self.specs)))
+
+    @property
+    def name(self) -> str:
+        """Layer and op, for printing."""
+        return f"{self.layer}/{self.op.name}" if self.layer else self.op.name
+
+    def __str__(self) -> str:
+        return f"{self.name}{[str(t.spec) for t in self.inputs]} -> {[str(s) for s in self.specs]}"
+
+
+@final
+@dataclass(frozen=True)
+class Tensor:
+    """Output `index` of `node`. Arithmetic operators are attached by `fastcnn.ops`."""
+
+    node: Node
+    index: int = 0
+
+    # NumPy must not try to loop over a symbolic tensor in `array + tensor`.
+    __array_ufunc__: ClassVar[None] = None
+
+    @property
+    def spec(self) -> Spec:
+        """Shape and dtype."""
+        return self.node.specs[self.index]
+
+    @property
+    def shape(self) -> Shape:
+        """Shape; None where not known yet."""
+        return self.spec.shape
+
+    @property
+    def dtype(self) -> str:
+        """Name of the dtype."""
+        return self.spec.dtype
+
+    @property
+    def ndim(self) -> int:
+        """Number of dimensions."""
+        return self.spec.rank
+
+    @property
+    def name(self) -> str:
+        """Name of the node that makes it."""
+        return self.node.name
+
+    def __array__(self, *_: Any, **__: Any) -> Array:
+        raise TypeError(
+            f"{self} is symbolic and has no values; use fastcnn.ops on it, or run a Model"
+        )
+
+    def __bool__(self) -> bool:
+        raise TypeError(f"{self} is symbolic and has no truth value; graphs have no branches")
+
+    def __len__(self) -> int:
+        raise TypeError(f"{self} is symbolic; use its .shape")
+
+    def __str__(self) -> str:
+        return f"<Tensor {self.name} {self.spec}>"
+
+    __repr__ = __str__
+
+
+@final
+@dataclass(eq=False)
+class Parameter:
+    """A named array that outlives a run: a weight, a running statistic, an optimizer slot.
+
+    `value` keeps its address: it is written in place, so plans may bind to it once.
+    """
+
+    name: str
+    value: Array
+    trainable: bool = True
+    regularizer: Any = None
+    path: str = ""
+    decay: bool = True
+    _leaf: Any = field(default=None, repr=False)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the value."""
+        return self.value.shape
+
+    @property
+    def dtype(self) -> str:
+        """Name of the value's dtype."""
+        return self.value.dtype.name
+
+    @property
+    def size(self) -> int:
+        """Number of elements."""
+        return int(self.value.size)
+
+    @property
+    def spec(self) -> Spec:
+        """Shape and dtype."""
+        return spec_of(self.value)
+
+    def assign(self, value: Any) -> None:
+        """Overwrite the value in place; a ShapeError leaves it as it was."""
+        array = np.asarray(value)
+        if array.shape != self.value.shape:
+            raise ShapeError(
+                f"weight '{self.path or self.name}' has shape {self.value.shape} but the new value "
+                f"has shape {array.shape}; give an array of exactly that shape"
+            )
+        self.value[...] = array
+
+    def numpy(self) -> Array:
+        """A copy of the value."""
+        return self.value.copy()
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
+        return np.array(self.value, dtype=dtype)
+
+    @property
+    def tensor(self) -> Tensor:
+        """The one symbolic leaf that stands for this parameter."""
+        if self._leaf is None:
+            self._leaf = Node(State(self), (), (self.spec,)).outputs[0]
+        return self._leaf  # type: ignore[no-any-return]
+
+
+class Leaf(Op):
+    """An op without inputs: the plan provides its value."""
+
+    def reference(self, *inputs: Array) -> Array | tuple[Array, ...]:
+        """Leaves are not computed."""
+        raise NotImplementedError(f"{self.name} is a leaf")
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Placeholder(Leaf):
+    """A tensor fed at run time."""
+
+    spec: Spec
+    label: str = "input"
+    name: ClassVar[str] = "placeholder"
+
+    def infer(self, *inputs: Spec) -> Spec:
+        """Its own spec."""
+        return self.spec
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Constant(Leaf):
+    """A fixed array."""
+
+    value: Array
+    name: ClassVar[str] = "constant"
+
+    def infer(self, *inputs: Spec) -> Spec:
+        """Spec of the array."""
+        return spec_of(self.value)
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class State(Leaf):
+    """A parameter as it stands when the run begins."""
+
+    parameter: Parameter
+    name: ClassVar[str] = "state"
+
+    def infer(self, *inputs: Spec) -> Spec:
+        """Spec of the parameter."""
+        return self.parameter.spec
+
+
+def placeholder(shape: Iterable[int | None], dtype: str = "float32", name: str = "input") -> Tensor:
+    """A symbolic tensor to be fed at run time."""
+    spec = Spec(tuple(shape), dtype)
+    return Node(Placeholder(spec, name), (), (spec,), layer=name).outputs[0]
+
+
+def constant(value: Any, dtype: str | None = None) -> Tensor:
+    """A symbolic tensor that holds `value`."""
+    array = np.ascontiguousarray(np.asarray(value, dtype=dtype))
+    return Node(Constant(array), (), (spec_of(array),)).outputs[0]
+
+
+# --- where in the model we are while nodes are being added -------------------------------------
+
+_scope: contextvars.ContextVar[tuple[str, ...]] = contextvars.ContextVar("scope", default=())
+_call: contextvars.ContextVar[Any] = contextvars.ContextVar("call", default=None)
+
+
+@contextlib.contextmanager
+def scope(name: str, call: Any = None) -> Iterator[None]:
+    """Nodes added inside belong to layer `name`; the outermost `call` is noted on them."""
+    token = _scope.set((*_scope.get(), name))
+    outermost = _call.get()
+    token_call = _call.set(call if outermost is None else outermost)
+    try:
+        yield
+    finally:
+        _scope.reset(token)
+        _call.reset(token_call)
+
+
+@contextlib.contextmanager
+def scope_path(path: str) -> Iterator[None]:
+    """Nodes added inside belong to the layer path given, whatever the scope around it."""
+    token = _scope.set((path,) if path else ())
+    try:
+        yield
+    finally:
+        _scope.reset(token)
+
+
+def current_scope() -> str:
+    """Slash-joined names of the layers being called."""
+    return "/".join(_scope.get())
+
+
+class Trace:
+    """What a layer's `call` wants stored after the run: parameter -> its new value."""
+
+    def __init__(self) -> None:
+        self._updates: dict[int, tuple[Parameter, Tensor]] = {}
+
+    @property
+    def updates(self) -> list[tuple[Parameter, Tensor]]:
+        """Parameters and their new values, in the order of first assignment."""
+        return list(self._updates.values())
+
+    def latest(self, parameter: Parameter) -> Tensor:
+        """The value a reader sees now: the last assigned, else the stored one."""
+        found = self._updates.get(id(parameter))
+        return found[1] if found else parameter.tensor
+
+    def assign(self, parameter: Parameter, value: Tensor) -> None:
+        """Store `value` into `parameter` at the end of the run."""
+        if value.shape != parameter.shape:
+            raise ShapeError(
+                f"weight '{parameter.name}' of shape {parameter.shape} cannot take a value of shape "
+                f"{value.shape}; assign a tensor of the same shape"
+            )
+        self._updates[id(parameter)] = (parameter, value)
+
+
+_trace: contextvars.ContextVar[Trace | None] = contextvars.ContextVar("trace", default=None)
+
+
+@contextlib.contextmanager
+def tracing(trace: Trace) -> Iterator[Trace]:
+    """Reads and assignments of parameters inside go through `trace`."""
+    token = _trace.set(trace)
+    try:
+        yield trace
+    finally:
+        _trace.reset(token)
+
+
+def read(parameter: Parameter) -> Tensor:
+    """Symbolic value of a parameter at this point of the trace."""
+    trace = _trace.get()
+    return parameter.tensor if trace is None else trace.latest(parameter)
+
+
+def assign(parameter: Parameter, value: Tensor) -> None:
+    """Have the run store `value`; without a trace (while a model is drawn) it is only checked."""
+    (_trace.get() or Trace()).assign(parameter, value)
+
+
+def _user_line() -> str:
+    """File and line of the first caller outside fastcnn: errors and plans point there."""
+    package = __file__.rpartition("/")[0]
+    frame = sys._getframe(2)
+    while frame is not None and frame.f_code.co_filename.startswith(package):
+        frame = frame.f_back  # type: ignore[assignment]
+    return f"{frame.f_code.co_filename}:{frame.f_lineno}" if frame is not None else ""
+
+
+def add_node(op: Op, inputs: Sequence[Tensor]) -> Node:
+    """Infer and append a node; shape errors name the layer (or the op) and its inputs."""
+    layer = current_scope()
+    specs = infer(op, [t.spec for t in inputs], layer)
+    return Node(op, tuple(inputs), specs, layer, _user_line(), _call.get())
+
+
+def infer(op: Op, specs: Sequence[Spec], layer: str = "") -> tuple[Spec, ...]:
+    """Output specs of `op`, with the layer's or op's name in front of any error."""
+    try:
+        out = op.infer(*specs)
+    except FastcnnError as error:
+        where = f"layer '{layer}' ({op.name})" if layer else f"ops.{op.name}"
+        raise located(error, where) from None
+    return out if isinstance(out, tuple) else (out,)
+
+
+def topological(outputs: Iterable[Tensor]) -> list[Node]:
+    """All ancestors of `outputs`, inputs before users, in a fixed depth-first order."""
+    order: list[Node] = []
+    done: set[int] = set()
+    for root in outputs:
+        stack: list[tuple[Node, int]] = [(root.node, 0)]
+        while stack:
+            node, position = stack.pop()
+            if id(node) in done:
+                continue
+            if position < len(node.inputs):
+                stack.append((node, position + 1))
+                stack.append((node.inputs[position].node, 0))
+            else:
+                done.add(id(node))
+                order.append(node)
+    return order

@@ -1,0 +1,198 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where a plan's tensors lie: the order of its nodes, a buffer for each tensor, and the calls."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from fastcnn.arena import Interval, lay_out
+from fastcnn.backends import Call, Slot
+from fastcnn.graph import Array, Constant, Node, Parameter, Placeholder, State, Tensor, topological
+from fastcnn.ops.elementwise import CheckFinite, Identity
+
+ARENA = 0
+
+Updates = Sequence[tuple[Parameter, Tensor]]
+
+
+def own_outputs(outputs: Sequence[Tensor]) -> list[Tensor]:
+    """The outputs, with a copy wherever two would share memory with each other or with a leaf."""
+    taken: set[Tensor] = set()
+    owned = []
+    for tensor in outputs:
+        root = _view_root(tensor)
+        if not root.node.inputs or root in taken:
+            tensor = _copy(tensor)
+            root = tensor
+        taken.add(root)
+        owned.append(tensor)
+    return owned
+
+
+def _view_root(tensor: Tensor) -> Tensor:
+    while tensor.node.op.is_view:
+        tensor = tensor.node.inputs[0]
+    return tensor
+
+
+def _copy(tensor: Tensor) -> Tensor:
+    return Node(Identity(), (tensor,), (tensor.spec,), tensor.node.layer).outputs[0]
+
+
+class Schedule:
+    """Nodes in running order. State is written last: a run stopped by the guard changed nothing.
+
+    `targets` maps the tensors that are written straight into a parameter to that parameter.
+    """
+
+    def __init__(self, outputs: Sequence[Tensor], updates: Updates, guard: Tensor | None) -> None:
+        # A parameter that takes another leaf's value takes a copy made before any state is written.
+        updates = [(p, t if t.node.inputs else _copy(t)) for p, t in updates]
+        writers = {id(t.node) for _, t in updates}
+        before = [*outputs, *(t for _, u in updates for t in u.node.inputs)]
+        nodes = [n for n in topological(before) if n.inputs and id(n) not in writers]
+        if guard is not None:
+            nodes.append(Node(CheckFinite(), (guard,), (), guard.node.layer))
+        late = topological(t for _, t in updates)
+        nodes += [n for n in late if id(n) in writers]
+        self.targets: dict[Tensor, Parameter] = {}
+        copies = []
+        for parameter, tensor in updates:
+            if _may_overwrite(parameter, tensor, nodes, outputs):
+                self.targets[tensor] = parameter
+            else:
+                copies.append(_copy(tensor))
+                self.targets[copies[-1]] = parameter
+        self.nodes = [*nodes, *(t.node for t in copies)]
+
+
+def _may_overwrite(
+    parameter: Parameter, tensor: Tensor, nodes: Sequence[Node], outputs: Sequence[Tensor]
+) -> bool:
+    """Whether `tensor` may be computed right into the parameter: nobody reads the old value later."""
+    if tensor in outputs or tensor.node.op.is_view:
+        return False
+    position = {id(n): i for i, n in enumerate(nodes)}
+    own = position[id(tensor.node)]
+    for node in nodes:
+        reads = [i for i, t in enumerate(node.inputs) if _view_root(t) == parameter.tensor]
+        if not reads or node.op.is_view or position[id(node)] < own:
+            continue
+        if node is not tensor.node or node.op.inplace.get(tensor.index) not in reads[:1]:
+            return False
+        if len(reads) > 1:
+            return False
+    return True
+
+
+class Placement:
+    """A slot for every tensor of a schedule, and the calls over them."""
+
+    def __init__(
+        self, inputs: Sequence[Tensor], outputs: Sequence[Tensor], schedule: Schedule
+    ) -> None:
+        self.nodes = [n for n in schedule.nodes if not n.op.is_view]
+        self._root: dict[Tensor, Tensor] = {}
+        self._buffer: dict[Tensor, int] = {}
+        self._offset: dict[Tensor, int] = {}
+        self.fixed: dict[int, Array] = {}
+        for node in schedule.nodes:
+            for tensor in node.outputs:
+                self._root[tensor] = self.root(node.inputs[0]) if node.op.is_view else tensor
+        self.inputs = [self._new_buffer(t) for t in inputs]
+        self.outputs = [self._new_buffer(self.root(t)) for t in outputs]
+        for tensor, parameter in schedule.targets.items():
+            self._buffer[tensor] = self._state_buffer(parameter)
+        for node in self.nodes:
+            for tensor in node.inputs:
+                self._place_leaf(self.root(tensor))
+        self._share_in_place()
+        self.arena_bytes = self._lay_out_arena()
+        self.calls = [self._call(node) for node in self.nodes]
+
+    def root(self, tensor: Tensor) -> Tensor:
+        """The tensor whose memory `tensor` is."""
+        return self._root.get(tensor, tensor)
+
+    def slot(self, tensor: Tensor) -> Slot:
+        """Where `tensor` lies."""
+        root = self.root(tensor)
+        buffer = self._buffer.get(root, ARENA)
+        offset = self._offset[root] if buffer == ARENA else 0
+        return Slot(buffer, offset, tensor.spec.sizes, tensor.dtype)
+
+    def _new_buffer(self, tensor: Tensor) -> int:
+        number = 1 + max(self._buffer.values(), default=ARENA)
+        self._buffer[tensor] = number
+        return number
+
+    def _state_buffer(self, parameter: Parameter) -> int:
+        leaf = parameter.tensor
+        if leaf not in self._buffer:
+            self.fixed[self._new_buffer(leaf)] = parameter.value
+        return self._buffer[leaf]
+
+    def _place_leaf(self, tensor: Tensor) -> None:
+        op = tensor.node.op
+        if tensor in self._buffer or tensor.node.inputs:
+            return
+        if isinstance(op, State):
+            self._state_buffer(op.parameter)
+        elif isinstance(op, Constant):
+            self.fixed[self._new_buffer(tensor)] = op.value
+        elif isinstance(op, Placeholder):
+            raise ValueError(f"the graph reads {tensor}, which is not among the plan's inputs")
+
+    def _last_uses(self) -> dict[Tensor, int]:
+        last: dict[Tensor, int] = {}
+        for position, node in enumerate(self.nodes):
+            for tensor in (*node.inputs, *node.outputs):
+                last[self.root(tensor)] = position
+        return last
+
+    def _share_in_place(self) -> None:
+        """Let an output overwrite an input that nobody needs afterwards."""
+        last = self._last_uses()
+        for position, node in enumerate(self.nodes):
+            for out_index, in_index in node.op.inplace.items():
+                out, source = node.outputs[out_index], self.root(node.inputs[in_index])
+                others = [self.root(t) for i, t in enumerate(node.inputs) if i != in_index]
+                if (
+                    out not in self._buffer
+                    and source not in self._buffer
+                    and last[source] == position
+                    and source not in others
+                    and out.spec.nbytes == source.spec.nbytes
+                ):
+                    self._merge(out, source)
+                    last[source] = last[out]
+
+    def _merge(self, out: Tensor, source: Tensor) -> None:
+        for tensor, root in self._root.items():
+            if root == out:
+                self._root[tensor] = source
+
+    def _lay_out_arena(self) -> int:
+        begin: dict[Tensor, int] = {}
+        end: dict[Tensor, int] = {}
+        for position, node in enumerate(self.nodes):
+            for tensor in (*node.inputs, *node.outputs):
+                root = self.root(tensor)
+                if root not in self._buffer:
+                    begin.setdefault(root, position)
+                    end[root] = position
+        roots = list(begin)
+        intervals = [Interval(begin[r], end[r], r.spec.nbytes) for r in roots]
+        offsets, total = lay_out(intervals)
+        self._offset = dict(zip(roots, offsets, strict=True))
+        return total
+
+    def _call(self, node: Node) -> Call:
+        return Call(
+            node.op.name,
+            node.op.attributes(*(t.spec for t in node.inputs)),
+            tuple(self.slot(t) for t in node.inputs),
+            tuple(self.slot(t) for t in node.outputs),
+            node.op.reference,
+            node.name,
+        )

@@ -1,0 +1,148 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The plan: a graph as a flat list of kernel calls over one memory arena.
+
+    schedule   ancestors of the outputs first; then a guard; then the updates of state
+    place      inputs, state and constants where they are, outputs in fresh arrays, the rest in one
+               arena laid out by lifetimes
+    compile    the backend picks a kernel for every call
+    run        bind inputs and outputs, walk the calls once
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from fastcnn import backends
+from fastcnn.backends import Call, RunStatus, Slot
+from fastcnn.backends.cpu import aligned_empty
+from fastcnn.errors import DtypeError, NonFiniteError, ShapeError
+from fastcnn.graph import Array, Tensor
+from fastcnn.placement import ARENA, Placement, Schedule, Updates, own_outputs
+
+
+class Plan:
+    """A compiled graph.
+
+    Args:
+        inputs: placeholders of static shape, in the order `run` takes arrays.
+        outputs: tensors whose values `run` returns.
+        updates: parameters and the tensors they take when the run is done.
+        guard: a tensor that must be finite, or no parameter is written.
+        backend: "cpu" or "reference".
+        isa: instruction set of the cpu backend; the default one when None.
+
+    The arena belongs to the plan, so `run` holds a lock: threads take turns.
+    """
+
+    def __init__(
+        self,
+        inputs: Sequence[Tensor],
+        outputs: Sequence[Tensor],
+        updates: Updates = (),
+        guard: Tensor | None = None,
+        backend: str = "cpu",
+        isa: str | None = None,
+    ) -> None:
+        self.inputs = list(inputs)
+        owned = own_outputs(outputs)
+        placement = Placement(self.inputs, owned, Schedule(owned, updates, guard))
+        self.nodes = placement.nodes
+        self.calls = placement.calls
+        self.arena_bytes = placement.arena_bytes
+        self._input_buffers = placement.inputs
+        self._output_slots = [placement.slot(t) for t in owned]
+        self._buffers: dict[int, Array] = {ARENA: aligned_empty(self.arena_bytes)}
+        self._buffers.update(placement.fixed)
+        self._program = backends.get(backend, isa).compile(self.calls)
+        for buffer, array in self._buffers.items():
+            self._program.bind(buffer, array)
+        self._lock = threading.Lock()
+
+    @property
+    def kernels(self) -> tuple[str, ...]:
+        """Name of the kernel that serves each call."""
+        return self._program.kernels
+
+    @property
+    def scratch_bytes(self) -> int:
+        """Scratch memory that the kernels share."""
+        return self._program.scratch_bytes
+
+    def run(self, *arrays: Array) -> list[Array]:
+        """Values of the outputs for these inputs, as fresh arrays.
+
+        Raises:
+            ShapeError, DtypeError: an input is not what its placeholder says; nothing ran.
+            NonFiniteError: the guard is NaN or infinite; no parameter was written.
+        """
+        with self._lock:
+            results = self._bind(arrays)
+            self._raise_if_stopped(self._program.run())
+            return results
+
+    def step(self, *arrays: Array) -> Iterator[tuple[Call, list[Array], float]]:
+        """Run one call at a time, yielding each with copies of its outputs and its seconds."""
+        with self._lock:
+            self._bind(arrays)
+            for index, call in enumerate(self.calls):
+                begin = time.perf_counter()
+                outcome = self._program.run(index, index + 1)
+                seconds = time.perf_counter() - begin
+                self._raise_if_stopped(outcome)
+                yield call, [self._view(slot).copy() for slot in call.outputs], seconds
+
+    def _bind(self, arrays: Sequence[Array]) -> list[Array]:
+        if len(arrays) != len(self.inputs):
+            raise ShapeError(f"the plan takes {len(self.inputs)} inputs but was given {len(arrays)}")
+        for tensor, buffer, array in zip(self.inputs, self._input_buffers, arrays, strict=True):
+            self._bind_one(buffer, _checked(tensor, array))
+        results = [np.empty(slot.shape, slot.dtype) for slot in self._output_slots]
+        for slot, result in zip(self._output_slots, results, strict=True):
+            self._bind_one(slot.buffer, result)
+        return results
+
+    def _bind_one(self, buffer: int, array: Array) -> None:
+        self._buffers[buffer] = array
+        self._program.bind(buffer, array)
+
+    def _view(self, slot: Slot) -> Array:
+        raw = self._buffers[slot.buffer].reshape(-1).view(np.uint8)
+        return raw[slot.offset : slot.offset + slot.nbytes].view(slot.dtype).reshape(slot.shape)
+
+    def _raise_if_stopped(self, outcome: RunStatus) -> None:
+        if outcome.status == "nonfinite":
+            call = self.calls[outcome.call]
+            raise NonFiniteError(
+                f"{call.label}: the loss is NaN or infinite, expected a finite number; no weight was "
+                "changed, so lower the learning rate or look for NaN in the data"
+            )
+
+    def __str__(self) -> str:
+        rows = [("#", "node", "kernel", "outputs", "bytes")]
+        for i, (call, kernel) in enumerate(zip(self.calls, self.kernels, strict=True)):
+            shapes = " ".join(f"{s.dtype}{list(s.shape)}" for s in call.outputs)
+            nbytes = sum(s.nbytes for s in call.outputs)
+            rows.append((str(i), call.label, kernel, shapes, f"{nbytes:,}"))
+        widths = [max(len(row[c]) for row in rows) for c in range(5)]
+        lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)) for row in rows]
+        lines.append(f"arena {self.arena_bytes:,} bytes, scratch {self.scratch_bytes:,} bytes")
+        return "\n".join(line.rstrip() for line in lines)
+
+
+def _checked(tensor: Tensor, array: Array) -> Array:
+    """The array, C-contiguous, if it is what the placeholder says."""
+    if array.dtype.name != tensor.dtype:
+        raise DtypeError(
+            f"input '{tensor.node.layer}' has dtype {array.dtype}, expected {tensor.dtype}; "
+            f"convert it with .astype('{tensor.dtype}')"
+        )
+    if array.shape != tensor.shape:
+        raise ShapeError(
+            f"input '{tensor.node.layer}' has shape {array.shape}, expected {tensor.shape}; "
+            "give an array of that shape"
+        )
+    return np.ascontiguousarray(array)

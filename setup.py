@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Build: one static library per instruction set, each with its own flags, and two extensions.
+
+FASTCNN_BUILD_ISA=scalar,avx2   compile only these (quick loops); default: all the machine's family
+FASTCNN_BUILD_DEBUG=1           assertions, -O1 -g;   FASTCNN_BUILD_SANITIZE=address,undefined
+"""
+
+import os
+import platform
+import sys
+from glob import glob
+
+import numpy
+from Cython.Build import cythonize
+from setuptools import Extension, setup
+
+# Distinct thin source per ISA: one source in two libraries would silently share its object.
+# gnu99, not c99: -std=c99 turns contraction to fused multiply-adds off.
+ISA_FLAGS = {
+    "scalar": [],
+    "avx2": ["-mavx2", "-mfma"],
+    "avx512": ["-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mfma", "-mavx2"]
+    + ["-mprefer-vector-width=512"],
+}
+
+
+def isas() -> list[str]:
+    """Instruction sets to compile on this machine."""
+    known = list(ISA_FLAGS) if platform.machine() in ("x86_64", "AMD64") else ["scalar"]
+    asked = os.environ.get("FASTCNN_BUILD_ISA", "").split(",")
+    chosen = [isa for isa in asked if isa] or known
+    unknown = sorted(set(chosen) - set(known))
+    if unknown:
+        sys.exit(f"FASTCNN_BUILD_ISA names {unknown}; this machine can build {known}")
+    return sorted({"scalar", *chosen}, key=known.index)
+
+
+DEBUG = bool(os.environ.get("FASTCNN_BUILD_DEBUG"))
+SANITIZE = os.environ.get("FASTCNN_BUILD_SANITIZE", "")
+OPENMP = [] if sys.platform == "darwin" else ["-fopenmp"]
+COMMON = ["-std=gnu99", "-fPIC", "-fvisibility=hidden", "-Wall", "-Wextra", *OPENMP]
+COMMON += ["-O1", "-g"] if DEBUG else ["-O3", "-DNDEBUG", "-fno-math-errno", "-fno-trapping-math"]
+SANITIZER = [f"-fsanitize={SANITIZE}", "-fno-omit-frame-pointer"] if SANITIZE else []
+COMMON += SANITIZER
+
+HEADERS = ["src_c/fastcnn.h", "src_c/isa.inc.h", "src_c/kernels.def"]
+HEADERS += sorted(glob("src_c/kernels/*.inc.h"))
+
+
+def library(name: str, sources: list[str], flags: list[str], macros: list) -> tuple:
+    """One entry of setuptools' `libraries`, rebuilt when any header changes."""
+    build = {"sources": sources, "cflags": [*COMMON, *flags], "include_dirs": ["src_c"]}
+    build["macros"] = macros
+    build["obj_deps"] = {"": HEADERS, **{source: HEADERS for source in sources}}
+    return name, build
+
+
+have = [(f"FC_HAVE_{isa.upper()}", "1") for isa in isas()]
+libraries = [
+    library(f"fastcnn_{isa}", [f"src_c/isa_{isa}.c"], flags, [])
+    for isa, flags in ISA_FLAGS.items()
+    if isa in isas()
+]
+runtime = library("fastcnn_runtime", ["src_c/runtime.c", "src_c/dispatch.c"], [], have)
+
+EXTENSION = {
+    "include_dirs": ["src_c", numpy.get_include()],
+    "define_macros": [("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION")],
+    "extra_compile_args": ["-O3", *OPENMP, *SANITIZER],
+    "extra_link_args": [*OPENMP, *SANITIZER] + ([] if DEBUG or SANITIZE else ["-s"]),
+}
+extensions = [
+    Extension(
+        "fastcnn.backends._cpu",
+        ["fastcnn/backends/_cpu.pyx"],
+        # Static libraries are searched left to right: the runtime names the tables.
+        libraries=["fastcnn_runtime", *(f"fastcnn_{isa}" for isa in isas())],
+        depends=[*HEADERS, *sorted(glob("src_c/*.c"))],
+        **EXTENSION,
+    ),
+    Extension("fastcnn.backends._reference", ["fastcnn/backends/_reference.pyx"], **EXTENSION),
+]
+
+setup(
+    libraries=[runtime, *libraries],
+    ext_modules=cythonize(
+        extensions,
+        compiler_directives={"language_level": "3", "embedsignature": True},
+    ),
+)

@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * fastcnn.h - what every kernel, the runner and the Python binding agree on.
+ *
+ * Dimensions, everywhere in fastcnn:
+ *   N batch   H W input size   C input channels   K output channels
+ *   R S filter size   P Q output size   G groups   M depth multiplier
+ * Activations are NHWC, filters HWIO (R, S, C/G, K), depthwise filters (R, S, C, M).
+ *
+ * A kernel is SPMD: all threads of the team call it with the same `fc_call` and their own `tid`.
+ * It cuts its work by shape, never by thread count, so results have the same bits for any team.
+ * Kernels never allocate, never open threads, never fail for a reason Python could have known.
+ */
+#ifndef FASTCNN_H
+#define FASTCNN_H
+
+#include <stdatomic.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define FC_MAX_RANK 6
+#define FC_ALIGN 64
+
+typedef enum { FCNN_OK = 0, FCNN_NONFINITE = 1, FCNN_ISA_ABSENT = 2 } fcnn_status;
+
+typedef enum { FC_F32 = 0, FC_F64 = 1, FC_U8 = 2, FC_I32 = 3, FC_U32 = 4, FC_I64 = 5 } fc_dtype;
+
+/* A dense row-major view. Pixels may lie further apart than their channels need: the address of
+ * (..., i, c) moves by `ld` elements per i, where ld >= dim[rank-1]. */
+typedef struct {
+    void *data;
+    int64_t ld;
+    int32_t rank;
+    int32_t dtype; /* fc_dtype */
+    int64_t dim[FC_MAX_RANK];
+} fc_tensor;
+
+typedef struct fc_team fc_team; /* the threads of one run, and their barrier */
+typedef struct fc_call fc_call;
+
+typedef fcnn_status (*fc_kernel_fn)(const fc_call *call, int tid, int nthreads);
+/* Scratch bytes this call needs on a team of up to `nthreads`, or -1: the kernel cannot do it. */
+typedef int64_t (*fc_plan_fn)(const fc_call *call, int nthreads);
+
+struct fc_call {
+    fc_kernel_fn run;
+    const fc_tensor *in;  /* [n_in] */
+    const fc_tensor *out; /* [n_out] */
+    const void *attrs;    /* struct fc_<kernel>_attrs */
+    char *scratch;        /* FC_ALIGN-aligned, shared by the team, not initialised */
+    fc_team *team;
+    int32_t n_in, n_out;
+};
+
+typedef struct {
+    const char *name;  /* f32_relu */
+    const char *op;    /* relu */
+    const char *attrs; /* the attribute struct's members, as written in kernels.def */
+    fc_kernel_fn run;
+    fc_plan_fn plan;
+} fc_kernel;
+
+typedef struct {
+    const char *isa;
+    int vector_floats; /* lanes of one vector */
+    int count;
+    const fc_kernel *kernels; /* in order of preference within an op */
+} fc_table;
+
+/* dispatch.c */
+int fc_isa_count(void);             /* tables compiled in, best last */
+const fc_table *fc_isa_table(int i);
+int fc_isa_runs_here(int i);
+
+/* runtime.c */
+void fc_sync(const fc_call *call);  /* every thread of the team must come; a full barrier */
+int fc_max_threads(void);           /* what OpenMP would use by default */
+int fc_openmp(void);                /* the _OPENMP date, 0 when built without */
+/* Run calls[0..count) in order. On failure returns the status and the call's index in *failed. */
+fcnn_status fc_run(fc_call *calls, int count, int nthreads, int *failed);
+
+#endif

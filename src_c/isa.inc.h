@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Included once by each isa_<name>.c after it has defined its verbs. Compiles every kernel family in
+ * those verbs and emits this instruction set's table. Everything here is static but the table, so
+ * no copy built for a newer processor can be linked into an older one's path.
+ *
+ * The verbs, for vectors `vf` of FC_LANES floats (u: unaligned, n: first n lanes only, 1 <= n <=
+ * FC_LANES; v_load_n fills the rest with zero):
+ *   v_load v_load_n v_store v_store_n v_set1 v_zero
+ *   v_add v_sub v_mul v_div v_fma(a,b,c)=a*b+c  v_max v_min v_abs v_sqrt v_round(nearest even)
+ *   v_max(a,b), v_min(a,b): b when either is NaN
+ *   v_gt v_ge v_eq -> vm (mask), v_select(m,a,b) = m ? a : b, v_and_mask(m,a) = m ? a : 0
+ *   v_sum v_hmax: horizontal, in one fixed tree
+ *   v_ldexp(a,e): a * 2^e for whole e in [-126, 127];  v_exponent, v_mantissa: a = m * 2^e, for
+ *   normal a > 0, with m in [1, 2)
+ */
+#define FC_PASTE_(a, b) a##b
+#define FC_PASTE(a, b) FC_PASTE_(a, b)
+#define FC_STRING_(...) #__VA_ARGS__
+#define FC_STRING(...) FC_STRING_(__VA_ARGS__)
+
+/* fc_f32_relu__avx2: what, then where. */
+#define FC_SYMBOL(kernel) FC_PASTE(fc_##kernel##__, FC_ISA)
+#define FC_PLAN_SYMBOL(kernel) FC_PASTE(fc_##kernel##_plan__, FC_ISA)
+
+#define FC_DEFINE(kernel)                                                                          \
+    static fcnn_status FC_SYMBOL(kernel)(const fc_call *call, int tid, int nthreads)
+#define FC_DEFINE_PLAN(kernel)                                                                     \
+    static int64_t FC_PLAN_SYMBOL(kernel)(const fc_call *call, int nthreads)
+#define FC_ATTRS(kernel) const struct fc_##kernel##_attrs *attrs = call->attrs
+
+#define FC_KERNEL(kernel, op, ...)                                                                 \
+    struct fc_##kernel##_attrs {                                                                   \
+        __VA_ARGS__                                                                                \
+    };
+#define FC_KERNEL_PLANNED FC_KERNEL
+#include "kernels.def"
+#undef FC_KERNEL
+#undef FC_KERNEL_PLANNED
+
+#include "kernels/common.inc.h"
+
+#include "kernels/elementwise.inc.h"
+#include "kernels/reduce.inc.h"
+#include "kernels/dense.inc.h"
+#include "kernels/conv.inc.h"
+#include "kernels/pool.inc.h"
+#include "kernels/norm.inc.h"
+#include "kernels/loss.inc.h"
+#include "kernels/shape.inc.h"
+#include "kernels/update.inc.h"
+
+/* A kernel without a plan half does every call of its op, without scratch. */
+static int64_t plan_always(const fc_call *call, int nthreads)
+{
+    (void)call;
+    (void)nthreads;
+    return 0;
+}
+
+#define FC_KERNEL(kernel, op, ...)                                                                 \
+    {#kernel, #op, FC_STRING(__VA_ARGS__), FC_SYMBOL(kernel), plan_always},
+#define FC_KERNEL_PLANNED(kernel, op, ...)                                                         \
+    {#kernel, #op, FC_STRING(__VA_ARGS__), FC_SYMBOL(kernel), FC_PLAN_SYMBOL(kernel)},
+static const fc_kernel kernels[] = {
+#include "kernels.def"
+};
+#undef FC_KERNEL
+#undef FC_KERNEL_PLANNED
+
+const fc_table FC_PASTE(fc_table__, FC_ISA) = {
+    FC_STRING(FC_ISA), FC_LANES, (int)(sizeof kernels / sizeof kernels[0]), kernels};

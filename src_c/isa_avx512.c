@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Vectors of sixteen floats in AVX-512 (F, BW, DQ, VL). */
+#include "fastcnn.h"
+
+#include <immintrin.h>
+#include <math.h>
+#include <string.h>
+
+#define FC_ISA avx512
+#define FC_LANES 16
+
+typedef __m512 vf;
+typedef __mmask16 vm;
+
+static inline __mmask16 first_lanes(int64_t n) { return (__mmask16)((1u << n) - 1u); }
+
+static inline vf v_load(const float *p) { return _mm512_loadu_ps(p); }
+static inline vf v_load_n(const float *p, int64_t n)
+{
+    return _mm512_maskz_loadu_ps(first_lanes(n), p);
+}
+static inline void v_store(float *p, vf a) { _mm512_storeu_ps(p, a); }
+static inline void v_store_n(float *p, vf a, int64_t n)
+{
+    _mm512_mask_storeu_ps(p, first_lanes(n), a);
+}
+static inline vf v_set1(float a) { return _mm512_set1_ps(a); }
+static inline vf v_zero(void) { return _mm512_setzero_ps(); }
+static inline vf v_add(vf a, vf b) { return _mm512_add_ps(a, b); }
+static inline vf v_sub(vf a, vf b) { return _mm512_sub_ps(a, b); }
+static inline vf v_mul(vf a, vf b) { return _mm512_mul_ps(a, b); }
+static inline vf v_div(vf a, vf b) { return _mm512_div_ps(a, b); }
+static inline vf v_fma(vf a, vf b, vf c) { return _mm512_fmadd_ps(a, b, c); }
+static inline vf v_max(vf a, vf b) { return _mm512_max_ps(a, b); }
+static inline vf v_min(vf a, vf b) { return _mm512_min_ps(a, b); }
+static inline vf v_abs(vf a) { return _mm512_abs_ps(a); }
+static inline vf v_sqrt(vf a) { return _mm512_sqrt_ps(a); }
+static inline vf v_round(vf a)
+{
+    return _mm512_roundscale_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+}
+static inline vm v_gt(vf a, vf b) { return _mm512_cmp_ps_mask(a, b, _CMP_GT_OQ); }
+static inline vm v_ge(vf a, vf b) { return _mm512_cmp_ps_mask(a, b, _CMP_GE_OQ); }
+static inline vm v_eq(vf a, vf b) { return _mm512_cmp_ps_mask(a, b, _CMP_EQ_OQ); }
+static inline vf v_select(vm m, vf a, vf b) { return _mm512_mask_blend_ps(m, b, a); }
+static inline vf v_and_mask(vm m, vf a) { return _mm512_maskz_mov_ps(m, a); }
+static inline float v_sum(vf a) { return _mm512_reduce_add_ps(a); }
+static inline float v_hmax(vf a) { return _mm512_reduce_max_ps(a); }
+static inline vf v_ldexp(vf a, vf e) { return _mm512_scalef_ps(a, e); }
+static inline vf v_exponent(vf a) { return _mm512_getexp_ps(a); }
+static inline vf v_mantissa(vf a)
+{
+    return _mm512_getmant_ps(a, _MM_MANT_NORM_1_2, _MM_MANT_SIGN_src);
+}
+
+#include "isa.inc.h"

@@ -1,0 +1,8 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Cases of the update family."""
+
+from __future__ import annotations
+
+from cases.case import Case
+
+CASES: list[Case] = []

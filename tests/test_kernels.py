@@ -1,0 +1,163 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The checkasm: every kernel of every instruction set against the float64 reference.
+
+Outputs and scratch start as NaN patterns, guard bands lie on both sides of every tensor, bases are
+off the vector alignment, and 1, 2, 3 and all threads must give the same bits.
+"""
+
+from __future__ import annotations
+
+import zlib
+from typing import Any
+
+import numpy as np
+import pytest
+from cases import CASES
+from cases.case import Case
+
+from fastcnn.backends import Call, Slot, cpu
+from fastcnn.graph import infer, spec_of
+from fastcnn.ops.registry import BY_NAME, MISSING
+
+Array = np.ndarray[Any, Any]
+GUARD = 96  # bytes on each side
+MISALIGN = 4  # bytes off a 64-byte boundary
+PATTERN = 0xFF  # every float of this pattern is a NaN
+
+
+def guarded(nbytes: int) -> Array:
+    """A poisoned block whose payload begins GUARD + MISALIGN bytes after an aligned address."""
+    block = cpu.aligned_empty(GUARD + MISALIGN + nbytes + GUARD)
+    block.fill(PATTERN)
+    return block
+
+
+def payload(block: Array, nbytes: int) -> Array:
+    return block[GUARD + MISALIGN : GUARD + MISALIGN + nbytes]
+
+
+def inputs_of(case: Case) -> tuple[list[Array], list[Array]]:
+    """The case's inputs in float64, rounded to float32 first, and in float32."""
+    rng = np.random.default_rng(zlib.crc32(case.id.encode()))
+    made = [np.ascontiguousarray(a) for a in case.make(rng)]
+    single = [a.astype(np.float32) if a.dtype == np.float64 else a for a in made]
+    double = [a.astype(np.float64) if a.dtype == np.float32 else a for a in single]
+    return double, single
+
+
+def expected(case: Case, double: list[Array]) -> tuple[Array, ...]:
+    with np.errstate(all="ignore"):
+        results = case.op.reference(*double)
+    return results if isinstance(results, tuple) else (results,)
+
+
+class Runner:
+    """One case on one instruction set with guarded tensors; every candidate kernel in turn."""
+
+    def __init__(self, case: Case, single: list[Array], isa: str) -> None:
+        self.backend = cpu.backend(isa)
+        specs = [spec_of(a) for a in single]
+        self.outputs = infer(case.op, specs)
+        self.inputs = single
+        slots = [
+            Slot(i, GUARD + MISALIGN, s.sizes, s.dtype) for i, s in enumerate((*specs, *self.outputs))
+        ]
+        n = len(specs)
+        self.call = Call(
+            case.op.name,
+            case.op.attributes(*specs),
+            tuple(slots[:n]),
+            tuple(slots[n:]),
+            case.op.reference,
+        )
+
+    def run(self, threads: int) -> list[Array]:
+        cpu.set_num_threads(threads)
+        program = self.backend.compile([self.call])
+        program.poison_scratch()
+        blocks = []
+        for number, slot in enumerate((*self.call.inputs, *self.call.outputs)):
+            block = guarded(slot.nbytes)
+            if number < len(self.inputs):
+                payload(block, slot.nbytes)[:] = self.inputs[number].reshape(-1).view(np.uint8)
+            program.bind(number, block)
+            blocks.append(block)
+        program.run()
+        self._check_guards(blocks)
+        return [
+            payload(block, slot.nbytes).view(slot.dtype).reshape(slot.shape).copy()
+            for block, slot in zip(blocks[len(self.inputs) :], self.call.outputs, strict=True)
+        ]
+
+    def _check_guards(self, blocks: list[Array]) -> None:
+        slots = (*self.call.inputs, *self.call.outputs)
+        for number, (block, slot) in enumerate(zip(blocks, slots, strict=True)):
+            before = block[: GUARD + MISALIGN]
+            after = block[GUARD + MISALIGN + slot.nbytes :]
+            assert (before == PATTERN).all(), f"tensor {number}: written before its start"
+            assert (after == PATTERN).all(), f"tensor {number}: written past its end"
+            if number < len(self.inputs):
+                same = payload(block, slot.nbytes) == self.inputs[number].reshape(-1).view(np.uint8)
+                assert same.all(), f"input {number} was overwritten"
+
+
+@pytest.fixture(autouse=True)
+def restore_threads() -> Any:
+    threads = cpu.get_num_threads()
+    yield
+    cpu.set_num_threads(threads)
+
+
+def assert_close(found: Array, wanted: Array, tolerance: float) -> None:
+    if found.dtype.kind != "f":
+        np.testing.assert_array_equal(found, wanted)
+        return
+    np.testing.assert_array_equal(np.isnan(found), np.isnan(wanted))
+    infinite = np.isinf(wanted)
+    np.testing.assert_array_equal(found[infinite], wanted[infinite])
+    finite = np.isfinite(wanted)
+    if finite.any():
+        scale = np.abs(wanted[finite]).max()
+        error = np.abs(found[finite].astype(np.float64) - wanted[finite])
+        worst = (error / (np.abs(wanted[finite]) + scale + 1e-30)).max()
+        assert worst <= tolerance, f"relative error {worst:.3g} is above {tolerance:.3g}"
+
+
+@pytest.mark.parametrize("isa", cpu.available_isas())
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
+def test_kernel_equals_reference(case: Case, isa: str) -> None:
+    if case.op.name in MISSING["cpu"] or case.op.is_view:
+        assert case.op.name not in {op for _, op, _ in cpu.backend(isa).kernels}
+        return
+    double, single = inputs_of(case)
+    runner = Runner(case, single, isa)
+    results = {threads: runner.run(threads) for threads in (1, 2, 3)}
+    wanted = expected(case, double)
+    assert len(wanted) == len(runner.outputs)
+    for found, want, spec in zip(results[1], wanted, runner.outputs, strict=True):
+        assert found.shape == want.shape == spec.shape
+        assert_close(found, want, case.tolerance)
+    for threads in (2, 3):
+        for one, many in zip(results[1], results[threads], strict=True):
+            assert one.tobytes() == many.tobytes(), f"{threads} threads give other bits than 1"
+
+
+def test_every_op_has_a_kernel_or_is_listed_missing() -> None:
+    for isa in cpu.available_isas():
+        served = {op for _, op, _ in cpu.backend(isa).kernels}
+        kernels_wanted = {name for name, op in BY_NAME.items() if not op.is_view}
+        assert kernels_wanted - served == MISSING["cpu"]
+
+
+def test_every_kernel_serves_an_op_that_exists() -> None:
+    for isa in cpu.available_isas():
+        assert {op for _, op, _ in cpu.backend(isa).kernels} <= set(BY_NAME)
+
+
+def test_every_op_has_a_case() -> None:
+    assert {case.op.name for case in CASES} == set(BY_NAME)
+
+
+def test_case_names_are_unique() -> None:
+    names = [case.id for case in CASES]
+    assert sorted(set(names)) == sorted(names)
