@@ -41,6 +41,7 @@
 #include "kernels/common.inc.h"
 
 #include "kernels/elementwise.inc.h"
+#include "kernels/elementwise_broadcast.inc.h"
 #include "kernels/reduce.inc.h"
 #include "kernels/dense.inc.h"
 #include "kernels/conv.inc.h"

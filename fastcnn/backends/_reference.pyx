@@ -375,7 +375,7 @@ cdef void max_pool2d_row(
 
 
 cdef inline bint beats(floating value, floating best) noexcept nogil:
-    # Comparisons with NaN are false: the negation lets a NaN win, best == best keeps the first one.
+    """Return whether `value` replaces `best`: a NaN beats any number, and nothing beats a NaN."""
     return best == best and not value <= best
 
 
