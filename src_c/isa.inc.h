@@ -39,14 +39,20 @@
 #undef FC_KERNEL_PLANNED
 
 #include "kernels/common.inc.h"
+#include "kernels/tile.inc.h"
 
 #include "kernels/elementwise.inc.h"
 #include "kernels/elementwise_broadcast.inc.h"
 #include "kernels/reduce.inc.h"
 #include "kernels/dense.inc.h"
 #include "kernels/conv.inc.h"
+#include "kernels/conv_grad_kernel.inc.h"
+#include "kernels/conv_depthwise.inc.h"
 #include "kernels/pool.inc.h"
 #include "kernels/norm.inc.h"
+#include "kernels/norm_grad.inc.h"
+#include "kernels/norm_layer.inc.h"
+#include "kernels/norm_local.inc.h"
 #include "kernels/loss.inc.h"
 #include "kernels/shape.inc.h"
 #include "kernels/shape_resize.inc.h"

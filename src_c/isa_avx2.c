@@ -8,6 +8,7 @@
 
 #define FC_ISA avx2
 #define FC_LANES 8
+#define FC_TILE_ROWS 6 /* rows of the register tile of two vectors */
 
 typedef __m256 vf;
 typedef __m256 vm;

@@ -8,6 +8,7 @@
 
 #define FC_ISA avx512
 #define FC_LANES 16
+#define FC_TILE_ROWS 8 /* rows of the register tile of two vectors */
 
 typedef __m512 vf;
 typedef __mmask16 vm;

@@ -7,6 +7,7 @@
 
 #define FC_ISA scalar
 #define FC_LANES 1
+#define FC_TILE_ROWS 4 /* rows of the register tile of two vectors */
 
 typedef float vf;
 typedef int vm;
