@@ -75,8 +75,8 @@ class Loss(Configurable):
             shape = shape[:-1]
         if shape != wanted[: len(shape)] and shape not in ((), (1,)):
             raise ShapeError(
-                f"loss '{self.name}': found sample weights of shape {tuple(sample_weight.shape)} for "
-                f"values of shape {wanted}; give one weight per sample"
+                f"loss '{self.name}': found sample weights of shape {tuple(sample_weight.shape)} "
+                f"for values of shape {wanted}; give one weight per sample"
             )
         return ops.reshape(sample_weight, (*shape, *[1] * (len(wanted) - len(shape))))
 

@@ -122,7 +122,7 @@ def _last(values: Any, axis: int) -> Any:
     return ops.transpose(values, [*(i for i in range(rank) if i != axis), axis])
 
 
-def _one_hot(labels: Array, classes: int, ignore_class: int, dtype: str) -> Array:
+def _one_hot(labels: Array, classes: int, ignore_class: int, dtype: str) -> Any:
     kept = labels != ignore_class
     return ((labels[..., None] == np.arange(classes)) & kept[..., None]).astype(dtype)
 
@@ -228,8 +228,8 @@ class SparseCategoricalCrossentropy(Loss):
         classes = prediction_shape[axis]
         if target.shape == prediction_shape and classes > 1:
             raise ShapeError(
-                f"{where}: found targets of shape {target.shape}, the shape of the predictions, but "
-                f"class numbers of shape {shape} were expected; for one-hot targets use "
+                f"{where}: found targets of shape {target.shape}, that of the predictions; "
+                f"expected class numbers of shape {shape}; for one-hot targets use "
                 "categorical_crossentropy"
             )
         labels = _integers(shaped_like(target, shape, where), where)
@@ -338,6 +338,6 @@ def _check_range(labels: Array, classes: int, ignore_class: int | None, where: s
     if low < 0 or high >= classes:
         hint = "subtract 1 from them" if (low, high) == (1, classes) else "check the data"
         raise DataError(
-            f"{where}: labels run from {low} to {high} but the model has {classes} outputs; expected "
-            f"0 to {classes - 1}, so {hint} or give the last layer {high + 1} outputs"
+            f"{where}: labels run from {low} to {high} but the model has {classes} outputs; "
+            f"expected 0 to {classes - 1}, so {hint} or give the last layer {high + 1} outputs"
         )
