@@ -89,7 +89,7 @@ for _cls in (_Tensor, _Parameter):
     for _name, _function in _OPERATORS.items():
         setattr(_cls, f"__{_name}__", lambda a, b, f=_function: f(a, b))
         setattr(_cls, f"__r{_name}__", lambda a, b, f=_function: f(b, a))
-    setattr(_cls, "__neg__", lambda a: negative(a))
-    setattr(_cls, "__abs__", lambda a: abs(a))
-    setattr(_cls, "__pow__", lambda a, b: power(a, b))
-    setattr(_cls, "__rpow__", lambda a, b: exp(multiply(a, _math.log(b))))
+    _cls.__neg__ = lambda a: negative(a)
+    _cls.__abs__ = lambda a: abs(a)
+    _cls.__pow__ = lambda a, b: power(a, b)
+    _cls.__rpow__ = lambda a, b: exp(multiply(a, _math.log(b)))
