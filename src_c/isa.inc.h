@@ -42,6 +42,7 @@
 #include "kernels/tile.inc.h"
 
 #include "kernels/elementwise.inc.h"
+#include "kernels/elementwise_broadcast.inc.h"
 #include "kernels/reduce.inc.h"
 #include "kernels/dense.inc.h"
 #include "kernels/conv.inc.h"

@@ -39,7 +39,7 @@ def payload(block: Array, nbytes: int) -> Array:
 def inputs_of(case: Case) -> tuple[list[Array], list[Array]]:
     """The case's inputs in float64, rounded to float32 first, and in float32."""
     rng = np.random.default_rng(zlib.crc32(case.id.encode()))
-    made = [np.ascontiguousarray(a) for a in case.make(rng)]
+    made = [np.asarray(a, order="C") for a in case.make(rng)]
     single = [a.astype(np.float32) if a.dtype == np.float64 else a for a in made]
     double = [a.astype(np.float64) if a.dtype == np.float32 else a for a in single]
     return double, single

@@ -1,10 +1,38 @@
 # SPDX-License-Identifier: Apache-2.0
 """Operations as functions: at once on NumPy arrays, or as nodes on symbolic tensors."""
 
+from fastcnn.graph import Parameter as _Parameter
+from fastcnn.graph import Tensor as _Tensor
 from fastcnn.ops._apply import as_operands as as_operands
 from fastcnn.ops.conv import conv2d as conv2d
 from fastcnn.ops.conv_depthwise import depthwise_conv2d as depthwise_conv2d
 from fastcnn.ops.conv_transpose import conv2d_transpose as conv2d_transpose
 from fastcnn.ops.dense import matmul as matmul
 from fastcnn.ops.elementwise import relu as relu
+from fastcnn.ops.elementwise_binary import add as add
+from fastcnn.ops.elementwise_binary import divide as divide
+from fastcnn.ops.elementwise_binary import equal as equal
+from fastcnn.ops.elementwise_binary import greater as greater
+from fastcnn.ops.elementwise_binary import greater_equal as greater_equal
+from fastcnn.ops.elementwise_binary import maximum as maximum
+from fastcnn.ops.elementwise_binary import minimum as minimum
+from fastcnn.ops.elementwise_binary import multiply as multiply
+from fastcnn.ops.elementwise_binary import negative as negative
+from fastcnn.ops.elementwise_binary import subtract as subtract
+from fastcnn.ops.elementwise_binary import where as where
 from fastcnn.ops.geometry import conv_output_size as conv_output_size
+from fastcnn.ops.reduce import argmax as argmax
+from fastcnn.ops.reduce import max as max
+from fastcnn.ops.reduce import mean as mean
+from fastcnn.ops.reduce import min as min
+from fastcnn.ops.reduce import sum as sum
+
+
+_OPERATORS = {"add": add, "sub": subtract, "mul": multiply, "truediv": divide}
+
+# Attached here, because the graph knows no operations.
+for _cls in (_Tensor, _Parameter):
+    for _name, _function in _OPERATORS.items():
+        setattr(_cls, f"__{_name}__", lambda a, b, f=_function: f(a, b))
+        setattr(_cls, f"__r{_name}__", lambda a, b, f=_function: f(b, a))
+    setattr(_cls, "__neg__", lambda a: negative(a))

@@ -11,7 +11,18 @@ import numpy as np
 from fastcnn import backends
 from fastcnn.backends import Call, Slot
 from fastcnn.errors import DtypeError, ShapeError
-from fastcnn.graph import Array, Op, Parameter, Spec, Tensor, add_node, constant, infer, read, spec_of
+from fastcnn.graph import (
+    Array,
+    Op,
+    Parameter,
+    Spec,
+    Tensor,
+    add_node,
+    constant,
+    infer,
+    read,
+    spec_of,
+)
 
 FLOATS = ("float32", "float64")
 
@@ -38,7 +49,7 @@ def _as_array(value: Any, dtype: str) -> Array:
         return np.ascontiguousarray(value)
     array = np.asarray(value)
     if array.dtype.kind in "fiub":
-        return np.ascontiguousarray(array, dtype)
+        return np.asarray(array, dtype, order="C")
     raise DtypeError(f"found a value of dtype {array.dtype}; expected numbers, try float32 arrays")
 
 

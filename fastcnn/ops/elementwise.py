@@ -10,6 +10,7 @@ from typing import Any, ClassVar, final
 import numpy as np
 
 from fastcnn.graph import Array, Node, Op, Spec, Tensor
+from fastcnn.ops import elementwise_binary
 from fastcnn.ops._apply import apply, require_float
 
 
@@ -75,4 +76,4 @@ def relu(x: Any) -> Any:
     return apply(ReLU(), x)
 
 
-OPS: tuple[type[Op], ...] = (Identity, CheckFinite, ReLU)
+OPS: tuple[type[Op], ...] = (Identity, CheckFinite, ReLU, *elementwise_binary.OPS)

@@ -28,6 +28,7 @@ enum { ELEMENTWISE_BLOCK = 1024 };
     }
 
 FC_UNARY(f32_relu, v_max(v_zero(), a))
+FC_UNARY(f32_negative, v_sub(v_set1(-0.0f), a))
 
 FC_DEFINE(f32_identity)
 {
