@@ -105,8 +105,8 @@ static void depthwise_row(const struct conv_grid *g, int64_t n, int64_t p, int64
     reaching_taps(&g->h, p * g->h.stride, &r0, &r1);
     const float *filters = g->b + c;
     for (int64_t q = 0; q < g->Q;) {
-        int64_t source = n * g->a_image + p * g->h.stride * g->a_row + c +
-                         q * g->w.stride * g->a_pixel;
+        int64_t source =
+            n * g->a_image + p * g->h.stride * g->a_row + c + q * g->w.stride * g->a_pixel;
         float *y = g->y + n * g->y_image + p * g->y_row + q * g->y_pixel + c;
         int64_t last = q + DEPTHWISE_PIXELS - 1;
         if (last < g->Q && axis_inside(&g->w, q * g->w.stride) &&
@@ -251,8 +251,8 @@ FC_INLINE void depthwise_grad_body(const struct conv_shape *d, const float *x, c
                 vf gradient = tile_load(y, v, columns, vectors, masked);
 #pragma GCC unroll 3
                 for (int i = 0; i < taps; i++)
-                    acc[i][v] = v_fma(tile_load(a[i], v, columns, vectors, masked), gradient,
-                                      acc[i][v]);
+                    acc[i][v] =
+                        v_fma(tile_load(a[i], v, columns, vectors, masked), gradient, acc[i][v]);
             }
         }
     }
