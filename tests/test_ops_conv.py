@@ -14,6 +14,7 @@ from fastcnn.gradients import gradient
 from fastcnn.graph import Spec, placeholder, scope
 from fastcnn.ops.conv import Conv2D, Conv2DGradInput, Conv2DGradKernel
 from fastcnn.ops.conv_depthwise import DepthwiseConv2D
+from fastcnn.ops.geometry import normalize_padding, pair
 
 Array = np.ndarray[Any, Any]
 
@@ -83,9 +84,9 @@ def test_same_and_same_lower_differ_by_the_odd_pixel() -> None:
 def test_padding_equals_padding_by_hand(padding: Any, strides: Any, dilation: Any) -> None:
     x, kernel = noise(2, 9, 8, 3), noise(3, 2, 3, 4, seed=1)
     op = Conv2D(
-        strides=ops.geometry.pair(strides, "strides"),
-        padding=ops.geometry.normalize_padding(padding),
-        dilations=ops.geometry.pair(dilation, "dilation_rate"),
+        strides=pair(strides, "strides"),
+        padding=normalize_padding(padding),
+        dilations=pair(dilation, "dilation_rate"),
     )
     top, bottom, left, right = op.pads((9, 8), (3, 2))
     padded = np.pad(x, ((0, 0), (top, bottom), (left, right), (0, 0)))
