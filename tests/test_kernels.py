@@ -17,6 +17,7 @@ from cases import CASES
 from cases.case import Case
 
 from fastcnn.backends import Call, Slot, cpu
+from fastcnn.backends import threads as threads_
 from fastcnn.graph import infer, spec_of
 from fastcnn.ops.registry import BY_NAME, MISSING
 
@@ -74,7 +75,7 @@ class Runner:
 
     def run(self, threads: int, shared: Mapping[int, int] | None = None) -> list[Array]:
         """Outputs on so many threads; `shared` maps a tensor to the input whose memory it takes."""
-        cpu.set_num_threads(threads)
+        threads_.set_num_threads(threads)
         program = self.backend.compile([self.call])
         program.poison_scratch()
         blocks = []
@@ -108,9 +109,9 @@ class Runner:
 
 @pytest.fixture(autouse=True)
 def restore_threads() -> Any:
-    threads = cpu.get_num_threads()
+    threads = threads_.get_num_threads()
     yield
-    cpu.set_num_threads(threads)
+    threads_.set_num_threads(threads)
 
 
 def assert_close(found: Array, wanted: Array, tolerance: float) -> None:

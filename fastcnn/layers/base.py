@@ -19,12 +19,12 @@ from typing import Any
 import numpy as np
 
 from fastcnn import config, initializers, regularizers
+from fastcnn.configurable import plain
 from fastcnn.errors import ArgumentError, FastcnnError, ShapeError
 from fastcnn.graph import (
     Array,
     Node,
     Parameter,
-    Shape,
     Tensor,
     Trace,
     assign,
@@ -38,6 +38,8 @@ from fastcnn.graph import (
 from fastcnn.ops.shape import Reshape
 from fastcnn.plan import Plan
 from fastcnn.structure import flatten, map_structure, pack_as
+
+_BASE_ARGUMENTS = ("name", "trainable", "dtype", "input_shape")
 
 _training: contextvars.ContextVar[bool] = contextvars.ContextVar("training", default=False)
 _name_counts: dict[str, int] = {}
@@ -137,13 +139,18 @@ class Layer(ABC):
         """Outputs for symbolic inputs, by composing `fastcnn.ops`."""
 
     def get_config(self) -> dict[str, Any]:
-        """Arguments that make this layer again, as JSON types."""
-        return {"name": self.name, "trainable": self._trainable, "dtype": self.dtype}
+        """Arguments that make this layer again, as JSON types.
+
+        Every argument of `__init__` that is kept as an attribute of its name is taken from there.
+        """
+        names = [n for n in _argument_names(type(self)) if n not in _BASE_ARGUMENTS]
+        own = {n: plain(getattr(self, n)) for n in names if hasattr(self, n)}
+        return {"name": self.name, "trainable": self._trainable, "dtype": self.dtype, **own}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Layer:
         """The layer that `get_config` describes."""
-        return cls(**config)
+        return cls(**{k: tuples(v) for k, v in config.items()})
 
     # --- weights ---------------------------------------------------------------------------------
 
@@ -390,6 +397,11 @@ class Layer(ABC):
         return f"<{type(self).__name__} '{self.name}'>"
 
 
+def tuples(value: Any) -> Any:
+    """JSON's lists as the tuples they were."""
+    return tuple(tuples(v) for v in value) if isinstance(value, list) else value
+
+
 def _unique(parameters: list[Parameter]) -> list[Parameter]:
     return list({id(p): p for p in parameters}.values())
 
@@ -414,6 +426,3 @@ def _argument_names(cls: type) -> list[str]:
             names = inspect.signature(init).parameters
             found.update(dict.fromkeys(n for n, p in names.items() if p.kind != p.VAR_KEYWORD))
     return [n for n in found if n not in ("self", "args", "kwargs", "unknown")]
-
-
-__all__ = ["Layer", "LayerCall", "Shape", "clear_session", "training_phase"]

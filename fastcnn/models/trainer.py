@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastcnn import losses, metrics, optimizers, ops, random
-from fastcnn.backends import cpu
+from fastcnn.backends import cpu, threads
 from fastcnn.data import Batch
 from fastcnn.errors import ArgumentError, NotDifferentiableError
 from fastcnn.gradients import gradients
@@ -115,7 +115,7 @@ class Trainer:
         shapes = tuple((y.shape, y.dtype.name) for y in batch.y)
         weighted = tuple(None if w is None else w.shape for w in batch.w)
         isa = cpu.default_isa() if self.backend == "cpu" else ""
-        key = (tuple(specs), shapes, weighted, training, isa, cpu.get_num_threads())
+        key = (tuple(specs), shapes, weighted, training, isa, threads.get_num_threads())
         return self._plans.get(key, lambda: _StepPlan(self, batch, specs, training))
 
     def random_state(self) -> Array:

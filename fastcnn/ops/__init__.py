@@ -4,6 +4,11 @@
 from fastcnn.graph import Parameter as _Parameter
 from fastcnn.graph import Tensor as _Tensor
 from fastcnn.ops._apply import as_operands as as_operands
+from fastcnn.ops.conv import conv2d as conv2d
+from fastcnn.ops.conv_depthwise import depthwise_conv2d as depthwise_conv2d
+from fastcnn.ops.conv_transpose import conv2d_transpose as conv2d_transpose
+from fastcnn.ops.dense import dense as dense
+from fastcnn.ops.dense import matmul as matmul
 from fastcnn.ops.elementwise import relu as relu
 from fastcnn.ops.elementwise_binary import add as add
 from fastcnn.ops.elementwise_binary import divide as divide
@@ -16,6 +21,12 @@ from fastcnn.ops.elementwise_binary import multiply as multiply
 from fastcnn.ops.elementwise_binary import negative as negative
 from fastcnn.ops.elementwise_binary import subtract as subtract
 from fastcnn.ops.elementwise_binary import where as where
+from fastcnn.ops.geometry import conv_output_size as conv_output_size
+from fastcnn.ops.loss import binary_crossentropy as binary_crossentropy
+from fastcnn.ops.loss import categorical_crossentropy as categorical_crossentropy
+from fastcnn.ops.loss import log_softmax as log_softmax
+from fastcnn.ops.loss import softmax as softmax
+from fastcnn.ops.loss import sparse_categorical_crossentropy as sparse_categorical_crossentropy
 from fastcnn.ops.norm import batch_norm as batch_norm
 from fastcnn.ops.norm import batch_normalization as batch_normalization
 from fastcnn.ops.norm import group_norm as group_norm
@@ -33,7 +44,21 @@ from fastcnn.ops.reduce import max as max
 from fastcnn.ops.reduce import mean as mean
 from fastcnn.ops.reduce import min as min
 from fastcnn.ops.reduce import sum as sum
-
+from fastcnn.ops.shape import broadcast_to as broadcast_to
+from fastcnn.ops.shape import channel_shuffle as channel_shuffle
+from fastcnn.ops.shape import expand_dims as expand_dims
+from fastcnn.ops.shape import flatten as flatten
+from fastcnn.ops.shape import reshape as reshape
+from fastcnn.ops.shape import squeeze as squeeze
+from fastcnn.ops.shape import stack as stack
+from fastcnn.ops.shape import transpose as transpose
+from fastcnn.ops.shape_join import concat as concat
+from fastcnn.ops.shape_join import concatenate as concatenate
+from fastcnn.ops.shape_join import crop as crop
+from fastcnn.ops.shape_join import pad as pad
+from fastcnn.ops.shape_join import slice_block as slice
+from fastcnn.ops.shape_join import split as split
+from fastcnn.ops.shape_resize import resize as resize
 
 _OPERATORS = {"add": add, "sub": subtract, "mul": multiply, "truediv": divide}
 
