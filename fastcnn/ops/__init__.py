@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Operations as functions: at once on NumPy arrays, or as nodes on symbolic tensors."""
 
+import math as _math
+
 from fastcnn.graph import Parameter as _Parameter
 from fastcnn.graph import Tensor as _Tensor
 from fastcnn.ops._apply import as_operands as as_operands

@@ -5,15 +5,6 @@
 
 #define ATTR(name) v_set1((float)attrs->name)
 
-/* This thread's share [begin, end) of `count` elements, in whole blocks. */
-static inline void share_elements(int64_t count, int tid, int nthreads, int64_t *begin,
-                                  int64_t *end)
-{
-    share(ceil_div(count, ELEMENTWISE_BLOCK), tid, nthreads, begin, end);
-    *begin *= ELEMENTWISE_BLOCK;
-    *end = min_i64(*end * ELEMENTWISE_BLOCK, count);
-}
-
 /* y = expression of a; in-place safe. */
 #define FC_UNARY(kernel, expression)                                                               \
     FC_DEFINE(kernel)                                                                              \
