@@ -197,7 +197,8 @@ class Tensor:
 class Parameter:
     """A named array that outlives a run: a weight, a running statistic, an optimizer slot.
 
-    `value` keeps its address: it is written in place, so plans may bind to it once.
+    `value` keeps its address: it is written in place, so plans may bind to it once. `version`
+    counts the writes, so that what was computed from it can be known to be stale.
     """
 
     name: str
@@ -205,7 +206,7 @@ class Parameter:
     trainable: bool = True
     regularizer: Any = None
     path: str = ""
-    decay: bool = True
+    version: int = 0
     _leaf: Any = field(default=None, repr=False)
 
     @property
@@ -237,6 +238,7 @@ class Parameter:
                 f"has shape {array.shape}; give an array of exactly that shape"
             )
         self.value[...] = array
+        self.version += 1
 
     def numpy(self) -> Array:
         """A copy of the value."""
@@ -347,11 +349,31 @@ def current_scope() -> str:
     return "/".join(_scope.get())
 
 
+def current_call() -> Any:
+    """The outermost layer call being drawn."""
+    return _call.get()
+
+
 class Trace:
-    """What a layer's `call` wants stored after the run: parameter -> its new value."""
+    """A model being lowered: what its layers read, store, draw at random and add to the loss.
+
+    Attributes:
+        rng: placeholder uint32 (4,) of (seed low, seed high, step low, step high).
+        losses: scalars that layers add to the training loss.
+        outputs: layer path -> the flat outputs of its last call.
+    """
 
     def __init__(self) -> None:
         self._updates: dict[int, tuple[Parameter, Tensor]] = {}
+        self._salt = 0
+        self.rng = placeholder((4,), "uint32", "rng")
+        self.losses: list[Tensor] = []
+        self.outputs: dict[str, list[Tensor]] = {}
+
+    def next_salt(self) -> int:
+        """A number that tells apart the places of the graph that draw at random."""
+        self._salt += 1
+        return self._salt
 
     @property
     def updates(self) -> list[tuple[Parameter, Tensor]]:
@@ -384,6 +406,17 @@ def tracing(trace: Trace) -> Iterator[Trace]:
         yield trace
     finally:
         _trace.reset(token)
+
+
+def current_trace() -> Trace | None:
+    """The trace of the model being lowered; None while a model is only drawn."""
+    return _trace.get()
+
+
+def random_state() -> tuple[Tensor, int]:
+    """The random state to draw from here, and the salt of this place."""
+    trace = _trace.get() or Trace()
+    return trace.rng, trace.next_salt()
 
 
 def read(parameter: Parameter) -> Tensor:

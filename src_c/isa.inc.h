@@ -6,7 +6,7 @@
  *
  * The verbs, for vectors `vf` of FC_LANES floats (u: unaligned, n: first n lanes only, 1 <= n <=
  * FC_LANES; v_load_n fills the rest with zero):
- *   v_load v_load_n v_store v_store_n v_set1 v_zero
+ *   v_load v_load_n v_load_or(p,n,a: fills the rest with a) v_store v_store_n v_set1 v_zero
  *   v_add v_sub v_mul v_div v_fma(a,b,c)=a*b+c  v_max v_min v_abs v_sqrt v_round(nearest even)
  *   v_max(a,b), v_min(a,b): b when either is NaN
  *   v_gt v_ge v_eq -> vm (mask), v_select(m,a,b) = m ? a : b, v_and_mask(m,a) = m ? a : 0
@@ -40,6 +40,7 @@
 
 #include "kernels/common.inc.h"
 #include "kernels/common_functions.inc.h"
+#include "kernels/tile.inc.h"
 
 #include "kernels/elementwise.inc.h"
 #include "kernels/elementwise_unary.inc.h"
@@ -48,10 +49,16 @@
 #include "kernels/reduce.inc.h"
 #include "kernels/dense.inc.h"
 #include "kernels/conv.inc.h"
+#include "kernels/conv_grad_kernel.inc.h"
+#include "kernels/conv_depthwise.inc.h"
 #include "kernels/pool.inc.h"
 #include "kernels/norm.inc.h"
+#include "kernels/norm_grad.inc.h"
+#include "kernels/norm_layer.inc.h"
+#include "kernels/norm_local.inc.h"
 #include "kernels/loss.inc.h"
 #include "kernels/shape.inc.h"
+#include "kernels/shape_resize.inc.h"
 #include "kernels/update.inc.h"
 
 /* A kernel without a plan half does every call of its op, without scratch. */

@@ -8,6 +8,7 @@
 
 #define FC_ISA avx512
 #define FC_LANES 16
+#define FC_TILE_ROWS 8 /* rows of the register tile of two vectors */
 
 typedef __m512 vf;
 typedef __mmask16 vm;
@@ -18,6 +19,10 @@ static inline vf v_load(const float *p) { return _mm512_loadu_ps(p); }
 static inline vf v_load_n(const float *p, int64_t n)
 {
     return _mm512_maskz_loadu_ps(first_lanes(n), p);
+}
+static inline vf v_load_or(const float *p, int64_t n, vf a)
+{
+    return _mm512_mask_loadu_ps(a, first_lanes(n), p);
 }
 static inline void v_store(float *p, vf a) { _mm512_storeu_ps(p, a); }
 static inline void v_store_n(float *p, vf a, int64_t n)

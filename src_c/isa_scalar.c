@@ -7,12 +7,14 @@
 
 #define FC_ISA scalar
 #define FC_LANES 1
+#define FC_TILE_ROWS 4 /* rows of the register tile of two vectors */
 
 typedef float vf;
 typedef int vm;
 
 static inline vf v_load(const float *p) { return *p; }
 static inline vf v_load_n(const float *p, int64_t n) { return n > 0 ? *p : 0.0f; }
+static inline vf v_load_or(const float *p, int64_t n, vf a) { return n > 0 ? *p : a; }
 static inline void v_store(float *p, vf a) { *p = a; }
 static inline void v_store_n(float *p, vf a, int64_t n)
 {

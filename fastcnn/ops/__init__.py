@@ -2,10 +2,17 @@
 """Operations as functions: at once on NumPy arrays, or as nodes on symbolic tensors."""
 
 import math as _math
+from collections.abc import Callable as _Callable
+from typing import Any as _Any
 
 from fastcnn.graph import Parameter as _Parameter
 from fastcnn.graph import Tensor as _Tensor
 from fastcnn.ops._apply import as_operands as as_operands
+from fastcnn.ops.conv import conv2d as conv2d
+from fastcnn.ops.conv_depthwise import depthwise_conv2d as depthwise_conv2d
+from fastcnn.ops.conv_transpose import conv2d_transpose as conv2d_transpose
+from fastcnn.ops.dense import dense as dense
+from fastcnn.ops.dense import matmul as matmul
 from fastcnn.ops.elementwise import cast as cast
 from fastcnn.ops.elementwise import one_hot as one_hot
 from fastcnn.ops.elementwise_activations import elu as elu
@@ -46,21 +53,59 @@ from fastcnn.ops.elementwise_unary import rsqrt as rsqrt
 from fastcnn.ops.elementwise_unary import sign as sign
 from fastcnn.ops.elementwise_unary import sqrt as sqrt
 from fastcnn.ops.elementwise_unary import square as square
+from fastcnn.ops.geometry import conv_output_size as conv_output_size
+from fastcnn.ops.loss import binary_crossentropy as binary_crossentropy
+from fastcnn.ops.loss import categorical_crossentropy as categorical_crossentropy
+from fastcnn.ops.loss import log_softmax as log_softmax
+from fastcnn.ops.loss import softmax as softmax
+from fastcnn.ops.loss import sparse_categorical_crossentropy as sparse_categorical_crossentropy
+from fastcnn.ops.norm import batch_norm as batch_norm
+from fastcnn.ops.norm import batch_normalization as batch_normalization
+from fastcnn.ops.norm import group_norm as group_norm
+from fastcnn.ops.norm import layer_norm as layer_norm
+from fastcnn.ops.norm import local_response_norm as local_response_norm
 from fastcnn.ops.reduce import argmax as argmax
 from fastcnn.ops.reduce import max as max
 from fastcnn.ops.reduce import mean as mean
 from fastcnn.ops.reduce import min as min
 from fastcnn.ops.reduce import sum as sum
+from fastcnn.ops.shape import broadcast_to as broadcast_to
+from fastcnn.ops.shape import channel_shuffle as channel_shuffle
+from fastcnn.ops.shape import expand_dims as expand_dims
+from fastcnn.ops.shape import flatten as flatten
+from fastcnn.ops.shape import reshape as reshape
+from fastcnn.ops.shape import squeeze as squeeze
+from fastcnn.ops.shape import stack as stack
+from fastcnn.ops.shape import transpose as transpose
+from fastcnn.ops.shape_join import concat as concat
+from fastcnn.ops.shape_join import concatenate as concatenate
+from fastcnn.ops.shape_join import crop as crop
+from fastcnn.ops.shape_join import pad as pad
+from fastcnn.ops.shape_join import slice_block as slice
+from fastcnn.ops.shape_join import split as split
+from fastcnn.ops.shape_resize import resize as resize
+
+_Function = _Callable[..., _Any]
 
 
-_OPERATORS = {"add": add, "sub": subtract, "mul": multiply, "truediv": divide}
+def _reflected(function: _Function) -> _Function:
+    return lambda a, b: function(b, a)
 
-# Attached here, because the graph knows no operations.
-for _cls in (_Tensor, _Parameter):
-    for _name, _function in _OPERATORS.items():
-        setattr(_cls, f"__{_name}__", lambda a, b, f=_function: f(a, b))
-        setattr(_cls, f"__r{_name}__", lambda a, b, f=_function: f(b, a))
-    setattr(_cls, "__neg__", lambda a: negative(a))
-    setattr(_cls, "__abs__", lambda a: abs(a))
-    setattr(_cls, "__pow__", lambda a, b: power(a, b))
-    setattr(_cls, "__rpow__", lambda a, b: exp(multiply(a, _math.log(b))))
+
+# Operators are attached here, because the graph knows no operations.
+_OPERATORS: dict[str, _Function] = {
+    "__neg__": negative,
+    "__abs__": abs,
+    "__pow__": power,
+    "__rpow__": lambda exponent, base: exp(multiply(exponent, _math.log(base))),
+}
+for _name, _function in (
+    ("add", add),
+    ("sub", subtract),
+    ("mul", multiply),
+    ("truediv", divide),
+):
+    _OPERATORS |= {f"__{_name}__": _function, f"__r{_name}__": _reflected(_function)}
+for _name, _function in _OPERATORS.items():
+    setattr(_Tensor, _name, _function)
+    setattr(_Parameter, _name, _function)

@@ -1,8 +1,404 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The loss family of operations."""
+"""Softmax over the last axis, and the cross-entropies computed from logits.
+
+Row losses come with the probabilities as a by-product, so that their gradients take one pass.
+With label smoothing s over K classes the target t becomes (1 - s) t + s / K (Szegedy et al. 2016).
+"""
 
 from __future__ import annotations
 
-from fastcnn.graph import Op
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, final
 
-OPS: tuple[type[Op], ...] = ()
+import numpy as np
+
+from fastcnn.errors import ArgumentError, DtypeError, NotDifferentiableError, ShapeError
+from fastcnn.graph import Array, Node, Op, Parameter, Spec, Tensor
+from fastcnn.ops._apply import apply, require_float
+from fastcnn.ops.elementwise_binary import multiply
+from fastcnn.ops.shape import expand_dims, transpose
+from fastcnn.ops.shape_join import normal_axis
+
+
+def _require_row(x: Spec) -> None:
+    require_float(x)
+    if x.rank == 0 or x.shape[-1] == 0:
+        raise ShapeError(
+            f"found an input of shape {x.shape}, expected (..., K) with K of at least 1; put the "
+            "classes on the last axis"
+        )
+
+
+def _require_same(x: Spec, other: Spec, what: str) -> None:
+    pairs = zip(x.shape, other.shape, strict=False)
+    if x.rank != other.rank or not all(p == q or None in (p, q) for p, q in pairs):
+        raise ShapeError(
+            f"found {what} of shape {other.shape} for logits of shape {x.shape}, expected equal "
+            "shapes; reshape one of them"
+        )
+
+
+def _require_smoothing(label_smoothing: float) -> None:
+    if not 0.0 <= label_smoothing <= 1.0:
+        raise ArgumentError(
+            f"found label_smoothing={label_smoothing}, expected a number from 0 to 1; try 0.1"
+        )
+
+
+def _log_softmax(x: Array) -> Array:
+    z = x - x.max(-1, keepdims=True)
+    return z - np.log(np.exp(z).sum(-1, keepdims=True))
+
+
+@final
+@dataclass(frozen=True)
+class Softmax(Op):
+    """y = e^x / sum e^x over the last axis."""
+
+    name: ClassVar[str] = "softmax"
+    inplace: ClassVar[dict[int, int]] = {0: 0}
+
+    def infer(self, *inputs: Spec) -> Spec:
+        """Same spec."""
+        _require_row(inputs[0])
+        return inputs[0]
+
+    def reference(self, *inputs: Array) -> Array:
+        """Shifted by the row's maximum."""
+        e = np.exp(inputs[0] - inputs[0].max(-1, keepdims=True))
+        return e / e.sum(-1, keepdims=True)
+
+    def gradient(self, node: Node, *dys: Tensor | None) -> Sequence[Tensor | None]:
+        """From y itself."""
+        return (apply(SoftmaxGrad(), node.outputs[0], dys[0]),)
+
+
+@final
+@dataclass(frozen=True)
+class SoftmaxGrad(Op):
+    """dx = y (dy - sum y dy) from y and dy."""
+
+    name: ClassVar[str] = "softmax_grad"
+    inplace: ClassVar[dict[int, int]] = {0: 1}
+
+    def infer(self, *inputs: Spec) -> Spec:
+        """Same spec."""
+        require_float(*inputs)
+        return inputs[0]
+
+    def reference(self, *inputs: Array) -> Array:
+        """As the formula."""
+        y, dy = inputs
+        return y * (dy - (y * dy).sum(-1, keepdims=True))
+
+
+@final
+@dataclass(frozen=True)
+class LogSoftmax(Op):
+    """y = x - log sum e^x over the last axis."""
+
+    name: ClassVar[str] = "log_softmax"
+    inplace: ClassVar[dict[int, int]] = {0: 0}
+
+    def infer(self, *inputs: Spec) -> Spec:
+        """Same spec."""
+        _require_row(inputs[0])
+        return inputs[0]
+
+    def reference(self, *inputs: Array) -> Array:
+        """Shifted by the row's maximum."""
+        return _log_softmax(inputs[0])
+
+    def gradient(self, node: Node, *dys: Tensor | None) -> Sequence[Tensor | None]:
+        """From y itself."""
+        return (apply(LogSoftmaxGrad(), node.outputs[0], dys[0]),)
+
+
+@final
+@dataclass(frozen=True)
+class LogSoftmaxGrad(Op):
+    """dx = dy - e^y sum dy from y and dy."""
+
+    name: ClassVar[str] = "log_softmax_grad"
+    inplace: ClassVar[dict[int, int]] = {0: 1}
+
+    def infer(self, *inputs: Spec) -> Spec:
+        """Same spec."""
+        require_float(*inputs)
+        return inputs[0]
+
+    def reference(self, *inputs: Array) -> Array:
+        """As the formula."""
+        y, dy = inputs
+        return dy - np.exp(y) * dy.sum(-1, keepdims=True)
+
+
+def _first_only(dys: Sequence[Tensor | None]) -> Tensor:
+    if dys[0] is None or dys[1] is not None:
+        raise NotDifferentiableError(
+            "the probabilities beside a cross-entropy carry no gradient; use ops.softmax for them"
+        )
+    return dys[0]
+
+
+@final
+@dataclass(frozen=True)
+class SparseSoftmaxCrossEntropy(Op):
+    """(logits (..., K), labels (...) int32) -> (loss (...), probabilities (..., K)).
+
+    A label outside [0, K) gives the loss NaN.
+    """
+
+    label_smoothing: float = 0.0
+    name: ClassVar[str] = "sparse_softmax_cross_entropy"
+    inplace: ClassVar[dict[int, int]] = {}
+
+    def infer(self, *inputs: Spec) -> tuple[Spec, ...]:
+        """One loss per row, and the probabilities."""
+        logits, labels = inputs
+        _require_row(logits)
+        _require_smoothing(self.label_smoothing)
+        if labels.dtype != "int32":
+            raise DtypeError(
+                f"found labels of {labels.dtype}, expected int32 class numbers; convert them with "
+                ".astype('int32'), or use categorical_crossentropy for one-hot targets"
+            )
+        rows = zip(logits.shape, labels.shape, strict=False)
+        if labels.rank != logits.rank - 1 or not all(p == q or None in (p, q) for p, q in rows):
+            raise ShapeError(
+                f"found labels of shape {labels.shape} for logits of shape {logits.shape}, expected "
+                f"{logits.shape[:-1]}; give one class number per row of logits"
+            )
+        return logits.with_shape(*logits.shape[:-1]), logits
+
+    def reference(self, *inputs: Array) -> tuple[Array, ...]:
+        """Picks the label's log-probability."""
+        logits, labels = inputs
+        log_p, s = _log_softmax(logits), self.label_smoothing
+        known = (labels >= 0) & (labels < logits.shape[-1])
+        at_label = np.take_along_axis(log_p, np.where(known, labels, 0)[..., None], -1)[..., 0]
+        loss = -(1 - s) * at_label
+        if s:
+            loss = loss - s * log_p.mean(-1)
+        return np.where(known, loss, np.array(np.nan, loss.dtype)), np.exp(log_p)
+
+    def gradient(self, node: Node, *dys: Tensor | None) -> Sequence[Tensor | None]:
+        """From the probabilities; labels have none."""
+        op = SparseSoftmaxCrossEntropyGrad(self.label_smoothing)
+        return apply(op, node.outputs[1], node.inputs[1], _first_only(dys)), None
+
+
+@final
+@dataclass(frozen=True)
+class SparseSoftmaxCrossEntropyGrad(Op):
+    """dlogits = (p - one-hot(label) smoothed) dloss from p, labels and dloss."""
+
+    label_smoothing: float = 0.0
+    name: ClassVar[str] = "sparse_softmax_cross_entropy_grad"
+    inplace: ClassVar[dict[int, int]] = {0: 0}
+
+    def infer(self, *inputs: Spec) -> Spec:
+        """The probabilities' spec."""
+        require_float(inputs[0], inputs[2])
+        return inputs[0]
+
+    def reference(self, *inputs: Array) -> Array:
+        """With one-hot targets; NaN rows where the label is none of the classes."""
+        p, labels, dy = inputs
+        classes = p.shape[-1]
+        one_hot = (labels[..., None] == np.arange(classes)).astype(p.dtype)
+        target = (1 - self.label_smoothing) * one_hot + self.label_smoothing / classes
+        known = (labels >= 0) & (labels < classes)
+        scale = np.where(known, dy, np.array(np.nan, dy.dtype))
+        return (p - target) * scale[..., None]
+
+
+@final
+@dataclass(frozen=True)
+class SoftmaxCrossEntropy(Op):
+    """(logits (..., K), targets (..., K)) -> (loss (...), probabilities (..., K)).
+
+    Targets need not sum to 1.
+    """
+
+    label_smoothing: float = 0.0
+    name: ClassVar[str] = "softmax_cross_entropy"
+
+    def infer(self, *inputs: Spec) -> tuple[Spec, ...]:
+        """One loss per row, and the probabilities."""
+        logits, targets = inputs
+        _require_row(logits)
+        require_float(logits, targets)
+        _require_smoothing(self.label_smoothing)
+        _require_same(logits, targets, "targets")
+        return logits.with_shape(*logits.shape[:-1]), logits
+
+    def reference(self, *inputs: Array) -> tuple[Array, ...]:
+        """Minus the targets' mean log-probability."""
+        logits, targets = inputs
+        log_p, s = _log_softmax(logits), self.label_smoothing
+        target = (1 - s) * targets + s / logits.shape[-1]
+        return -(target * log_p).sum(-1), np.exp(log_p)
+
+    def gradient(self, node: Node, *dys: Tensor | None) -> Sequence[Tensor | None]:
+        """Logits' from the probabilities; targets' is -(1 - s) log softmax(logits) dloss."""
+        dy = _first_only(dys)
+        logits, targets = node.inputs
+        op = SoftmaxCrossEntropyGrad(self.label_smoothing)
+        dlogits = apply(op, node.outputs[1], targets, dy)
+        share = multiply(expand_dims(dy, -1), self.label_smoothing - 1.0)
+        return dlogits, multiply(apply(LogSoftmax(), logits), share)
+
+
+@final
+@dataclass(frozen=True)
+class SoftmaxCrossEntropyGrad(Op):
+    """dlogits = (p sum t' - t') dloss from p, targets and dloss, t' the smoothed targets."""
+
+    label_smoothing: float = 0.0
+    name: ClassVar[str] = "softmax_cross_entropy_grad"
+    inplace: ClassVar[dict[int, int]] = {0: 0}
+
+    def infer(self, *inputs: Spec) -> Spec:
+        """The probabilities' spec."""
+        require_float(*inputs)
+        return inputs[0]
+
+    def reference(self, *inputs: Array) -> Array:
+        """As the formula."""
+        p, targets, dy = inputs
+        s = self.label_smoothing
+        target = (1 - s) * targets + s / p.shape[-1]
+        return (p * target.sum(-1, keepdims=True) - target) * dy[..., None]
+
+
+@final
+@dataclass(frozen=True)
+class BinaryCrossEntropy(Op):
+    """loss = -t log sigmoid(x) - (1 - t) log(1 - sigmoid(x)), elementwise from logits x."""
+
+    name: ClassVar[str] = "binary_cross_entropy"
+    inplace: ClassVar[dict[int, int]] = {0: 0}
+
+    def infer(self, *inputs: Spec) -> Spec:
+        """The logits' spec."""
+        require_float(*inputs)
+        _require_same(*inputs, "targets")
+        return inputs[0]
+
+    def reference(self, *inputs: Array) -> Array:
+        """max(x, 0) - x t + log(1 + e^-|x|): no power overflows."""
+        x, t = inputs
+        return np.maximum(x, 0) - x * t + np.log1p(np.exp(-np.abs(x)))
+
+    def gradient(self, node: Node, *dys: Tensor | None) -> Sequence[Tensor | None]:
+        """(sigmoid(x) - t) dy and -x dy."""
+        x, t = node.inputs
+        dt = multiply(multiply(x, -1.0), dys[0])
+        return apply(BinaryCrossEntropyGrad(), x, t, dys[0]), dt
+
+
+@final
+@dataclass(frozen=True)
+class BinaryCrossEntropyGrad(Op):
+    """dx = (sigmoid(x) - t) dy from x, t and dy."""
+
+    name: ClassVar[str] = "binary_cross_entropy_grad"
+    inplace: ClassVar[dict[int, int]] = {0: 2}
+
+    def infer(self, *inputs: Spec) -> Spec:
+        """The logits' spec."""
+        require_float(*inputs)
+        return inputs[0]
+
+    def reference(self, *inputs: Array) -> Array:
+        """With the stable sigmoid."""
+        x, t, dy = inputs
+        e = np.exp(-np.abs(x))
+        return (np.where(x >= 0, 1, e) / (1 + e) - t) * dy
+
+
+# --- functions ---------------------------------------------------------------------------------
+
+
+def softmax(x: Any, axis: int = -1) -> Any:
+    """e^x / sum e^x along `axis`."""
+    return _along_last(Softmax(), x, axis)
+
+
+def log_softmax(x: Any, axis: int = -1) -> Any:
+    """log(softmax(x)) along `axis`, without overflow or loss of digits."""
+    return _along_last(LogSoftmax(), x, axis)
+
+
+def _along_last(op: Op, x: Any, axis: int) -> Any:
+    """`op`, which works on the last axis, along another one."""
+    rank = len(x.shape) if hasattr(x, "shape") else np.ndim(x)
+    axis = normal_axis(axis, rank) if rank else -1
+    if axis in (-1, rank - 1):
+        return apply(op, x)
+    order = list(range(rank))
+    order[axis], order[-1] = order[-1], order[axis]
+    return transpose(apply(op, transpose(x, order)), order)
+
+
+def sparse_categorical_crossentropy(target: Any, output: Any, label_smoothing: float = 0.0) -> Any:
+    """Cross-entropy of every row of logits against its class number.
+
+    Args:
+        target: class numbers (...), integers; a symbolic tensor must be int32.
+        output: logits (..., K).
+        label_smoothing: s in 0 to 1; the target distribution becomes (1 - s) one-hot + s / K.
+
+    Returns:
+        Losses (...); NaN where the class number is outside [0, K).
+    """
+    op = SparseSoftmaxCrossEntropy(float(label_smoothing))
+    return apply(op, output, _as_labels(target))[0]
+
+
+def _as_labels(target: Any) -> Any:
+    if isinstance(target, (Tensor, Parameter)):
+        return target
+    labels = np.asarray(target)
+    if labels.dtype.kind not in "iu" or labels.dtype == np.int32:
+        return labels
+    # Beyond int32 they are no class in any case: keep them so.
+    limits = np.iinfo(np.int32)
+    return np.clip(labels, limits.min if labels.dtype.kind == "i" else 0, limits.max).astype(
+        np.int32
+    )
+
+
+def categorical_crossentropy(target: Any, output: Any, label_smoothing: float = 0.0) -> Any:
+    """Cross-entropy of every row of logits against a target distribution.
+
+    Args:
+        target: one-hot or soft targets (..., K).
+        output: logits (..., K).
+        label_smoothing: s in 0 to 1; the target becomes (1 - s) t + s / K.
+
+    Returns:
+        Losses (...).
+    """
+    return apply(SoftmaxCrossEntropy(float(label_smoothing)), output, target)[0]
+
+
+def binary_crossentropy(target: Any, output: Any) -> Any:
+    """Elementwise cross-entropy of independent yes-no targets (any shape) against logits."""
+    return apply(BinaryCrossEntropy(), output, target)
+
+
+OPS: tuple[type[Op], ...] = (
+    Softmax,
+    SoftmaxGrad,
+    LogSoftmax,
+    LogSoftmaxGrad,
+    SparseSoftmaxCrossEntropy,
+    SparseSoftmaxCrossEntropyGrad,
+    SoftmaxCrossEntropy,
+    SoftmaxCrossEntropyGrad,
+    BinaryCrossEntropy,
+    BinaryCrossEntropyGrad,
+)

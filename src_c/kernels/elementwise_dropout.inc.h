@@ -89,7 +89,7 @@ static void dropout_each(const fc_call *call, const dropout_noise *d, int tid, i
     const float *x = call->in[0].data;
     float *y = call->out[0].data, noise[ELEMENTWISE_BLOCK];
     int64_t begin, end;
-    share_elements(count_of(&call->out[0]), tid, nthreads, &begin, &end);
+    share_blocks(count_of(&call->out[0]), tid, nthreads, &begin, &end);
     for (int64_t i = begin; i < end; i += ELEMENTWISE_BLOCK) {
         int64_t n = min_i64(ELEMENTWISE_BLOCK, end - i);
         fill_noise(d, i, n, noise);
@@ -103,7 +103,7 @@ static void dropout_shared(const fc_call *call, const dropout_noise *d, int64_t 
 {
     float *noise = (float *)call->scratch;
     int64_t begin, end;
-    share_elements(noise_count(&call->in[0], shared), tid, nthreads, &begin, &end);
+    share_blocks(noise_count(&call->in[0], shared), tid, nthreads, &begin, &end);
     if (begin < end)
         fill_noise(d, begin, end - begin, noise + begin);
     fc_sync(call);

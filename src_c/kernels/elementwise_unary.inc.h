@@ -6,8 +6,7 @@
 #define ATTR(name) v_set1((float)attrs->name)
 
 /* This thread's share [begin, end) of `count` elements, in whole blocks. */
-static inline void share_elements(int64_t count, int tid, int nthreads, int64_t *begin,
-                                  int64_t *end)
+static inline void share_blocks(int64_t count, int tid, int nthreads, int64_t *begin, int64_t *end)
 {
     share(ceil_div(count, ELEMENTWISE_BLOCK), tid, nthreads, begin, end);
     *begin *= ELEMENTWISE_BLOCK;
@@ -23,7 +22,7 @@ static inline void share_elements(int64_t count, int tid, int nthreads, int64_t 
         float *y = call->out[0].data;                                                              \
         int64_t i, end;                                                                            \
         (void)attrs;                                                                               \
-        share_elements(count_of(&call->out[0]), tid, nthreads, &i, &end);                          \
+        share_blocks(count_of(&call->out[0]), tid, nthreads, &i, &end);                            \
         for (; i + FC_LANES <= end; i += FC_LANES) {                                               \
             vf a = v_load(x + i);                                                                  \
             v_store(y + i, expression);                                                            \
@@ -44,7 +43,7 @@ static inline void share_elements(int64_t count, int tid, int nthreads, int64_t 
         float *dx = call->out[0].data;                                                             \
         int64_t i, end;                                                                            \
         (void)attrs;                                                                               \
-        share_elements(count_of(&call->out[0]), tid, nthreads, &i, &end);                          \
+        share_blocks(count_of(&call->out[0]), tid, nthreads, &i, &end);                            \
         for (; i + FC_LANES <= end; i += FC_LANES) {                                               \
             vf a = v_load(x + i);                                                                  \
             v_store(dx + i, v_mul(v_load(dy + i), slope));                                         \

@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Checks of arguments: each returns the value, or raises an ArgumentError saying what would do."""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Sequence
+from typing import Any
+
+from fastcnn.errors import ArgumentError
+
+
+def number(where: str, name: str, value: Any) -> float:
+    """A finite number as a Python float."""
+    try:
+        found = float(value)
+    except (TypeError, ValueError):
+        found = math.nan
+    if isinstance(value, (bool, str)) or not math.isfinite(found):
+        raise ArgumentError(f"{where}: found {name}={value!r}, expected a finite number")
+    return found
+
+
+def positive(where: str, name: str, value: Any) -> float:
+    """A number above zero."""
+    found = number(where, name, value)
+    if found <= 0:
+        raise ArgumentError(f"{where}: found {name}={value!r}, expected a number above 0")
+    return found
+
+
+def non_negative(where: str, name: str, value: Any) -> float:
+    """A number of at least zero."""
+    found = number(where, name, value)
+    if found < 0:
+        raise ArgumentError(f"{where}: found {name}={value!r}, expected a number of at least 0")
+    return found
+
+
+def fraction(where: str, name: str, value: Any, below_one: bool = False) -> float:
+    """A number in [0, 1], or in [0, 1)."""
+    found = number(where, name, value)
+    if not 0 <= found <= 1 or (below_one and found == 1):
+        interval = "[0, 1)" if below_one else "[0, 1]"
+        raise ArgumentError(f"{where}: found {name}={value!r}, expected a number in {interval}")
+    return found
+
+
+def integer(where: str, name: str, value: Any, at_least: int = 0) -> int:
+    """An integer of at least `at_least`."""
+    try:
+        found = operator.index(value)
+    except TypeError:
+        found = at_least - 1
+    if isinstance(value, bool) or found < at_least:
+        raise ArgumentError(
+            f"{where}: found {name}={value!r}, expected an integer of at least {at_least}"
+        )
+    return found
+
+
+def one_of(where: str, name: str, value: Any, allowed: Sequence[Any]) -> Any:
+    """One of the values that exist."""
+    if value not in allowed:
+        listed = ", ".join(repr(a) for a in allowed)
+        raise ArgumentError(f"{where}: found {name}={value!r}, expected one of {listed}")
+    return value

@@ -1,0 +1,428 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The layer: weights with a name, and a `call` that composes ops.
+
+Calling a layer on symbolic tensors draws it: its nodes carry the call, so that a model can call the
+same layer again on other shapes or in training. Calling it on arrays runs it at once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import contextvars
+import functools
+import inspect
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from fastcnn import config, initializers, regularizers
+from fastcnn.configurable import plain
+from fastcnn.errors import ArgumentError, FastcnnError, ShapeError
+from fastcnn.graph import (
+    Array,
+    Node,
+    Parameter,
+    Tensor,
+    Trace,
+    assign,
+    current_call,
+    current_scope,
+    current_trace,
+    placeholder,
+    scope,
+    tracing,
+)
+from fastcnn.ops.shape import Reshape
+from fastcnn.plan import Plan
+from fastcnn.structure import flatten, map_structure, pack_as
+
+_BASE_ARGUMENTS = ("name", "trainable", "dtype", "input_shape")
+
+_training: contextvars.ContextVar[bool] = contextvars.ContextVar("training", default=False)
+_name_counts: dict[str, int] = {}
+
+
+@contextlib.contextmanager
+def training_phase(training: bool) -> Iterator[None]:
+    """Layers called inside without an explicit `training` take this one."""
+    token = _training.set(training)
+    try:
+        yield
+    finally:
+        _training.reset(token)
+
+
+def clear_session() -> None:
+    """Start automatic layer names anew."""
+    _name_counts.clear()
+
+
+def snake_case(name: str) -> str:
+    """Keras' automatic name of a class: Conv2D -> conv2d, BatchNormalization -> batch_normalization."""
+    name = re.sub(r"(.)([A-Z][a-z0-9]+)", r"\1_\2", re.sub(r"\W+", "", name))
+    return re.sub(r"([a-z])([A-Z])", r"\1_\2", name).lower()
+
+
+def unique_name(class_name: str) -> str:
+    """conv2d, conv2d_1, conv2d_2, ..."""
+    base = snake_case(class_name)
+    count = _name_counts.get(base, 0)
+    _name_counts[base] = count + 1
+    return f"{base}_{count}" if count else base
+
+
+class LayerCall:
+    """One use of a layer in a drawn model: what it was called with, and what it returned."""
+
+    def __init__(self, layer: Layer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        self.layer = layer
+        self.args = args
+        self.kwargs = kwargs
+        self.outputs: Any = None
+
+    @property
+    def flat_inputs(self) -> list[Tensor]:
+        """Symbolic tensors among the arguments."""
+        return [t for t in flatten([self.args, self.kwargs]) if isinstance(t, Tensor)]
+
+    @property
+    def flat_outputs(self) -> list[Tensor]:
+        """Output tensors."""
+        return flatten(self.outputs)
+
+
+class Layer(ABC):
+    """Base of all layers.
+
+    Subclasses give `call`, and `build` where they have weights. Other layers kept in attributes
+    (also in lists and dicts) are found as sublayers.
+
+    Args:
+        name: letters, digits and underscores; automatic when None.
+        trainable: whether training changes the weights.
+        dtype: float type of the weights; `config.floatx()` when None.
+        input_shape: shape of one sample; lets a Sequential begin without an Input.
+    """
+
+    def __init__(
+        self,
+        *,
+        name: str | None = None,
+        trainable: bool = True,
+        dtype: str | None = None,
+        input_shape: tuple[int | None, ...] | None = None,
+        **unknown: Any,
+    ) -> None:
+        if unknown:
+            raise ArgumentError(
+                f"{type(self).__name__} does not take {sorted(unknown)}; "
+                f"it takes {_argument_names(type(self))}"
+            )
+        self.name = unique_name(type(self).__name__) if name is None else _checked_name(name)
+        self.dtype = config.floatx() if dtype is None else dtype
+        self.built = False
+        self.declared_input_shape = None if input_shape is None else tuple(input_shape)
+        self._trainable = trainable
+        self._weights: list[Parameter] = []
+        self._calls: list[LayerCall] = []
+
+    # --- to be given by subclasses ---------------------------------------------------------------
+
+    def build(self, input_shape: Any) -> None:  # noqa: B027 - optional, not abstract
+        """Make the weights; `input_shape` is a shape or a structure of shapes."""
+
+    @abstractmethod
+    def call(self, *args: Any, **kwargs: Any) -> Any:
+        """Outputs for symbolic inputs, by composing `fastcnn.ops`."""
+
+    def get_config(self) -> dict[str, Any]:
+        """Arguments that make this layer again, as JSON types.
+
+        Every argument of `__init__` that is kept as an attribute of its name is taken from there.
+        """
+        names = [n for n in _argument_names(type(self)) if n not in _BASE_ARGUMENTS]
+        own = {n: plain(getattr(self, n)) for n in names if hasattr(self, n)}
+        return {"name": self.name, "trainable": self._trainable, "dtype": self.dtype, **own}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Layer:
+        """The layer that `get_config` describes."""
+        return cls(**{k: tuples(v) for k, v in config.items()})
+
+    # --- weights ---------------------------------------------------------------------------------
+
+    def add_weight(
+        self,
+        shape: Any = (),
+        initializer: Any = "glorot_uniform",
+        dtype: str | None = None,
+        trainable: bool = True,
+        regularizer: Any = None,
+        name: str = "weight",
+    ) -> Parameter:
+        """A new weight of this layer.
+
+        Args:
+            shape: its sizes, all positive.
+            initializer: name, config or callable of (shape, dtype).
+            dtype: float type; the layer's when None.
+            trainable: False for statistics that training does not optimise.
+            regularizer: name, config or callable that adds to the loss.
+            name: unique within the layer.
+        """
+        sizes = tuple(shape)
+        if not all(isinstance(d, (int, np.integer)) and d > 0 for d in sizes):
+            raise ShapeError(
+                f"layer '{self.name}': weight '{name}' would have shape {sizes}, expected positive "
+                "sizes; give the layer an input whose sizes (other than the batch) are known"
+            )
+        dtype = self.dtype if dtype is None else dtype
+        value = np.ascontiguousarray(initializers.get(initializer)(sizes, dtype=dtype), dtype=dtype)
+        parameter = Parameter(name, value, trainable, regularizers.get(regularizer))
+        self._weights.append(parameter)
+        return parameter
+
+    def assign(self, parameter: Parameter, value: Tensor) -> None:
+        """Have the run store `value` in `parameter` when it is done."""
+        assign(parameter, value)
+
+    def add_loss(self, value: Tensor) -> None:
+        """Add a symbolic scalar to the training loss."""
+        trace = current_trace()
+        if trace is not None:
+            trace.losses.append(value)
+
+    @property
+    def sublayers(self) -> list[Layer]:
+        """Layers held in attributes, in the order they were set."""
+        found: list[Layer] = []
+        for key, value in vars(self).items():
+            if key not in ("_calls", "_weights"):
+                found += [v for v in flatten(value) if isinstance(v, Layer) and v not in found]
+        return found
+
+    @property
+    def trainable(self) -> bool:
+        """Whether training changes the weights; setting it also sets all sublayers."""
+        return self._trainable
+
+    @trainable.setter
+    def trainable(self, value: bool) -> None:
+        self._trainable = bool(value)
+        for layer in self.sublayers:
+            layer.trainable = value
+
+    def named_weights(self) -> dict[str, Parameter]:
+        """All weights by dotted path below this layer, each once, own ones first."""
+        found = {p.name: p for p in self._weights}
+        if len(found) < len(self._weights):
+            raise ArgumentError(f"layer '{self.name}' has two weights of one name: {list(found)}")
+        for layer in self.sublayers:
+            for path, parameter in layer.named_weights().items():
+                if not any(parameter is p for p in found.values()):
+                    found[f"{layer.name}.{path}"] = parameter
+        return found
+
+    @property
+    def weights(self) -> list[Parameter]:
+        """All weights, trainable or not."""
+        return list(self.named_weights().values())
+
+    @property
+    def trainable_weights(self) -> list[Parameter]:
+        """Weights that training changes."""
+        if not self._trainable:
+            return []
+        own = [p for p in self._weights if p.trainable]
+        return _unique([*own, *(p for s in self.sublayers for p in s.trainable_weights)])
+
+    @property
+    def non_trainable_weights(self) -> list[Parameter]:
+        """Statistics and frozen weights."""
+        trainable = {id(p) for p in self.trainable_weights}
+        return [p for p in self.weights if id(p) not in trainable]
+
+    # Keras' other words for the same lists.
+    variables = weights
+    trainable_variables = trainable_weights
+    non_trainable_variables = non_trainable_weights
+
+    def get_weights(self) -> list[Array]:
+        """Copies of all weights."""
+        return [p.numpy() for p in self.weights]
+
+    def set_weights(self, weights: list[Any]) -> None:
+        """Overwrite all weights, or none: a ShapeError leaves them as they were."""
+        parameters = self.weights
+        arrays = [np.asarray(w) for w in weights]
+        found, expected = [a.shape for a in arrays], [p.shape for p in parameters]
+        if found != expected:
+            raise ShapeError(
+                f"layer '{self.name}': found weights of shapes {found}, expected {expected}; "
+                "pass what get_weights() returns, in its order"
+            )
+        for parameter, array in zip(parameters, arrays, strict=True):
+            parameter.assign(array)
+
+    def count_params(self, buffers: bool = False) -> int:
+        """Number of weights, biases, gammas and betas; with `buffers` also running statistics."""
+        return sum(p.size for p in self.weights if p.trainable or buffers)
+
+    # --- calling ---------------------------------------------------------------------------------
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Draw the layer on symbolic tensors, or run it on arrays."""
+        leaves = flatten([args, kwargs])
+        if any(isinstance(leaf, Tensor) for leaf in leaves):
+            return self._draw(args, kwargs)
+        if any(isinstance(leaf, (np.ndarray, list)) for leaf in leaves):
+            return self._run(args, kwargs)
+        raise ArgumentError(
+            f"layer '{self.name}' was called without a tensor or array; call it on one, e.g. on "
+            "fastcnn.Input(shape=...)"
+        )
+
+    def _draw(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        call = LayerCall(self, args, dict(kwargs))
+        with scope(self.name, call):
+            self._ensure_built(args, kwargs)
+            phase = kwargs.pop("training", None)
+            phase = _training.get() if phase is None else phase
+            if _takes_training(type(self)):
+                kwargs = {**kwargs, "training": phase}
+            with training_phase(phase):
+                outputs = self.call(*args, **kwargs)
+            call.outputs = map_structure(lambda t: self._own(t, call), outputs)
+            self._note(call)
+        return call.outputs
+
+    def _note(self, call: LayerCall) -> None:
+        trace = current_trace()
+        if trace is not None:
+            trace.outputs[current_scope()] = call.flat_outputs
+        elif current_call() is call:
+            self._calls.append(call)
+
+    def _own(self, tensor: Any, call: LayerCall) -> Tensor:
+        """The output itself, or a view of it where the layer passed an input through."""
+        if not isinstance(tensor, Tensor):
+            raise ArgumentError(
+                f"layer '{self.name}': call returned {type(tensor).__name__}, expected symbolic "
+                "tensors; compose fastcnn.ops in call"
+            )
+        if any(tensor == given for given in call.flat_inputs):
+            return Node(
+                Reshape(tensor.shape), (tensor,), (tensor.spec,), current_scope(), "", current_call()
+            ).outputs[0]
+        return tensor
+
+    def _ensure_built(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        if self.built:
+            return
+        first = args[0] if args else next(iter(kwargs.values()))
+        before = list(self._weights)
+        try:
+            self.build(map_structure(lambda t: getattr(t, "shape", None), first))
+        except Exception as error:
+            self._weights = before
+            if isinstance(error, FastcnnError) and f"'{self.name}'" not in str(error):
+                raise type(error)(f"layer '{self.name}': {error}") from None
+            raise
+        self.built = True
+
+    def _run(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Run at once: lower for these shapes, compile, run."""
+        training = kwargs.pop("training", False)
+        arrays: list[Array] = []
+
+        def lift(leaf: Any) -> Any:
+            if not isinstance(leaf, np.ndarray):
+                return leaf
+            arrays.append(leaf if leaf.dtype != np.float64 else leaf.astype(self.dtype))
+            return placeholder(arrays[-1].shape, arrays[-1].dtype.name, f"input_{len(arrays)}")
+
+        args, kwargs = map_structure(lift, args), map_structure(lift, kwargs)
+        inputs = [t for t in flatten([args, kwargs]) if isinstance(t, Tensor)]
+        with tracing(Trace()) as trace, training_phase(training):
+            outputs = self._draw(args, kwargs)
+        state = np.random.default_rng().integers(0, 2**32, 4, np.uint32)
+        plan = Plan(
+            [*inputs, trace.rng],
+            flatten(outputs),
+            trace.updates,
+            backend="cpu" if self.dtype == "float32" else "reference",
+        )
+        return pack_as(outputs, plan.run(*arrays, state))
+
+    # --- what was drawn --------------------------------------------------------------------------
+
+    @property
+    def output(self) -> Any:
+        """Symbolic output of the layer's only call."""
+        return self._only_call().outputs
+
+    @property
+    def input(self) -> Any:
+        """Symbolic input of the layer's only call."""
+        return self._only_call().args[0]
+
+    @property
+    def output_shape(self) -> Any:
+        """Shape of `output`."""
+        return map_structure(lambda t: t.shape, self.output)
+
+    def _only_call(self) -> LayerCall:
+        if len(self._calls) != 1:
+            raise ArgumentError(
+                f"layer '{self.name}' was called {len(self._calls)} times, expected once; keep the "
+                "tensor that a call returned instead"
+            )
+        return self._calls[0]
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        """Shape of the output for an input of that shape; builds the layer."""
+        is_shape = isinstance(input_shape, tuple) and all(
+            d is None or isinstance(d, int) for d in input_shape
+        )
+        shapes = [input_shape] if is_shape else list(input_shape)
+        leaves = [placeholder(shape, self.dtype) for shape in shapes]
+        with tracing(Trace()):
+            outputs = self(leaves[0] if is_shape else leaves)
+        return map_structure(lambda t: t.shape, outputs)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} '{self.name}'>"
+
+
+def tuples(value: Any) -> Any:
+    """JSON's lists as the tuples they were."""
+    return tuple(tuples(v) for v in value) if isinstance(value, list) else value
+
+
+def _unique(parameters: list[Parameter]) -> list[Parameter]:
+    return list({id(p): p for p in parameters}.values())
+
+
+def _checked_name(name: str) -> str:
+    if not isinstance(name, str) or not re.fullmatch(r"[^/\s]+", name):
+        raise ArgumentError(f"layer name {name!r} is not usable; use letters, digits and underscores")
+    return name
+
+
+@functools.cache
+def _takes_training(cls: type[Layer]) -> bool:
+    parameters: dict[str, inspect.Parameter] = dict(inspect.signature(cls.call).parameters)
+    return "training" in parameters
+
+
+def _argument_names(cls: type) -> list[str]:
+    found: dict[str, None] = {}
+    for base in cls.__mro__:
+        init: Callable[..., Any] | None = base.__dict__.get("__init__")
+        if init is not None:
+            names = inspect.signature(init).parameters
+            found.update(dict.fromkeys(n for n, p in names.items() if p.kind != p.VAR_KEYWORD))
+    return [n for n in found if n not in ("self", "args", "kwargs", "unknown")]

@@ -1,0 +1,229 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Dense, activations and layers without weights that change shapes or values."""
+
+from __future__ import annotations
+
+from typing import Any, final
+
+from fastcnn import activations, initializers, ops, regularizers
+from fastcnn.errors import ArgumentError, ShapeError
+from fastcnn.graph import random_state
+from fastcnn.layers.base import Layer
+from fastcnn.ops.geometry import positive
+
+
+@final
+class Dense(Layer):
+    """y = activation(x W + b) over the last axis.
+
+    Args:
+        units: K, size of the output's last axis.
+        activation: name or function; None is linear.
+        use_bias: whether to add b.
+        kernel_initializer, bias_initializer: of W (C, K) and b (K).
+        kernel_regularizer, bias_regularizer: terms of the loss.
+    """
+
+    def __init__(
+        self,
+        units: int,
+        activation: Any = None,
+        use_bias: bool = True,
+        kernel_initializer: Any = "glorot_uniform",
+        bias_initializer: Any = "zeros",
+        kernel_regularizer: Any = None,
+        bias_regularizer: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.units = positive(units, "units")
+        self.activation = activations.get(activation)
+        self.use_bias = use_bias
+        self.kernel_initializer = initializers.get(kernel_initializer)
+        self.bias_initializer = initializers.get(bias_initializer)
+        self.kernel_regularizer = regularizers.get(kernel_regularizer)
+        self.bias_regularizer = regularizers.get(bias_regularizer)
+
+    def build(self, input_shape: Any) -> None:
+        """W (C, K) and b (K)."""
+        if len(input_shape) < 2 or input_shape[-1] is None:
+            raise ShapeError(
+                f"Dense found an input of shape {input_shape}, expected (N, ..., C) with C known; "
+                "put a Flatten before it or fix the input's size"
+            )
+        shape = (input_shape[-1], self.units)
+        self.kernel = self.add_weight(
+            shape, self.kernel_initializer, regularizer=self.kernel_regularizer, name="kernel"
+        )
+        self.bias = None
+        if self.use_bias:
+            self.bias = self.add_weight(
+                (self.units,), self.bias_initializer, regularizer=self.bias_regularizer, name="bias"
+            )
+
+    def call(self, x: Any) -> Any:
+        """(N, ..., C) -> (N, ..., K)."""
+        return self.activation(ops.dense(x, self.kernel, self.bias))
+
+
+@final
+class Activation(Layer):
+    """An activation by name or function."""
+
+    def __init__(self, activation: Any, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.activation = activations.get(activation)
+
+    def call(self, x: Any) -> Any:
+        """Same shape."""
+        return self.activation(x)
+
+
+@final
+class Identity(Layer):
+    """y = x."""
+
+    def call(self, x: Any) -> Any:
+        """Same tensor."""
+        return x
+
+
+@final
+class Flatten(Layer):
+    """(N, ...) -> (N, product of the rest), channels last in row order."""
+
+    def call(self, x: Any) -> Any:
+        """One axis beside the batch."""
+        if x.ndim == 1:
+            return ops.reshape(x, (-1, 1))
+        size = 1
+        for dim in x.shape[1:]:
+            if dim is None:
+                return ops.reshape(x, (x.shape[0] or -1, None))
+            size *= dim
+        return ops.reshape(x, (-1, size))
+
+
+@final
+class Reshape(Layer):
+    """(N, ...) -> (N, *target_shape); one -1 is worked out."""
+
+    def __init__(self, target_shape: Any, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.target_shape = tuple(target_shape)
+
+    def call(self, x: Any) -> Any:
+        """Same values in row order."""
+        batch = x.shape[0]
+        if -1 not in self.target_shape:
+            return ops.reshape(x, (-1, *self.target_shape))
+        known, rest = 1, 1
+        for dim in self.target_shape:
+            known *= 1 if dim == -1 else dim
+        for dim in x.shape[1:]:
+            rest *= 1 if dim is None else dim
+        if known == 0 or rest % known:
+            raise ShapeError(
+                f"cannot reshape samples of shape {x.shape[1:]} to {self.target_shape}; the products "
+                "of their sizes must agree"
+            )
+        target = tuple(rest // known if d == -1 else d for d in self.target_shape)
+        return ops.reshape(x, (-1 if batch is None else batch, *target))
+
+
+@final
+class Permute(Layer):
+    """Reorder the axes of a sample; `dims` counts from 1 as in Keras."""
+
+    def __init__(self, dims: Any, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.dims = tuple(dims)
+        if sorted(self.dims) != list(range(1, len(self.dims) + 1)):
+            raise ArgumentError(
+                f"Permute dims {self.dims} are not a permutation of 1..{len(self.dims)}; "
+                "the batch axis is not counted, e.g. (2, 1)"
+            )
+
+    def call(self, x: Any) -> Any:
+        """Transposed samples."""
+        return ops.transpose(x, (0, *self.dims))
+
+
+@final
+class Rescaling(Layer):
+    """y = x * scale + offset in the layer's float type; takes integer images too."""
+
+    def __init__(self, scale: float, offset: float = 0.0, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.scale, self.offset = scale, offset
+
+    def call(self, x: Any) -> Any:
+        """Same shape, floats."""
+        x = x if x.dtype == self.dtype else ops.cast(x, self.dtype)
+        y = x if self.scale == 1 else ops.multiply(x, self.scale)
+        return y if self.offset == 0 else ops.add(y, self.offset)
+
+
+@final
+class Dropout(Layer):
+    """In training, zero each element with probability `rate` and scale the rest by 1/(1-rate).
+
+    The draw is keyed by (seed, step, place, element): it depends on neither threads nor batches
+    run before. Srivastava et al. 2014.
+    """
+
+    def __init__(
+        self, rate: float, noise_shape: Any = None, seed: int | None = None, **kwargs: Any
+    ) -> None:
+        super().__init__(**kwargs)
+        self.rate = _checked_rate(rate)
+        self.noise_shape = noise_shape
+        self.seed = seed
+
+    def call(self, x: Any, training: bool = False) -> Any:
+        """Same shape."""
+        return drop(x, self.rate, self.noise_shape, self.seed) if training else x
+
+
+@final
+class SpatialDropout2D(Layer):
+    """Dropout of whole feature maps: (N, 1, 1, C) draws. Tompson et al. 2015."""
+
+    def __init__(self, rate: float, seed: int | None = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.rate = _checked_rate(rate)
+        self.seed = seed
+
+    def call(self, x: Any, training: bool = False) -> Any:
+        """Same shape (N, H, W, C)."""
+        return drop(x, self.rate, (None, 1, 1, None), self.seed) if training else x
+
+
+@final
+class SpatialDropout1D(Layer):
+    """Dropout of whole channels of (N, W, C)."""
+
+    def __init__(self, rate: float, seed: int | None = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.rate = _checked_rate(rate)
+        self.seed = seed
+
+    def call(self, x: Any, training: bool = False) -> Any:
+        """Same shape (N, W, C)."""
+        return drop(x, self.rate, (None, 1, None), self.seed) if training else x
+
+
+def _checked_rate(rate: float) -> float:
+    if not 0 <= rate < 1:
+        raise ArgumentError(f"dropout rate is {rate}, expected 0 <= rate < 1; try 0.5")
+    return float(rate)
+
+
+def drop(x: Any, rate: float, noise_shape: Any, seed: int | None) -> Any:
+    """Dropout at this place of the graph; None in `noise_shape` stands for x's own size."""
+    if rate == 0:
+        return x
+    rng, salt = random_state()
+    if noise_shape is not None:
+        noise_shape = tuple(x.shape[i] if d is None else d for i, d in enumerate(noise_shape))
+    return ops.dropout(x, rng, rate, salt=salt if seed is None else seed, noise_shape=noise_shape)

@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where a model begins."""
+
+from __future__ import annotations
+
+from typing import Any, final
+
+from fastcnn import config
+from fastcnn.errors import ShapeError
+from fastcnn.graph import Node, Placeholder, Shape, Spec, Tensor
+from fastcnn.layers.base import Layer, LayerCall, unique_name
+
+
+@final
+class InputLayer(Layer):
+    """Holds the symbolic tensor that a model is fed through.
+
+    Args:
+        shape: sizes of one sample, NHWC without N; None where unknown.
+        batch_size: fixed batch size, or None.
+        dtype: "float32", or "uint8"/"int32" when the model converts by itself (Rescaling).
+        batch_shape: the whole shape at once, in place of `shape` and `batch_size`.
+        name: name of the input, also the key by which it may be fed.
+    """
+
+    def __init__(
+        self,
+        shape: Shape | None = None,
+        batch_size: int | None = None,
+        dtype: str | None = None,
+        batch_shape: Shape | None = None,
+        name: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(name=name or unique_name("InputLayer"), dtype=dtype or config.floatx(), **kwargs)
+        if batch_shape is None:
+            if shape is None:
+                raise ShapeError("Input needs the shape of one sample; try Input(shape=(32, 32, 3))")
+            batch_shape = (batch_size, *_dims(shape))
+        self.batch_shape: Shape = tuple(_dims(batch_shape))
+        spec = Spec(self.batch_shape, self.dtype)
+        call = LayerCall(self, (), {})
+        node = Node(Placeholder(spec, self.name), (), (spec,), self.name, "", call)
+        call.outputs = node.outputs[0]
+        self._calls.append(call)
+        self.built = True
+
+    def call(self, *args: Any, **kwargs: Any) -> Any:
+        """Not called: models feed the placeholder."""
+        raise NotImplementedError("an InputLayer is fed, not called")
+
+    def get_config(self) -> dict[str, Any]:
+        """Name, dtype and shape."""
+        return {"name": self.name, "dtype": self.dtype, "batch_shape": list(self.batch_shape)}
+
+
+def _dims(shape: Any) -> list[int | None]:
+    """The sizes of `shape`, each a positive integer or None."""
+    try:
+        dims = [None if d is None else int(d) for d in shape]
+    except TypeError:
+        raise ShapeError(
+            f"Input shape {shape!r} is not a tuple of sizes; try shape=(32, 32, 3)"
+        ) from None
+    if any(d is not None and d <= 0 for d in dims):
+        raise ShapeError(f"Input shape {tuple(dims)} has a size below 1; all must be positive or None")
+    return dims
+
+
+def Input(  # noqa: N802 - Keras' name
+    shape: Shape | None = None,
+    batch_size: int | None = None,
+    dtype: str | None = None,
+    batch_shape: Shape | None = None,
+    name: str | None = None,
+) -> Tensor:
+    """A symbolic tensor to draw a model from; arguments as `InputLayer`."""
+    tensor: Tensor = InputLayer(shape, batch_size, dtype, batch_shape, name).output
+    return tensor

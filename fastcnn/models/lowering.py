@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From a model to plans: call it on placeholders of static shape, in training or not."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+import numpy as np
+
+from fastcnn import passes
+from fastcnn.graph import Array, Parameter, Spec, Tensor, Trace, placeholder, tracing
+from fastcnn.layers.base import training_phase
+from fastcnn.plan import Plan
+from fastcnn.structure import flatten, pack_as
+
+if TYPE_CHECKING:
+    from fastcnn.models.model import Model
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Lowered:
+    """A model as one flat graph.
+
+    Attributes:
+        inputs: placeholders, in the order of the model's inputs.
+        outputs: in the order of the model's outputs.
+        structure: nesting of the outputs.
+        trace: state to store, random state, added losses, outputs of every layer.
+    """
+
+    inputs: list[Tensor]
+    outputs: list[Tensor]
+    structure: Any
+    trace: Trace
+
+
+def lower(model: Model, specs: Sequence[Spec], training: bool) -> Lowered:
+    """The flat graph of `model` for inputs of exactly these specs."""
+    names = model.input_names or [f"input_{i}" for i in range(len(specs))]
+    inputs = [placeholder(s.shape, s.dtype, n) for s, n in zip(specs, names, strict=True)]
+    with tracing(Trace()) as trace, training_phase(training):
+        model.ensure_built(inputs)
+        outputs = model.call(pack_as(model.input_structure_for(inputs), inputs), training=training)
+    return Lowered(inputs, flatten(outputs), outputs, trace)
+
+
+class InferencePlan:
+    """A model's outputs for one set of input shapes, with folded weights kept until they change."""
+
+    def __init__(self, model: Model, specs: Sequence[Spec], backend: str) -> None:
+        lowered = lower(model, specs, training=False)
+        self.structure = lowered.structure
+        parts = passes.hoist(passes.fold_batch_norm(lowered.outputs))
+        self._parameters: list[Parameter] = model.weights
+        self._versions: list[int] | None = None
+        self._folded: list[Array] = []
+        self._prologue = Plan([], parts.prologue, backend=backend)
+        self._rng = np.zeros(4, np.uint32)
+        inputs = [*lowered.inputs, lowered.trace.rng, *parts.inputs]
+        self.plan = Plan(inputs, parts.outputs, backend=backend)
+
+    def run(self, arrays: Sequence[Array]) -> list[Array]:
+        """Outputs as fresh arrays."""
+        return self.plan.run(*self.feeds(arrays))
+
+    def feeds(self, arrays: Sequence[Array]) -> list[Array]:
+        """All arrays that `plan` takes for these inputs."""
+        versions = [p.version for p in self._parameters]
+        if versions != self._versions:
+            self._folded, self._versions = self._prologue.run(), versions
+        return [*arrays, self._rng, *self._folded]
+
+
+class PlanCache(Generic[T]):
+    """The last plans used, by key; the least recently used goes when `limit` is passed."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._plans: OrderedDict[Hashable, T] = OrderedDict()
+
+    def get(self, key: Hashable, make: Callable[[], T]) -> T:
+        """The plan of `key`, made when it is not there."""
+        if key not in self._plans:
+            self._plans[key] = make()
+            if len(self._plans) > self._limit:
+                self._plans.popitem(last=False)
+        self._plans.move_to_end(key)
+        return self._plans[key]
+
+    def clear(self) -> None:
+        """Forget all plans."""
+        self._plans.clear()

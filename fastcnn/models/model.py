@@ -1,0 +1,272 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The model: a layer that can be trained, evaluated, run, described and saved."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from fastcnn.backends import cpu, threads
+from fastcnn.errors import ArgumentError, DtypeError, ShapeError
+from fastcnn.graph import Array, Spec, Tensor, spec_of
+from fastcnn.layers.base import Layer
+from fastcnn.models import loop, saving
+from fastcnn.models.lowering import InferencePlan, PlanCache
+from fastcnn.models.summary import count_macs, summary
+from fastcnn.models.trainer import Trainer
+from fastcnn.structure import flatten, pack_as
+
+# Plans hold arenas, so only a few input shapes are kept ready.
+PLANS_KEPT = 8
+
+
+class Model(Layer):
+    """`Model(inputs, outputs)` from tensors, or the base of a model with its own `call`.
+
+    Args:
+        inputs: symbolic tensor, or a list or dict of them, from `fastcnn.Input`.
+        outputs: symbolic tensors computed from them.
+        name: name of the model.
+    """
+
+    # Known only for models drawn from tensors.
+    inputs: list[Tensor] = []
+    outputs: list[Tensor] = []
+    input_structure: Any = None
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Model:
+        """A functional model when called as `Model(inputs, outputs)`."""
+        if cls is Model and (args or "inputs" in kwargs):
+            from fastcnn.models.functional import Functional
+
+            return super().__new__(Functional)
+        return super().__new__(cls)
+
+    def __init__(self, *, name: str | None = None, **kwargs: Any) -> None:
+        super().__init__(name=name, **kwargs)
+        self.stop_training = False
+        self.resume_at: tuple[int, int] | None = None
+        self.history: Any = None
+        self._trainer: Trainer | None = None
+        self._plans: PlanCache[InferencePlan] = PlanCache(PLANS_KEPT)
+
+    # --- training --------------------------------------------------------------------------------
+
+    def compile(
+        self,
+        optimizer: Any = "rmsprop",
+        loss: Any = None,
+        loss_weights: Any = None,
+        metrics: Any = None,
+        weighted_metrics: Any = None,
+        backend: str | None = None,
+    ) -> None:
+        """Choose what `fit` and `evaluate` use. Weights stay as they are.
+
+        Args:
+            optimizer: name, config or `optimizers.Optimizer`.
+            loss: name, config, `losses.Loss` or function of (y_true, y_pred); a list or a dict by
+                output name for several outputs.
+            loss_weights: factor of each output's loss.
+            metrics: names, configs, `metrics.Metric`s; a list or dict of lists for several outputs.
+            weighted_metrics: the same, weighted by sample_weight and class_weight.
+            backend: "cpu" or "reference"; by the model's dtype when None.
+        """
+        self._trainer = Trainer(
+            self, optimizer, loss, loss_weights, metrics, weighted_metrics, backend
+        )
+
+    @property
+    def trainer(self) -> Trainer:
+        """What `compile` made."""
+        if self._trainer is None:
+            raise ArgumentError(
+                f"model '{self.name}' is not compiled; call compile(optimizer=..., loss=...) first"
+            )
+        return self._trainer
+
+    @property
+    def compiled(self) -> bool:
+        """Whether `compile` was called."""
+        return self._trainer is not None
+
+    @property
+    def optimizer(self) -> Any:
+        """The compiled optimizer."""
+        return self.trainer.optimizer
+
+    @property
+    def loss(self) -> Any:
+        """The loss as given to `compile`."""
+        return self.trainer.loss_argument
+
+    @property
+    def metrics_names(self) -> list[str]:
+        """Names of the values that `evaluate` returns."""
+        return self.trainer.names()
+
+    fit = loop.fit
+    evaluate = loop.evaluate
+    predict = loop.predict
+
+    def train_on_batch(
+        self,
+        x: Any,
+        y: Any = None,
+        sample_weight: Any = None,
+        class_weight: Any = None,
+        return_dict: bool = False,
+    ) -> Any:
+        """One update. Returns the loss of the batch before it, and the metrics on the batch.
+
+        Raises:
+            NonFiniteError: the loss is NaN or infinite; weights and optimizer are unchanged.
+        """
+        batch = loop.one_batch(self, x, y, sample_weight, class_weight)
+        self.trainer.reset_metrics()
+        return self.trainer.results(self.trainer.train(batch), return_dict)
+
+    def test_on_batch(
+        self, x: Any, y: Any = None, sample_weight: Any = None, return_dict: bool = False
+    ) -> Any:
+        """Loss and metrics of one batch."""
+        batch = loop.one_batch(self, x, y, sample_weight, None)
+        self.trainer.reset_metrics()
+        return self.trainer.results(self.trainer.test(batch), return_dict)
+
+    def predict_on_batch(self, x: Any) -> Any:
+        """Outputs for one batch: arrays in the nesting of the model's outputs."""
+        arrays = [np.asarray(a) for a in self.order_inputs(x)]
+        plan = self.inference_plan(self.check_inputs(arrays))
+        return pack_as(plan.structure, plan.run(self._cast(arrays)))
+
+    # --- inputs ----------------------------------------------------------------------------------
+
+    @property
+    def input_names(self) -> list[str]:
+        """Names of the inputs, as in a dict of arrays."""
+        return [t.node.layer for t in self.inputs]
+
+    @property
+    def output_names(self) -> list[str]:
+        """Names of the layers that make the outputs."""
+        return [t.node.layer.partition("/")[0] or t.node.op.name for t in self.outputs]
+
+    def input_structure_for(self, inputs: Sequence[Tensor]) -> Any:
+        """Nesting in which `call` takes these inputs."""
+        if self.input_structure is not None:
+            return self.input_structure
+        return inputs[0] if len(inputs) == 1 else list(inputs)
+
+    def order_inputs(self, x: Any) -> list[Any]:
+        """Leaves of `x` in the order of the model's inputs."""
+        if not isinstance(x, dict):
+            return flatten(x) if isinstance(x, (list, tuple)) and self._many() else [x]
+        keys = list(self.input_structure) if isinstance(self.input_structure, dict) else None
+        keys = keys or self.input_names
+        if sorted(keys) != sorted(x):
+            raise ArgumentError(f"model '{self.name}' has the inputs {keys}, found {sorted(x)}")
+        return [x[key] for key in keys]
+
+    def _many(self) -> bool:
+        return len(self.inputs) > 1 or isinstance(self.input_structure, (list, tuple, dict))
+
+    def check_inputs(self, arrays: Sequence[Array]) -> list[Spec]:
+        """Specs of a batch, or an error naming the input that does not fit."""
+        if self.inputs and len(arrays) != len(self.inputs):
+            raise ArgumentError(
+                f"model '{self.name}' takes {len(self.inputs)} inputs {self.input_names}, "
+                f"found {len(arrays)}"
+            )
+        specs = [spec_of(a) for a in arrays]
+        for i, spec in enumerate(specs):
+            wanted = self.inputs[i].spec if self.inputs else Spec((None,) * spec.rank, self.dtype)
+            name = self.input_names[i] if self.inputs else f"input_{i}"
+            specs[i] = _fitting(spec, wanted, f"model '{self.name}', input '{name}'")
+        return specs
+
+    def _cast(self, arrays: Sequence[Array]) -> list[Array]:
+        return [
+            a.astype(s.dtype, copy=False)
+            for a, s in zip(arrays, self.check_inputs(arrays), strict=True)
+        ]
+
+    def ensure_built(self, inputs: Sequence[Tensor]) -> None:
+        """Build a model that has not seen a shape yet."""
+        if not self.built:
+            self.build(inputs[0].shape if len(inputs) == 1 else [t.shape for t in inputs])
+            self.built = True
+
+    def default_backend(self) -> str:
+        """The cpu backend has float32 kernels; float64 models run on the references."""
+        return "cpu" if self.dtype == "float32" else "reference"
+
+    def inference_plan(self, specs: Sequence[Spec]) -> InferencePlan:
+        """The plan that `predict` runs for these input specs; kept for the last few shapes."""
+        backend = self._trainer.backend if self._trainer else self.default_backend()
+        isa = cpu.default_isa() if backend == "cpu" else ""
+        key = (tuple(specs), backend, isa, threads.get_num_threads(), len(self.weights))
+        return self._plans.get(key, lambda: InferencePlan(self, specs, backend))
+
+    # --- looking ---------------------------------------------------------------------------------
+
+    @property
+    def layers(self) -> list[Layer]:
+        """The layers in order."""
+        return self.sublayers
+
+    def get_layer(self, name: str | None = None, index: int | None = None) -> Layer:
+        """A layer by name or position."""
+        if index is not None and -len(self.layers) <= index < len(self.layers):
+            return self.layers[index]
+        for layer in self.layers:
+            if layer.name == name:
+                return layer
+        raise ArgumentError(
+            f"model '{self.name}' has no layer {name or index!r}; it has "
+            f"{[layer.name for layer in self.layers]}"
+        )
+
+    summary = summary
+    count_macs = count_macs
+
+    def plan(self, input_shape: Any, training: bool = False) -> Any:
+        """The printable inference plan for arrays of `input_shape`, the batch included."""
+        shapes = [input_shape] if isinstance(input_shape[0], int) else input_shape
+        specs = [Spec(tuple(shape), self.dtype) for shape in shapes]
+        return self.inference_plan(specs).plan
+
+    # --- weights and files -----------------------------------------------------------------------
+
+    def state_dict(self) -> dict[str, Array]:
+        """Copies of all weights and statistics by dotted name."""
+        return {path: p.numpy() for path, p in self.named_weights().items()}
+
+    load_state_dict = saving.load_state_dict
+    save = saving.save_model
+    save_weights = saving.save_weights
+    load_weights = saving.load_weights
+    save_state = saving.save_state
+    load_state = saving.load_state
+
+
+def _fitting(spec: Spec, wanted: Spec, where: str) -> Spec:
+    """The spec a batch will have once float64 is rounded to float32; errors otherwise."""
+    floats = ("float16", "float32", "float64")
+    if spec.dtype != wanted.dtype and not (spec.dtype in floats and wanted.dtype in floats):
+        raise DtypeError(
+            f"{where}: found dtype {spec.dtype}, expected {wanted.dtype}; convert it, e.g. "
+            f"x.astype('{wanted.dtype}') / 255 for images"
+        )
+    fits = spec.rank == wanted.rank and all(
+        w is None or w == f for f, w in zip(spec.shape, wanted.shape, strict=True)
+    )
+    if not fits or (spec.shape and spec.shape[0] == 0):
+        raise ShapeError(
+            f"{where}: found shape {spec.shape}, expected {wanted.shape} (None: any size); "
+            "the first axis is the batch and channels come last"
+        )
+    return Spec(spec.shape, wanted.dtype)
+

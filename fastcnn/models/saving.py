@@ -1,0 +1,280 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Models in files: safetensors with the config in its metadata. No pickle; writing is atomic.
+
+    weights/<dotted path>      weights and running statistics
+    optimizer/<name>           optimizer slots
+    metadata: format, version, config (layers and how they are joined), training (compile, steps)
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fastcnn import losses, metrics, optimizers
+from fastcnn.errors import ArgumentError, FastcnnError, FileError, ShapeError
+from fastcnn.graph import Array
+
+if TYPE_CHECKING:
+    from fastcnn.models.model import Model
+
+FORMAT = "fastcnn"
+VERSION = 1
+
+_WEIGHTS = "weights/"
+_OPTIMIZER = "optimizer/"
+
+
+def write_atomically(path: Any, data: bytes) -> None:
+    """Replace `path` by `data` at once: a crash leaves the old file, never half of the new."""
+    path = Path(path)
+    if not path.parent.is_dir():
+        raise FileError(f"cannot write '{path}': there is no folder '{path.parent}'; create it first")
+    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o666 & ~_umask())
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def write_tensors(path: Any, tensors: Mapping[str, Array], metadata: Mapping[str, Any]) -> None:
+    """Write a safetensors file with JSON values as metadata."""
+    from safetensors.numpy import save
+
+    text = {"format": FORMAT, "version": str(VERSION)}
+    text.update({key: json.dumps(value) for key, value in metadata.items()})
+    contiguous = {name: np.ascontiguousarray(a) for name, a in tensors.items()}
+    write_atomically(path, save(contiguous, text))
+
+
+def read_tensors(path: Any) -> tuple[dict[str, Array], dict[str, Any]]:
+    """Tensors and metadata of a file written here.
+
+    Raises:
+        FileError: the file is missing, truncated, not safetensors, or of a newer version.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    path = Path(path)
+    if not path.is_file():
+        raise FileError(f"there is no file '{path}'; check the path")
+    try:
+        with safe_open(path, framework="numpy") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError, ValueError) as error:
+        raise FileError(
+            f"'{path}' is not a whole safetensors file ({error}); it may be truncated or of another "
+            "kind, so save it again"
+        ) from None
+    return tensors, _checked_metadata(path, metadata)
+
+
+def _checked_metadata(path: Path, text: Mapping[str, str]) -> dict[str, Any]:
+    if text.get("format") != FORMAT:
+        raise FileError(
+            f"'{path}' is a safetensors file but was not written by fastcnn (format "
+            f"{text.get('format')!r}); build the model and use load_state_dict"
+        )
+    if int(text.get("version", "0")) > VERSION:
+        raise FileError(
+            f"'{path}' has file version {text['version']}, this fastcnn reads up to {VERSION}; upgrade"
+        )
+    return {k: json.loads(v) for k, v in text.items() if k not in ("format", "version")}
+
+
+# --- methods of Model ----------------------------------------------------------------------------
+
+
+def save_model(self: Model, filepath: Any, overwrite: bool = True) -> None:
+    """Write layers, weights, compile arguments and optimizer state to one file.
+
+    Args:
+        filepath: by convention "name.fastcnn".
+        overwrite: False makes an existing file an error.
+    """
+    if not overwrite and Path(filepath).exists():
+        raise FileError(f"'{filepath}' exists; pass overwrite=True or another name")
+    from fastcnn.models.serialization import serialize
+
+    tensors, metadata = _state(self)
+    write_tensors(filepath, tensors, {**metadata, "config": serialize(self)})
+
+
+def save_weights(self: Model, filepath: Any, overwrite: bool = True) -> None:
+    """Write the weights alone."""
+    if not overwrite and Path(filepath).exists():
+        raise FileError(f"'{filepath}' exists; pass overwrite=True or another name")
+    write_tensors(filepath, _prefixed(_WEIGHTS, _built_weights(self)), {})
+
+
+def load_weights(self: Model, filepath: Any) -> None:
+    """Read weights into this model; on any error its weights stay as they were."""
+    tensors, _ = read_tensors(filepath)
+    _located(filepath, self, _unprefixed(_WEIGHTS, tensors))
+
+
+def load_state_dict(self: Model, state_dict: Mapping[str, Any], strict: bool = True) -> None:
+    """Overwrite weights by dotted name, all or none.
+
+    Args:
+        state_dict: arrays by the names of `state_dict()`.
+        strict: missing or unexpected names are an error.
+
+    Raises:
+        ShapeError: names or shapes do not match; all of them are listed, nothing was changed.
+    """
+    parameters = self.named_weights()
+    arrays = {name: np.asarray(value) for name, value in state_dict.items()}
+    problems = []
+    missing = [n for n in parameters if n not in arrays]
+    unexpected = [n for n in arrays if n not in parameters]
+    if strict and missing:
+        problems.append(f"missing {missing}")
+    if strict and unexpected:
+        problems.append(f"unexpected {unexpected}")
+    problems += [
+        f"'{n}' has shape {arrays[n].shape} where {p.shape} is expected"
+        for n, p in parameters.items()
+        if n in arrays and arrays[n].shape != p.shape
+    ]
+    if problems:
+        raise ShapeError(
+            f"model '{self.name}' cannot take these weights: {'; '.join(problems)}; "
+            "nothing was changed"
+        )
+    for name, parameter in parameters.items():
+        if name in arrays:
+            parameter.assign(arrays[name])
+
+
+def save_state(self: Model, filepath: Any, extra: Mapping[str, Any] | None = None) -> None:
+    """Write what training needs to go on: weights, optimizer state, seed, and `extra` (JSON)."""
+    tensors, metadata = _state(self)
+    write_tensors(filepath, tensors, {**metadata, "extra": dict(extra or {})})
+
+
+def load_state(self: Model, filepath: Any) -> dict[str, Any]:
+    """Read what `save_state` wrote into this compiled model; returns `extra`."""
+    tensors, metadata = read_tensors(filepath)
+    _located(filepath, self, _unprefixed(_WEIGHTS, tensors))
+    _restore_training(self, tensors, metadata["training"])
+    extra: dict[str, Any] = metadata["extra"]
+    return extra
+
+
+def load_model(
+    filepath: Any, custom_objects: Mapping[str, Any] | None = None, compile: bool = True
+) -> Any:
+    """The model that `Model.save` wrote, compiled as it was.
+
+    Args:
+        filepath: the file.
+        custom_objects: layer, loss or metric classes by name that fastcnn does not know.
+        compile: False leaves optimizer, loss and metrics out.
+    """
+    from fastcnn.models.serialization import deserialize
+
+    tensors, metadata = read_tensors(filepath)
+    if "config" not in metadata:
+        raise FileError(
+            f"'{filepath}' holds weights but no layers; build the model and use load_weights"
+        )
+    model = deserialize(metadata["config"], custom_objects)
+    _located(filepath, model, _unprefixed(_WEIGHTS, tensors))
+    training = metadata.get("training")
+    if compile and training:
+        model.compile(**_decode_compile(training["compile"], custom_objects))
+        _restore_training(model, tensors, training)
+    return model
+
+
+# --- parts ---------------------------------------------------------------------------------------
+
+
+def _built_weights(model: Model) -> dict[str, Array]:
+    if not model.built:
+        raise ArgumentError(
+            f"model '{model.name}' has no weights yet; begin it with an Input or run it once"
+        )
+    return model.state_dict()
+
+
+def _prefixed(prefix: str, arrays: Mapping[str, Array]) -> dict[str, Array]:
+    return {prefix + name: array for name, array in arrays.items()}
+
+
+def _unprefixed(prefix: str, arrays: Mapping[str, Array]) -> dict[str, Array]:
+    return {n.removeprefix(prefix): a for n, a in arrays.items() if n.startswith(prefix)}
+
+
+def _located(filepath: Any, model: Model, arrays: Mapping[str, Array]) -> None:
+    try:
+        load_state_dict(model, arrays)
+    except FastcnnError as error:
+        raise type(error)(f"'{filepath}': {error}") from None
+
+
+def _state(model: Model) -> tuple[dict[str, Array], dict[str, Any]]:
+    tensors = _prefixed(_WEIGHTS, _built_weights(model))
+    if not model.compiled:
+        return tensors, {}
+    trainer = model.trainer
+    tensors.update(_prefixed(_OPTIMIZER, trainer.optimizer.state()))
+    training = {
+        "seed": trainer.seed,
+        "iterations": trainer.optimizer.iterations,
+        "compile": trainer.get_config(),
+    }
+    return tensors, {"training": training}
+
+
+def _restore_training(model: Model, tensors: Mapping[str, Array], training: dict[str, Any]) -> None:
+    trainer = model.trainer
+    trainer.optimizer.build(model.trainable_weights)
+    slots = _unprefixed(_OPTIMIZER, tensors)
+    if slots:
+        trainer.optimizer.load_state(slots)
+    trainer.optimizer.iterations = training["iterations"]
+    trainer.seed = training["seed"]
+
+
+def _decode_compile(
+    config: Mapping[str, Any], custom_objects: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    return {
+        **config,
+        "optimizer": optimizers.deserialize(config["optimizer"], custom_objects),
+        "loss": _each(lambda c: losses.get(c, custom_objects), config["loss"]),
+        "metrics": _each(lambda c: metrics.get(c, custom_objects), config["metrics"]),
+        "weighted_metrics": _each(
+            lambda c: metrics.get(c, custom_objects), config["weighted_metrics"]
+        ),
+    }
+
+
+def _each(decode: Any, given: Any) -> Any:
+    """`decode` on every config in a nesting of lists and dicts; names stay names."""
+    if isinstance(given, list):
+        return [_each(decode, g) for g in given]
+    if isinstance(given, dict) and "class_name" not in given:
+        return {k: _each(decode, g) for k, g in given.items()}
+    return decode(given) if isinstance(given, dict) else given
