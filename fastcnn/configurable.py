@@ -9,6 +9,7 @@ resolve        a name, such a dict, a class or an instance -> an instance
 from __future__ import annotations
 
 import inspect
+import re
 from abc import ABC
 from collections.abc import Mapping
 from typing import Any, TypeVar
@@ -133,3 +134,8 @@ def _names(known: Mapping[str, Any]) -> str:
 
 def _an(kind: str) -> str:
     return f"{'an' if kind[0] in 'aeiou' else 'a'} {kind}"
+
+
+def snake_case(class_name: str) -> str:
+    """The name in lower case, words joined by underscores: BinaryAccuracy, binary_accuracy."""
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", class_name).lower()

@@ -7,6 +7,7 @@
 
 #define FC_ISA scalar
 #define FC_LANES 1
+#define FC_TILE_ROWS 4 /* rows of the register tile of two vectors */
 
 typedef float vf;
 typedef int vm;
@@ -56,5 +57,18 @@ static inline float float_of(int32_t i)
 static inline vf v_ldexp(vf a, vf e) { return a * float_of(((int32_t)e + 127) << 23); }
 static inline vf v_exponent(vf a) { return (float)((bits_of(a) >> 23) - 127); }
 static inline vf v_mantissa(vf a) { return float_of((bits_of(a) & 0x007fffff) | 0x3f800000); }
+
+static inline vf v_load_u8_n(const uint8_t *p, int64_t n) { return n > 0 ? (float)*p : 0.0f; }
+static inline void v_store_u8_n(uint8_t *p, vf a, int64_t n)
+{
+    if (n > 0)
+        *p = (uint8_t)a;
+}
+static inline vf v_load_i32_n(const int32_t *p, int64_t n) { return n > 0 ? (float)*p : 0.0f; }
+static inline void v_store_i32_n(int32_t *p, vf a, int64_t n)
+{
+    if (n > 0)
+        *p = (int32_t)a;
+}
 
 #include "isa.inc.h"

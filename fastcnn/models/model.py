@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from fastcnn.backends import cpu
+from fastcnn.backends import cpu, threads
 from fastcnn.errors import ArgumentError, DtypeError, ShapeError
 from fastcnn.graph import Array, Spec, Tensor, spec_of
 from fastcnn.layers.base import Layer
@@ -207,7 +207,7 @@ class Model(Layer):
         """The plan that `predict` runs for these input specs; kept for the last few shapes."""
         backend = self._trainer.backend if self._trainer else self.default_backend()
         isa = cpu.default_isa() if backend == "cpu" else ""
-        key = (tuple(specs), backend, isa, cpu.get_num_threads(), len(self.weights))
+        key = (tuple(specs), backend, isa, threads.get_num_threads(), len(self.weights))
         return self._plans.get(key, lambda: InferencePlan(self, specs, backend))
 
     # --- looking ---------------------------------------------------------------------------------

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastcnn import losses, metrics, optimizers, ops, random
-from fastcnn.backends import cpu
+from fastcnn.backends import cpu, threads
+from fastcnn.configurable import plain, serialize
 from fastcnn.data import Batch
 from fastcnn.errors import ArgumentError, NotDifferentiableError
 from fastcnn.gradients import gradients
@@ -87,6 +88,18 @@ class Trainer:
         self._trainable = model.trainable_weights if model.built else None
         self._plans: PlanCache[_StepPlan] = PlanCache(PLANS_KEPT)
 
+    def get_config(self) -> dict[str, Any]:
+        """Arguments of `compile` as JSON types."""
+        given, weighted = self._metric_arguments
+        return {
+            "optimizer": serialize(self.optimizer),
+            "loss": plain(self.loss_argument),
+            "loss_weights": plain(self._loss_weights),
+            "metrics": plain(given),
+            "weighted_metrics": plain(weighted),
+            "backend": self.backend,
+        }
+
     # --- steps -----------------------------------------------------------------------------------
 
     def train(self, batch: Batch) -> dict[str, float]:
@@ -115,7 +128,7 @@ class Trainer:
         shapes = tuple((y.shape, y.dtype.name) for y in batch.y)
         weighted = tuple(None if w is None else w.shape for w in batch.w)
         isa = cpu.default_isa() if self.backend == "cpu" else ""
-        key = (tuple(specs), shapes, weighted, training, isa, cpu.get_num_threads())
+        key = (tuple(specs), shapes, weighted, training, isa, threads.get_num_threads())
         return self._plans.get(key, lambda: _StepPlan(self, batch, specs, training))
 
     def random_state(self) -> Array:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Windows sliding over an image: padding forms, resolved pads and output sizes.
 
-One axis at a time: `size` input pixels, a window of `window` taps `dilation` pixels apart that moves
-by `stride`, and pads `(before, after)`. A size of None (not known yet) gives None.
+One axis at a time: `size` input pixels, a window of `window` taps `dilation` pixels apart that
+moves by `stride`, and pads `(before, after)`. A size of None (not known yet) gives None.
 """
 
 from __future__ import annotations
@@ -63,8 +63,9 @@ def normalize_padding(padding: Any) -> Padding:
     sides = [_axis_padding(axis) for axis in _items(padding)]
     if len(sides) != 2 or None in sides:
         raise ArgumentError(
-            f'padding is {padding!r}, expected "valid", "same", "same_lower", an integer of at least '
-            "0, or ((top, bottom), (left, right)); try padding=1 or padding=((0, 1), (0, 1))"
+            f'padding is {padding!r}, expected "valid", "same", "same_lower", an integer of '
+            "at least 0, or ((top, bottom), (left, right)); try padding=1 or "
+            "padding=((0, 1), (0, 1))"
         )
     return sides[0], sides[1]  # type: ignore[return-value]
 
@@ -162,7 +163,11 @@ def conv_output_size(
         ArgumentError: a size, stride or dilation below 1, or a padding of another form.
     """
     both = normalize_padding((pads, pads) if isinstance(pads, tuple) else pads)
-    k, stride, dilation = positive(k, "k"), positive(stride, "stride"), positive(dilation, "dilation")
+    k, stride, dilation = (
+        positive(k, "k"),
+        positive(stride, "stride"),
+        positive(dilation, "dilation"),
+    )
     return output_size(n, k, stride, dilation, both[0], axis="size")
 
 

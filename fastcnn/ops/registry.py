@@ -4,10 +4,18 @@
 from __future__ import annotations
 
 from fastcnn.graph import Op
-from fastcnn.ops import conv, dense, elementwise, loss, norm, pool, reduce, shape, update
+from fastcnn.ops.conv import OPS as CONV
+from fastcnn.ops.dense import OPS as DENSE
+from fastcnn.ops.elementwise import OPS as ELEMENTWISE
+from fastcnn.ops.loss import OPS as LOSS
+from fastcnn.ops.norm import OPS as NORM
+from fastcnn.ops.pool import OPS as POOL
+from fastcnn.ops.reduce import OPS as REDUCE
+from fastcnn.ops.shape import OPS as SHAPE
+from fastcnn.ops.update import OPS as UPDATE
 
-FAMILIES = (conv, dense, elementwise, reduce, loss, norm, pool, shape, update)
-BY_NAME: dict[str, type[Op]] = {op.name: op for family in FAMILIES for op in family.OPS}
+FAMILIES = (CONV, DENSE, ELEMENTWISE, REDUCE, LOSS, NORM, POOL, SHAPE, UPDATE)
+BY_NAME: dict[str, type[Op]] = {op.name: op for family in FAMILIES for op in family}
 
 # Ops that a backend has no kernel for, on purpose; compiling a plan with one raises KernelMissing.
 MISSING: dict[str, frozenset[str]] = {"cpu": frozenset()}

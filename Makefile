@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: Apache-2.0
+# The entry points. Each works from a fresh clone with python3, a C compiler and make;
+# stamp files in .venv make the second call quick.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check -q
+
+C_FILES := $(wildcard src_c/*.[ch] src_c/kernels/*.h)
+CYTHON_FILES := $(wildcard fastcnn/*/*.pyx fastcnn/*/*.pxd)
+BUILD_NEEDS = $(shell sed -n 's/^requires = \[\(.*\)\]$$/\1/p' pyproject.toml | tr , ' ')
+
+.DELETE_ON_ERROR:
+.PHONY: help build demo test check bench asan clean
+
+help:  ## show this list (the default)
+	@sed -n 's/^\([a-z]*\):.*## */\1 /p' Makefile | awk '{ n = $$1; $$1 = ""; printf "  make %-7s%s\n", n, $$0 }'
+
+build: $(VENV)/.built  ## compile into the source tree and install it, editable, in .venv
+
+demo: $(VENV)/.extra-demo  ## train LeNet-5 on real digits and write its pictures to demo/
+	$(BIN)/fastcnn demo
+
+test: $(VENV)/.extra-test  ## run the tests; ARGS="-k conv -x" goes to pytest
+	$(BIN)/python -m pytest $(ARGS)
+
+check: $(VENV)/.extra-dev  ## lint, types, C and Cython style, direction of imports
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/clang-format --dry-run -Werror $(C_FILES)
+	PATH="$(BIN):$$PATH" cython-lint $(CYTHON_FILES)
+	$(BIN)/lint-imports --no-cache
+
+# QUICK=1 runs each benchmark once on this commit; otherwise this commit is compared with main.
+# asv builds the commits in environments of its own, from wheels kept in .whl: no network then.
+bench: $(VENV)/.extra-bench .whl/.fetched  ## asv: compare with main, publish; QUICK=1 runs once
+	cd benchmarks && export PATH="$(CURDIR)/$(BIN):$$PATH" && asv machine --yes >/dev/null && \
+	    export PIP_NO_INDEX=1 PIP_FIND_LINKS="$(CURDIR)/.whl" && status=0 && \
+	    { $(if $(QUICK),asv run --quick --show-stderr 'HEAD^!',asv continuous --show-stderr main HEAD) \
+	      || status=$$?; } && asv publish && exit $$status
+	@echo "see it with: cd benchmarks && ../$(BIN)/asv preview"
+
+# A second build beside the first: never the one that `make test` or a user runs.
+ASAN_LIB := build/asan/lib
+asan: $(VENV)/.extra-test  ## kernel tests under address and undefined-behaviour sanitizers
+	FASTCNN_BUILD_DEBUG=1 FASTCNN_BUILD_SANITIZE=address,undefined $(BIN)/python setup.py -q build \
+	    --build-base build/asan --build-temp build/asan/temp --build-lib $(ASAN_LIB)
+	LD_PRELOAD="$$($(CC) -print-file-name=libasan.so) $$($(CC) -print-file-name=libubsan.so)" \
+	    ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \
+	    PYTHONMALLOC=malloc PYTHONPATH=$(ASAN_LIB) $(BIN)/pytest tests/test_kernels.py $(ARGS)
+
+clean:  ## remove what was built (.venv stays, its stamps go)
+	rm -rf build dist demo .whl *.egg-info benchmarks/.asv $(VENV)/.built
+	rm -f fastcnn/*/*.so fastcnn/backends/*.c fastcnn/backends/*.html
+	find . -path ./$(VENV) -prune -o -name __pycache__ -exec rm -rf {} +
+
+$(VENV)/.made:
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) install --upgrade pip
+	touch $@
+
+$(VENV)/.build-needs: $(VENV)/.made pyproject.toml
+	$(PIP) install $(BUILD_NEEDS)
+	touch $@
+
+$(VENV)/.built: $(VENV)/.build-needs setup.py $(C_FILES) src_c/kernels.def $(CYTHON_FILES)
+	$(PIP) install --no-build-isolation -e .
+	touch $@
+
+# The installed metadata knows the extras, so this compiles nothing.
+$(VENV)/.extra-%: pyproject.toml | $(VENV)/.built
+	$(PIP) install "fastcnn[$*]"
+	touch $@
+
+.whl/.fetched: $(VENV)/.made pyproject.toml
+	$(PIP) download --dest .whl $(BUILD_NEEDS) safetensors \
+	    asv_runner build pip pympler wheel  # what asv puts in every environment
+	touch $@

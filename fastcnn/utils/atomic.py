@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Writing files so that a crash leaves the old file, never half of the new one."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+from fastcnn.errors import FileError
+
+
+def write_atomically(path: str | os.PathLike[str], data: bytes) -> None:
+    """Replace the content of `path` by `data` at once.
+
+    Raises:
+        FileError: the folder is missing or cannot be written; an old file is as it was.
+    """
+    target = Path(path)
+    temporary = ""
+    try:
+        handle, temporary = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o666 & ~_umask())
+        os.replace(temporary, target)
+    except BaseException as error:
+        if temporary:
+            Path(temporary).unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise FileError(
+                f"cannot write '{target}' ({error}); check that the folder '{target.parent}' "
+                "exists and may be written"
+            ) from error
+        raise
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
