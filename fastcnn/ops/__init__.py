@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Operations as functions: at once on NumPy arrays, or as nodes on symbolic tensors."""
 
-import math as _math
-
 from fastcnn.graph import Parameter as _Parameter
 from fastcnn.graph import Tensor as _Tensor
 from fastcnn.ops._apply import as_operands as as_operands
@@ -62,6 +60,13 @@ from fastcnn.ops.norm import batch_normalization as batch_normalization
 from fastcnn.ops.norm import group_norm as group_norm
 from fastcnn.ops.norm import layer_norm as layer_norm
 from fastcnn.ops.norm import local_response_norm as local_response_norm
+from fastcnn.ops.pool import adaptive_avg_pool2d as adaptive_avg_pool2d
+from fastcnn.ops.pool import adaptive_max_pool2d as adaptive_max_pool2d
+from fastcnn.ops.pool import avg_pool2d as avg_pool2d
+from fastcnn.ops.pool import global_avg_pool2d as global_avg_pool2d
+from fastcnn.ops.pool import global_max_pool2d as global_max_pool2d
+from fastcnn.ops.pool import max_pool2d as max_pool2d
+from fastcnn.ops.pool import max_unpool2d as max_unpool2d
 from fastcnn.ops.reduce import argmax as argmax
 from fastcnn.ops.reduce import max as max
 from fastcnn.ops.reduce import mean as mean
