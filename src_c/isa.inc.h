@@ -41,9 +41,12 @@
 
 #include "kernels/common.inc.h"
 #include "kernels/tile.inc.h"
+#include "kernels/common_functions.inc.h"
 
 #include "kernels/elementwise.inc.h"
+#include "kernels/elementwise_unary.inc.h"
 #include "kernels/elementwise_broadcast.inc.h"
+#include "kernels/elementwise_dropout.inc.h"
 #include "kernels/reduce.inc.h"
 #include "kernels/dense.inc.h"
 #include "kernels/conv.inc.h"
