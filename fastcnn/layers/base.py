@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from fastcnn import config, initializers, regularizers
+from fastcnn import activations, config, initializers, regularizers
 from fastcnn.configurable import plain
 from fastcnn.errors import ArgumentError, FastcnnError, ShapeError
 from fastcnn.graph import (
@@ -145,6 +145,8 @@ class Layer(ABC):
         """
         names = [n for n in _argument_names(type(self)) if n not in _BASE_ARGUMENTS]
         own = {n: plain(getattr(self, n)) for n in names if hasattr(self, n)}
+        if "activation" in own:
+            own["activation"] = activations.serialize(own["activation"])
         return {"name": self.name, "trainable": self._trainable, "dtype": self.dtype, **own}
 
     @classmethod

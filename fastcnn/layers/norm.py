@@ -187,7 +187,7 @@ class LayerNormalization(_Normalization):
 
     def call(self, x: Any) -> Any:
         """Same shape."""
-        return ops.layer_norm(x, self.gamma, self.beta, epsilon=self.epsilon)
+        return ops.layer_norm(x, self.gamma, self.beta, self.axis, self.epsilon)
 
 
 @final
