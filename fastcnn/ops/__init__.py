@@ -64,6 +64,13 @@ from fastcnn.ops.norm import batch_normalization as batch_normalization
 from fastcnn.ops.norm import group_norm as group_norm
 from fastcnn.ops.norm import layer_norm as layer_norm
 from fastcnn.ops.norm import local_response_norm as local_response_norm
+from fastcnn.ops.pool import adaptive_avg_pool2d as adaptive_avg_pool2d
+from fastcnn.ops.pool import adaptive_max_pool2d as adaptive_max_pool2d
+from fastcnn.ops.pool import avg_pool2d as avg_pool2d
+from fastcnn.ops.pool import global_avg_pool2d as global_avg_pool2d
+from fastcnn.ops.pool import global_max_pool2d as global_max_pool2d
+from fastcnn.ops.pool import max_pool2d as max_pool2d
+from fastcnn.ops.pool import max_unpool2d as max_unpool2d
 from fastcnn.ops.reduce import argmax as argmax
 from fastcnn.ops.reduce import max as max
 from fastcnn.ops.reduce import mean as mean
@@ -84,6 +91,7 @@ from fastcnn.ops.shape_join import pad as pad
 from fastcnn.ops.shape_join import slice_block as slice
 from fastcnn.ops.shape_join import split as split
 from fastcnn.ops.shape_resize import resize as resize
+from fastcnn.ops.update import ema_update as ema_update
 
 _Function = _Callable[..., _Any]
 
