@@ -91,6 +91,8 @@ from fastcnn.ops.shape_join import pad as pad
 from fastcnn.ops.shape_join import slice_block as slice
 from fastcnn.ops.shape_join import split as split
 from fastcnn.ops.shape_resize import resize as resize
+from fastcnn.ops.update import clip_by_global_norm as clip_by_global_norm
+from fastcnn.ops.update import clip_by_norm as clip_by_norm
 from fastcnn.ops.update import ema_update as ema_update
 
 _Function = _Callable[..., _Any]

@@ -13,14 +13,19 @@ All state goes in and comes out; a plan lets the outputs overwrite the inputs.
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any, ClassVar, final
 
 import numpy as np
 
-from fastcnn.errors import ShapeError
+from fastcnn.errors import ArgumentError, ShapeError
 from fastcnn.graph import Array, Op, Spec
 from fastcnn.ops._apply import apply, require_float
+from fastcnn.ops.elementwise_binary import add, divide, maximum, multiply
+from fastcnn.ops.elementwise_unary import sqrt, square
+from fastcnn.ops.reduce import sum as sum_
 
 
 @dataclass(frozen=True)
@@ -222,6 +227,31 @@ class EMAUpdate(Op):
 def ema_update(average: Any, value: Any, momentum: float) -> Any:
     """momentum * average + (1 - momentum) * value; not differentiable."""
     return apply(EMAUpdate(float(momentum)), average, value)
+
+
+def clip_by_norm(x: Any, clipnorm: float) -> Any:
+    """`x` scaled down to the 2-norm `clipnorm` where its own is larger.
+
+    Raises:
+        ArgumentError: `clipnorm` is not above 0.
+    """
+    return clip_by_global_norm([x], clipnorm)[0]
+
+
+def clip_by_global_norm(xs: Sequence[Any], clipnorm: float) -> list[Any]:
+    """All of `xs` scaled by one factor, so that their 2-norm together is at most `clipnorm`.
+
+    Raises:
+        ArgumentError: `clipnorm` is not above 0.
+    """
+    if not clipnorm > 0:
+        raise ArgumentError(f"found clipnorm={clipnorm}, expected a number above 0; try 1.0")
+    squares = [sum_(square(x)) for x in xs]
+    if not squares:
+        return []
+    norm = sqrt(reduce(add, squares))
+    factor = divide(clipnorm, maximum(norm, clipnorm))
+    return [multiply(x, factor) for x in xs]
 
 
 OPS: tuple[type[Op], ...] = (

@@ -266,10 +266,9 @@ class Optimizer(Configurable):
         if self.clipvalue is not None:
             return [ops.clip(g, -self.clipvalue, self.clipvalue) for g in gradients]
         if self.clipnorm is not None:
-            return [ops.multiply(g, _shrink([g], self.clipnorm)) for g in gradients]
+            return [ops.clip_by_norm(g, self.clipnorm) for g in gradients]
         if self.global_clipnorm is not None:
-            factor = _shrink(gradients, self.global_clipnorm)
-            return [ops.multiply(g, factor) for g in gradients]
+            return ops.clip_by_global_norm(gradients, self.global_clipnorm)
         return gradients
 
     def _decays(self, parameter: Parameter) -> bool:
@@ -335,15 +334,6 @@ class Optimizer(Configurable):
     def _take_averages(self) -> None:
         for parameter in self._parameters:
             parameter.assign(self._averages[id(parameter)].value)
-
-
-def _shrink(gradients: Sequence[Tensor], limit: float) -> Any:
-    """The factor, at most 1, that brings the 2-norm of all gradients together to `limit`."""
-    squares = [ops.sum(ops.square(g)) for g in gradients]
-    total = squares[0]
-    for square in squares[1:]:
-        total = ops.add(total, square)
-    return ops.divide(limit, ops.maximum(ops.sqrt(total), limit))
 
 
 def _optional(check: Any, optimizer: Optimizer, name: str, value: Any) -> float | None:

@@ -237,13 +237,6 @@ FC_DEFINE(f32_softmax_cross_entropy_grad)
     return FCNN_OK;
 }
 
-/* ln(1 + e) for 0 <= e <= 1; the second term is what rounding 1 + e lost. */
-static inline vf v_log1p_small(vf e)
-{
-    vf u = v_add(v_set1(1.0f), e);
-    return v_add(v_log(u), v_div(v_sub(e, v_sub(u, v_set1(1.0f))), u));
-}
-
 /* loss = max(x, 0) - x t + ln(1 + e^-|x|) */
 FC_DEFINE(f32_binary_cross_entropy)
 {
@@ -254,7 +247,7 @@ FC_DEFINE(f32_binary_cross_entropy)
     for (int64_t i = begin; i < end; i += FC_LANES) {
         int64_t n = min_i64(end - i, FC_LANES);
         vf x = v_load_n(logits + i, n), t = v_load_n(targets + i, n);
-        vf tail = v_log1p_small(v_exp(v_sub(v_zero(), v_abs(x))));
+        vf tail = v_log1p(v_exp(v_negate(v_abs(x))));
         v_store_n(loss + i, v_add(v_sub(v_max(v_zero(), x), v_mul(x, t)), tail), n);
     }
     return FCNN_OK;
@@ -269,10 +262,8 @@ FC_DEFINE(f32_binary_cross_entropy_grad)
     share_elements(count_of(&call->out[0]), tid, nthreads, &begin, &end);
     for (int64_t i = begin; i < end; i += FC_LANES) {
         int64_t n = min_i64(end - i, FC_LANES);
-        vf x = v_load_n(logits + i, n), t = v_load_n(targets + i, n), one = v_set1(1.0f);
-        vf e = v_exp(v_sub(v_zero(), v_abs(x)));
-        vf sigmoid = v_div(v_select(v_ge(x, v_zero()), one, e), v_add(one, e));
-        v_store_n(dx + i, v_mul(v_sub(sigmoid, t), v_load_n(dy + i, n)), n);
+        vf x = v_load_n(logits + i, n), t = v_load_n(targets + i, n);
+        v_store_n(dx + i, v_mul(v_sub(v_sigmoid(x), t), v_load_n(dy + i, n)), n);
     }
     return FCNN_OK;
 }
