@@ -317,7 +317,9 @@ INITIALIZERS: dict[str, type[Initializer]] = {
 _SHORT = {"one": "ones", "zero": "zeros", "orthogonalinitializer": "orthogonal"}
 
 
-def get(identifier: Any) -> Initializer | Callable[..., Any]:
+def get(
+    identifier: Any, custom_objects: Mapping[str, Any] | None = None
+) -> Initializer | Callable[..., Any]:
     """An initializer from its name, config, class or instance; other callables as they are.
 
     Raises:
@@ -327,7 +329,7 @@ def get(identifier: Any) -> Initializer | Callable[..., Any]:
         identifier = _SHORT.get(folded(identifier), identifier)
     if callable(identifier) and not isinstance(identifier, (Initializer, type)):
         return identifier  # type: ignore[no-any-return]
-    return deserialize(identifier)
+    return deserialize(identifier, custom_objects)
 
 
 def deserialize(config: Any, custom_objects: Mapping[str, Any] | None = None) -> Initializer:

@@ -13,6 +13,7 @@
  *   v_sum v_hmax: horizontal, in one fixed tree
  *   v_ldexp(a,e): a * 2^e for whole e in [-126, 127];  v_exponent, v_mantissa: a = m * 2^e, for
  *   normal a > 0, with m in [1, 2)
+ *   v_load_u8_n v_store_u8_n v_load_i32_n v_store_i32_n: whole numbers up to 255 or 2^24 as floats
  */
 #define FC_PASTE_(a, b) a##b
 #define FC_PASTE(a, b) FC_PASTE_(a, b)
@@ -40,15 +41,20 @@
 
 #include "kernels/common.inc.h"
 #include "kernels/tile.inc.h"
+#include "kernels/common_functions.inc.h"
 
 #include "kernels/elementwise.inc.h"
+#include "kernels/elementwise_unary.inc.h"
 #include "kernels/elementwise_broadcast.inc.h"
+#include "kernels/elementwise_dropout.inc.h"
 #include "kernels/reduce.inc.h"
 #include "kernels/dense.inc.h"
 #include "kernels/conv.inc.h"
 #include "kernels/conv_grad_kernel.inc.h"
 #include "kernels/conv_depthwise.inc.h"
 #include "kernels/pool.inc.h"
+#include "kernels/pool_average.inc.h"
+#include "kernels/pool_index.inc.h"
 #include "kernels/norm.inc.h"
 #include "kernels/norm_grad.inc.h"
 #include "kernels/norm_layer.inc.h"

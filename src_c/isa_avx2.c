@@ -74,4 +74,33 @@ static inline vf v_mantissa(vf a)
     return _mm256_castsi256_ps(_mm256_or_si256(bits, _mm256_set1_epi32(0x3f800000)));
 }
 
+static inline vf v_load_u8_n(const uint8_t *p, int64_t n)
+{
+    int64_t bytes = 0;
+    if (n == FC_LANES)
+        memcpy(&bytes, p, FC_LANES);
+    else
+        memcpy(&bytes, p, (size_t)n);
+    return _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_cvtsi64_si128(bytes)));
+}
+static inline void v_store_u8_n(uint8_t *p, vf a, int64_t n)
+{
+    __m256i whole = _mm256_cvtps_epi32(a);
+    __m128i words =
+        _mm_packus_epi32(_mm256_castsi256_si128(whole), _mm256_extracti128_si256(whole, 1));
+    int64_t bytes = _mm_cvtsi128_si64(_mm_packus_epi16(words, words));
+    if (n == FC_LANES)
+        memcpy(p, &bytes, FC_LANES);
+    else
+        memcpy(p, &bytes, (size_t)n);
+}
+static inline vf v_load_i32_n(const int32_t *p, int64_t n)
+{
+    return _mm256_cvtepi32_ps(_mm256_maskload_epi32(p, first_lanes(n)));
+}
+static inline void v_store_i32_n(int32_t *p, vf a, int64_t n)
+{
+    _mm256_maskstore_epi32(p, first_lanes(n), _mm256_cvtps_epi32(a));
+}
+
 #include "isa.inc.h"

@@ -58,4 +58,21 @@ static inline vf v_mantissa(vf a)
     return _mm512_getmant_ps(a, _MM_MANT_NORM_1_2, _MM_MANT_SIGN_src);
 }
 
+static inline vf v_load_u8_n(const uint8_t *p, int64_t n)
+{
+    return _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_maskz_loadu_epi8(first_lanes(n), p)));
+}
+static inline void v_store_u8_n(uint8_t *p, vf a, int64_t n)
+{
+    _mm512_mask_cvtepi32_storeu_epi8(p, first_lanes(n), _mm512_cvtps_epi32(a));
+}
+static inline vf v_load_i32_n(const int32_t *p, int64_t n)
+{
+    return _mm512_cvtepi32_ps(_mm512_maskz_loadu_epi32(first_lanes(n), p));
+}
+static inline void v_store_i32_n(int32_t *p, vf a, int64_t n)
+{
+    _mm512_mask_storeu_epi32(p, first_lanes(n), _mm512_cvtps_epi32(a));
+}
+
 #include "isa.inc.h"

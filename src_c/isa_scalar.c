@@ -58,4 +58,17 @@ static inline vf v_ldexp(vf a, vf e) { return a * float_of(((int32_t)e + 127) <<
 static inline vf v_exponent(vf a) { return (float)((bits_of(a) >> 23) - 127); }
 static inline vf v_mantissa(vf a) { return float_of((bits_of(a) & 0x007fffff) | 0x3f800000); }
 
+static inline vf v_load_u8_n(const uint8_t *p, int64_t n) { return n > 0 ? (float)*p : 0.0f; }
+static inline void v_store_u8_n(uint8_t *p, vf a, int64_t n)
+{
+    if (n > 0)
+        *p = (uint8_t)a;
+}
+static inline vf v_load_i32_n(const int32_t *p, int64_t n) { return n > 0 ? (float)*p : 0.0f; }
+static inline void v_store_i32_n(int32_t *p, vf a, int64_t n)
+{
+    if (n > 0)
+        *p = (int32_t)a;
+}
+
 #include "isa.inc.h"

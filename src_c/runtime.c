@@ -85,7 +85,8 @@ static void walk(fc_call *calls, int count, fc_team *team, int tid)
             atomic_store(&team->status, (int)status);
         }
         barrier(team);
-        if (atomic_load_explicit(&team->status, memory_order_relaxed) != FCNN_OK)
+        /* A faster thread may already have failed in the next call: only then go on to meet it. */
+        if (atomic_load(&team->status) != FCNN_OK && atomic_load(&team->failed) <= i)
             break;
     }
     restore_denormals(saved);

@@ -60,9 +60,7 @@ def execute(op: Any, arrays: Any) -> tuple[Array, ...]:
     return results if isinstance(results, tuple) else (results,)
 
 
-@pytest.mark.parametrize(
-    "case", [c for c in CASES if c.differentiable], ids=lambda case: case.id
-)
+@pytest.mark.parametrize("case", [c for c in CASES if c.differentiable], ids=lambda case: case.id)
 def test_gradient_equals_finite_differences(case: Case) -> None:
     rng = np.random.default_rng(zlib.crc32(case.id.encode()) + 1)
     arrays = [np.asarray(a, order="C") for a in case.make(rng)]

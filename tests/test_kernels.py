@@ -42,7 +42,8 @@ def inputs_of(case: Case) -> tuple[list[Array], list[Array]]:
     """The case's inputs in float64, rounded to float32 first, and in float32."""
     rng = np.random.default_rng(zlib.crc32(case.id.encode()))
     made = [np.asarray(a, order="C") for a in case.make(rng)]
-    single = [a.astype(np.float32) if a.dtype == np.float64 else a for a in made]
+    with np.errstate(over="ignore"):
+        single = [a.astype(np.float32) if a.dtype == np.float64 else a for a in made]
     double = [a.astype(np.float64) if a.dtype == np.float32 else a for a in single]
     return double, single
 
@@ -62,7 +63,8 @@ class Runner:
         self.outputs = infer(case.op, specs)
         self.inputs = single
         slots = [
-            Slot(i, GUARD + MISALIGN, s.sizes, s.dtype) for i, s in enumerate((*specs, *self.outputs))
+            Slot(i, GUARD + MISALIGN, s.sizes, s.dtype)
+            for i, s in enumerate((*specs, *self.outputs))
         ]
         n = len(specs)
         self.call = Call(
@@ -114,23 +116,25 @@ def restore_threads() -> Any:
     threads_.set_num_threads(threads)
 
 
-def assert_close(found: Array, wanted: Array, tolerance: float) -> None:
+def assert_close(found: Array, wanted: Array, tolerance: float, elementwise: bool) -> None:
     if found.dtype.kind != "f":
         np.testing.assert_array_equal(found, wanted)
         return
+    with np.errstate(over="ignore"):  # what is beyond float32 is infinite in it
+        wanted = np.where(np.isinf(wanted.astype(np.float32)), np.copysign(np.inf, wanted), wanted)
     np.testing.assert_array_equal(np.isnan(found), np.isnan(wanted))
     infinite = np.isinf(wanted)
     np.testing.assert_array_equal(found[infinite], wanted[infinite])
     finite = np.isfinite(wanted)
     if finite.any():
-        scale = np.abs(wanted[finite]).max()
+        scale = 0.0 if elementwise else np.abs(wanted[finite]).max()
         error = np.abs(found[finite].astype(np.float64) - wanted[finite])
         worst = (error / (np.abs(wanted[finite]) + scale + 1e-30)).max()
         assert worst <= tolerance, f"relative error {worst:.3g} is above {tolerance:.3g}"
 
 
 @pytest.mark.parametrize("isa", cpu.available_isas())
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
+@pytest.mark.parametrize("case", [c for c in CASES if c.kernel], ids=lambda case: case.id)
 def test_kernel_equals_reference(case: Case, isa: str) -> None:
     if case.op.name in MISSING["cpu"] or case.op.is_view:
         assert case.op.name not in {op for _, op, _ in cpu.backend(isa).kernels}
@@ -142,7 +146,7 @@ def test_kernel_equals_reference(case: Case, isa: str) -> None:
     assert len(wanted) == len(runner.outputs)
     for found, want, spec in zip(results[1], wanted, runner.outputs, strict=True):
         assert found.shape == want.shape == spec.shape
-        assert_close(found, want, case.tolerance)
+        assert_close(found, want, case.tolerance, case.elementwise)
     for threads in (2, 3):
         for one, many in zip(results[1], results[threads], strict=True):
             assert one.tobytes() == many.tobytes(), f"{threads} threads give other bits than 1"

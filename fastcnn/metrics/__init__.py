@@ -64,7 +64,7 @@ _ACCURACY = ("accuracy", "acc")
 _CROSSENTROPY = ("crossentropy", "ce")
 
 
-def get(identifier: Any) -> Metric:
+def get(identifier: Any, custom_objects: Mapping[str, Any] | None = None) -> Metric:
     """A metric from its name, config, class or instance, or from a function of (y_true, y_pred).
 
     "accuracy" means `Accuracy`, exact equality; `compile` chooses by shapes, see `resolve`.
@@ -74,7 +74,7 @@ def get(identifier: Any) -> Metric:
     """
     if callable(identifier) and not isinstance(identifier, (Metric, type)):
         return MeanMetricWrapper(identifier)
-    return deserialize(identifier)
+    return deserialize(identifier, custom_objects)
 
 
 def deserialize(config: Any, custom_objects: Mapping[str, Any] | None = None) -> Metric:

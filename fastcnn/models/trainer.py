@@ -11,6 +11,7 @@ import numpy as np
 
 from fastcnn import losses, metrics, optimizers, ops, random
 from fastcnn.backends import cpu, threads
+from fastcnn.configurable import plain, serialize
 from fastcnn.data import Batch
 from fastcnn.errors import ArgumentError, NotDifferentiableError
 from fastcnn.gradients import gradients
@@ -86,6 +87,18 @@ class Trainer:
         self._means: dict[str, metrics.Mean] = {"loss": metrics.Mean("loss")}
         self._trainable = model.trainable_weights if model.built else None
         self._plans: PlanCache[_StepPlan] = PlanCache(PLANS_KEPT)
+
+    def get_config(self) -> dict[str, Any]:
+        """Arguments of `compile` as JSON types."""
+        given, weighted = self._metric_arguments
+        return {
+            "optimizer": serialize(self.optimizer),
+            "loss": plain(self.loss_argument),
+            "loss_weights": plain(self._loss_weights),
+            "metrics": plain(given),
+            "weighted_metrics": plain(weighted),
+            "backend": self.backend,
+        }
 
     # --- steps -----------------------------------------------------------------------------------
 

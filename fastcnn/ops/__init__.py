@@ -9,7 +9,24 @@ from fastcnn.ops.conv_depthwise import depthwise_conv2d as depthwise_conv2d
 from fastcnn.ops.conv_transpose import conv2d_transpose as conv2d_transpose
 from fastcnn.ops.dense import dense as dense
 from fastcnn.ops.dense import matmul as matmul
-from fastcnn.ops.elementwise import relu as relu
+from fastcnn.ops.elementwise import cast as cast
+from fastcnn.ops.elementwise import one_hot as one_hot
+from fastcnn.ops.elementwise_activations import elu as elu
+from fastcnn.ops.elementwise_activations import gelu as gelu
+from fastcnn.ops.elementwise_activations import hard_sigmoid as hard_sigmoid
+from fastcnn.ops.elementwise_activations import hard_swish as hard_swish
+from fastcnn.ops.elementwise_activations import leaky_relu as leaky_relu
+from fastcnn.ops.elementwise_activations import mish as mish
+from fastcnn.ops.elementwise_activations import prelu as prelu
+from fastcnn.ops.elementwise_activations import relu as relu
+from fastcnn.ops.elementwise_activations import relu6 as relu6
+from fastcnn.ops.elementwise_activations import scaled_tanh as scaled_tanh
+from fastcnn.ops.elementwise_activations import selu as selu
+from fastcnn.ops.elementwise_activations import sigmoid as sigmoid
+from fastcnn.ops.elementwise_activations import silu as silu
+from fastcnn.ops.elementwise_activations import softplus as softplus
+from fastcnn.ops.elementwise_activations import softsign as softsign
+from fastcnn.ops.elementwise_activations import tanh as tanh
 from fastcnn.ops.elementwise_binary import add as add
 from fastcnn.ops.elementwise_binary import divide as divide
 from fastcnn.ops.elementwise_binary import equal as equal
@@ -18,9 +35,20 @@ from fastcnn.ops.elementwise_binary import greater_equal as greater_equal
 from fastcnn.ops.elementwise_binary import maximum as maximum
 from fastcnn.ops.elementwise_binary import minimum as minimum
 from fastcnn.ops.elementwise_binary import multiply as multiply
-from fastcnn.ops.elementwise_binary import negative as negative
 from fastcnn.ops.elementwise_binary import subtract as subtract
 from fastcnn.ops.elementwise_binary import where as where
+from fastcnn.ops.elementwise_dropout import dropout as dropout
+from fastcnn.ops.elementwise_unary import abs as abs
+from fastcnn.ops.elementwise_unary import clip as clip
+from fastcnn.ops.elementwise_unary import exp as exp
+from fastcnn.ops.elementwise_unary import log as log
+from fastcnn.ops.elementwise_unary import negative as negative
+from fastcnn.ops.elementwise_unary import power as power
+from fastcnn.ops.elementwise_unary import reciprocal as reciprocal
+from fastcnn.ops.elementwise_unary import rsqrt as rsqrt
+from fastcnn.ops.elementwise_unary import sign as sign
+from fastcnn.ops.elementwise_unary import sqrt as sqrt
+from fastcnn.ops.elementwise_unary import square as square
 from fastcnn.ops.geometry import conv_output_size as conv_output_size
 from fastcnn.ops.loss import binary_crossentropy as binary_crossentropy
 from fastcnn.ops.loss import categorical_crossentropy as categorical_crossentropy
@@ -32,6 +60,13 @@ from fastcnn.ops.norm import batch_normalization as batch_normalization
 from fastcnn.ops.norm import group_norm as group_norm
 from fastcnn.ops.norm import layer_norm as layer_norm
 from fastcnn.ops.norm import local_response_norm as local_response_norm
+from fastcnn.ops.pool import adaptive_avg_pool2d as adaptive_avg_pool2d
+from fastcnn.ops.pool import adaptive_max_pool2d as adaptive_max_pool2d
+from fastcnn.ops.pool import avg_pool2d as avg_pool2d
+from fastcnn.ops.pool import global_avg_pool2d as global_avg_pool2d
+from fastcnn.ops.pool import global_max_pool2d as global_max_pool2d
+from fastcnn.ops.pool import max_pool2d as max_pool2d
+from fastcnn.ops.pool import max_unpool2d as max_unpool2d
 from fastcnn.ops.reduce import argmax as argmax
 from fastcnn.ops.reduce import max as max
 from fastcnn.ops.reduce import mean as mean
@@ -52,6 +87,7 @@ from fastcnn.ops.shape_join import pad as pad
 from fastcnn.ops.shape_join import slice_block as slice
 from fastcnn.ops.shape_join import split as split
 from fastcnn.ops.shape_resize import resize as resize
+from fastcnn.ops.update import ema_update as ema_update
 
 _OPERATORS = {"add": add, "sub": subtract, "mul": multiply, "truediv": divide}
 
@@ -60,4 +96,7 @@ for _cls in (_Tensor, _Parameter):
     for _name, _function in _OPERATORS.items():
         setattr(_cls, f"__{_name}__", lambda a, b, f=_function: f(a, b))
         setattr(_cls, f"__r{_name}__", lambda a, b, f=_function: f(b, a))
-    setattr(_cls, "__neg__", lambda a: negative(a))
+    _cls.__neg__ = lambda a: negative(a)
+    _cls.__abs__ = lambda a: abs(a)
+    _cls.__pow__ = lambda a, b: power(a, b)
+    _cls.__rpow__ = lambda a, b: exp(multiply(a, _math.log(b)))

@@ -68,9 +68,7 @@ def run(op: Op, arrays: Sequence[Array]) -> tuple[Array, ...]:
     """Run `op` at once: float32 on the cpu backend, other types by its reference."""
     specs = [spec_of(a) for a in arrays]
     outputs = infer(op, specs)
-    if all(s.dtype == "float32" for s in outputs if s.dtype in FLOATS) and any(
-        s.dtype == "float32" for s in (*specs, *outputs)
-    ):
+    if {s.dtype for s in (*specs, *outputs)}.intersection(FLOATS) == {"float32"}:
         return _run_kernel(op, arrays, specs, outputs)
     with np.errstate(all="ignore"):
         results = op.reference(*arrays)

@@ -63,10 +63,11 @@ class MatMul(Op):
     def reference(self, *inputs: Array) -> Array:
         """np.matmul."""
         a, b = inputs
-        return np.matmul(
+        y: Array = np.matmul(
             np.swapaxes(a, -1, -2) if self.transpose_a else a,
             np.swapaxes(b, -1, -2) if self.transpose_b else b,
         )
+        return y
 
     def gradient(self, node: Node, *dys: Tensor | None) -> Sequence[Tensor | None]:
         """With A = op(a), B = op(b): dA = dy B^T, dB = A^T dy, transposed where op transposes."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Elementwise operations: y[i] = f(x[i], ...)."""
+"""Elementwise operations: those that move, convert or look at elements, and the family's list."""
 
 from __future__ import annotations
 
@@ -9,9 +9,17 @@ from typing import Any, ClassVar, final
 
 import numpy as np
 
+from fastcnn.errors import ArgumentError, DtypeError
 from fastcnn.graph import Array, Node, Op, Spec, Tensor
-from fastcnn.ops import elementwise_binary
-from fastcnn.ops._apply import apply, require_float
+from fastcnn.ops import (
+    elementwise_activations,
+    elementwise_binary,
+    elementwise_dropout,
+    elementwise_unary,
+)
+from fastcnn.ops._apply import FLOATS, apply, require_float
+
+INTEGERS = ("uint8", "int32", "uint32", "int64")
 
 
 @final
@@ -55,25 +63,111 @@ class CheckFinite(Op):
 
 @final
 @dataclass(frozen=True)
-class ReLU(Op):
-    """y = max(x, 0)."""
+class Cast(Op):
+    """x as another float type; integers become floats of the same value (255 -> 255.0)."""
 
-    name: ClassVar[str] = "relu"
-    inplace: ClassVar[dict[int, int]] = {0: 0}
+    dtype: str = "float32"
+    name: ClassVar[str] = "cast"
 
     def infer(self, *inputs: Spec) -> Spec:
-        """Same spec."""
-        require_float(*inputs)
-        return inputs[0]
+        """Same shape."""
+        if inputs[0].dtype not in (*FLOATS, *INTEGERS):
+            raise DtypeError(
+                f"found {inputs[0].dtype}, expected one of {', '.join((*FLOATS, *INTEGERS))}; "
+                "convert the array with .astype first"
+            )
+        return Spec(inputs[0].shape, self.dtype)
+
+    def attributes(self, *inputs: Spec) -> dict[str, int | float]:
+        """None: kernels read the types of their tensors."""
+        return {}
 
     def reference(self, *inputs: Array) -> Array:
-        """max(x, 0); NaN stays NaN."""
-        return np.maximum(inputs[0], 0)
+        """astype."""
+        return inputs[0].astype(self.dtype)
+
+    def gradient(self, node: Node, *dys: Tensor | None) -> Sequence[Tensor | None]:
+        """dy in the type of x; nothing to integers."""
+        dtype = node.inputs[0].dtype
+        return (cast(dys[0], dtype) if dtype in FLOATS else None,)
 
 
-def relu(x: Any) -> Any:
-    """max(x, 0)."""
-    return apply(ReLU(), x)
+@final
+@dataclass(frozen=True)
+class OneHot(Op):
+    """Integer labels -> rows of zeros with a one at the label; no one where it is out of range."""
+
+    num_classes: int
+    dtype: str = "float32"
+    name: ClassVar[str] = "one_hot"
+
+    def infer(self, *inputs: Spec) -> Spec:
+        """Shape of the labels and an axis of classes."""
+        if inputs[0].dtype not in INTEGERS:
+            raise DtypeError(
+                f"found labels of {inputs[0].dtype}, expected integers; convert them with "
+                ".astype('int32')"
+            )
+        return Spec((*inputs[0].shape, self.num_classes), self.dtype)
+
+    def attributes(self, *inputs: Spec) -> dict[str, int | float]:
+        """None: kernels read the shape of the output."""
+        return {}
+
+    def reference(self, *inputs: Array) -> Array:
+        """labels == class."""
+        return np.asarray(inputs[0][..., None] == np.arange(self.num_classes), self.dtype)
 
 
-OPS: tuple[type[Op], ...] = (Identity, CheckFinite, ReLU, *elementwise_binary.OPS)
+def _require_float_name(function: str, dtype: str) -> None:
+    if dtype not in FLOATS:
+        raise DtypeError(f"ops.{function}: found dtype {dtype!r}, expected {' or '.join(FLOATS)}")
+
+
+def cast(x: Any, dtype: str) -> Any:
+    """x as float32 or float64.
+
+    Args:
+        x: array or tensor of floats, uint8, int32, uint32, int64 or (array only) booleans.
+        dtype: "float32" or "float64".
+
+    Raises:
+        DtypeError: another dtype on either side.
+    """
+    _require_float_name("cast", dtype)
+    if isinstance(x, np.ndarray) and x.dtype == bool:
+        x = x.view(np.uint8)
+    return x if getattr(x, "dtype", None) == dtype else apply(Cast(dtype), x)
+
+
+def one_hot(x: Any, num_classes: int, dtype: str = "float32") -> Any:
+    """Integer labels as rows of zeros and a one.
+
+    Args:
+        x: labels of any integer type and shape; a label outside [0, num_classes) gives a row of
+            zeros.
+        num_classes: length of the new last axis.
+        dtype: "float32" or "float64".
+
+    Raises:
+        ArgumentError: `num_classes` is not positive.
+        DtypeError: labels that are not integers.
+    """
+    _require_float_name("one_hot", dtype)
+    if num_classes < 1:
+        raise ArgumentError(f"ops.one_hot: found num_classes={num_classes}, expected at least 1")
+    if not hasattr(x, "dtype"):
+        x = np.asarray(x)
+    return apply(OneHot(int(num_classes), dtype), x)
+
+
+OPS: tuple[type[Op], ...] = (
+    Identity,
+    CheckFinite,
+    Cast,
+    OneHot,
+    *elementwise_unary.OPS,
+    *elementwise_activations.OPS,
+    *elementwise_binary.OPS,
+    *elementwise_dropout.OPS,
+)

@@ -13,6 +13,7 @@ import numpy as np
 from fastcnn.errors import ShapeError
 from fastcnn.graph import Array, Node, Op, Parameter, Shape, Spec, Tensor
 from fastcnn.ops._apply import apply, require_float
+from fastcnn.ops.elementwise_unary import negative
 from fastcnn.ops.reduce import sum_to
 
 
@@ -80,7 +81,7 @@ class Subtract(Broadcasting):
     def gradient(self, node: Node, *dys: Tensor | None) -> Sequence[Tensor | None]:
         """dy and -dy."""
         da, db = _reduced(node, dys[0], dys[0])
-        return (da, apply(Negative(), db))
+        return (da, negative(db))
 
 
 @final
@@ -114,7 +115,7 @@ class Divide(Broadcasting):
     def gradient(self, node: Node, *dys: Tensor | None) -> Sequence[Tensor | None]:
         """dy/b and -y dy/b."""
         da = divide(dys[0], node.inputs[1])
-        return _reduced(node, da, apply(Negative(), multiply(da, node.outputs[0])))
+        return _reduced(node, da, negative(multiply(da, node.outputs[0])))
 
 
 @final
@@ -208,28 +209,6 @@ class Where(Broadcasting):
         return _reduced(node, None, where(mask, dys[0], 0.0), where(mask, 0.0, dys[0]))
 
 
-@final
-@dataclass(frozen=True)
-class Negative(Op):
-    """y = -x."""
-
-    name: ClassVar[str] = "negative"
-    inplace: ClassVar[dict[int, int]] = {0: 0}
-
-    def infer(self, *inputs: Spec) -> Spec:
-        """Same spec."""
-        require_float(*inputs)
-        return inputs[0]
-
-    def reference(self, *inputs: Array) -> Array:
-        """-x."""
-        return np.negative(inputs[0])
-
-    def gradient(self, node: Node, *dys: Tensor | None) -> Sequence[Tensor | None]:
-        """-dy."""
-        return (apply(self, dys[0]),)
-
-
 def add(x1: Any, x2: Any) -> Any:
     """x1 + x2.
 
@@ -294,11 +273,6 @@ def where(condition: Any, x1: Any, x2: Any) -> Any:
     return apply(Where(), condition, x1, x2)
 
 
-def negative(x: Any) -> Any:
-    """-x."""
-    return apply(Negative(), x)
-
-
 OPS: tuple[type[Op], ...] = (
     Add,
     Subtract,
@@ -310,5 +284,4 @@ OPS: tuple[type[Op], ...] = (
     Greater,
     GreaterEqual,
     Where,
-    Negative,
 )

@@ -1,8 +1,234 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The update family of operations."""
+"""One optimizer step per op, by Keras 3's formulas, elementwise and in place.
+
+    g       gradient
+    numbers (step size, decay): what changes from step to step comes as a tensor of the parameter's
+            dtype, so that a schedule needs no new plan
+    decay   where the op's `decay` is set the parameter first loses that share of itself (decoupled
+            weight decay, Loshchilov and Hutter 2019): learning rate times weight decay
+
+All state goes in and comes out; a plan lets the outputs overwrite the inputs.
+"""
 
 from __future__ import annotations
 
-from fastcnn.graph import Op
+from abc import abstractmethod
+from dataclasses import dataclass
+from typing import Any, ClassVar, final
 
-OPS: tuple[type[Op], ...] = ()
+import numpy as np
+
+from fastcnn.errors import ShapeError
+from fastcnn.graph import Array, Op, Spec
+from fastcnn.ops._apply import apply, require_float
+
+
+@dataclass(frozen=True)
+class Update(Op):
+    """(parameter, g, numbers, slots...) -> (parameter', slots'...)."""
+
+    # The number of slots depends on the op's attributes; a plan ignores those that are absent.
+    inplace: ClassVar[dict[int, int]] = {0: 0, 1: 3, 2: 4, 3: 5}
+
+    @property
+    @abstractmethod
+    def slots(self) -> tuple[str, ...]:
+        """Names of the arrays kept per parameter, in order."""
+
+    def infer(self, *inputs: Spec) -> tuple[Spec, ...]:
+        """The specs of the parameter and its slots."""
+        require_float(*inputs)
+        expected = ("the parameter", "the gradient", "numbers", *self.slots)
+        if len(inputs) != len(expected):
+            raise ShapeError(
+                f"found {len(inputs)} inputs, expected {len(expected)}: {', '.join(expected)}; give "
+                "one slot for each state the settings ask for"
+            )
+        parameter, _, numbers = inputs[:3]
+        if numbers.shape != (2,):
+            raise ShapeError(
+                f"found numbers of shape {numbers.shape}, expected (2,): the step size and the decay"
+            )
+        for name, spec in zip(expected, inputs, strict=True):
+            if name != "numbers" and spec.shape != parameter.shape:
+                raise ShapeError(
+                    f"found shape {spec.shape} for {name} of a parameter of shape "
+                    f"{parameter.shape}, expected equal shapes; make the slots anew"
+                )
+        return (parameter, *inputs[3:])
+
+
+def _decayed(parameter: Array, numbers: Array, decay: bool) -> Array:
+    return parameter - parameter * numbers[1] if decay else parameter
+
+
+@final
+@dataclass(frozen=True)
+class SGDUpdate(Update):
+    """w -= lr g."""
+
+    decay: bool = False
+    name: ClassVar[str] = "sgd_update"
+    slots: ClassVar[tuple[str, ...]] = ()
+
+    def reference(self, *inputs: Array) -> tuple[Array, ...]:
+        """As the formula."""
+        w, g, numbers = inputs
+        return (_decayed(w, numbers, self.decay) - numbers[0] * g,)
+
+
+@final
+@dataclass(frozen=True)
+class MomentumUpdate(Update):
+    """v = m v - lr g;  w += v, or with Nesterov w += m v - lr g.
+
+    Velocity comes first among the slots: (parameter, g, numbers, velocity).
+    """
+
+    momentum: float = 0.9
+    nesterov: bool = False
+    decay: bool = False
+    name: ClassVar[str] = "momentum_update"
+    slots: ClassVar[tuple[str, ...]] = ("velocity",)
+
+    def reference(self, *inputs: Array) -> tuple[Array, ...]:
+        """As the formula."""
+        w, g, numbers, velocity = inputs
+        step = numbers[0] * g
+        velocity = self.momentum * velocity - step
+        w = _decayed(w, numbers, self.decay)
+        return w + (self.momentum * velocity - step if self.nesterov else velocity), velocity
+
+
+@final
+@dataclass(frozen=True)
+class RMSpropUpdate(Update):
+    """s = rho s + (1 - rho) g^2;  d = lr g / sqrt(s + epsilon);  w -= d.
+
+    Centered: s - a^2 + epsilon under the root, with a = rho a + (1 - rho) g.
+    With momentum: v = momentum v + d;  w -= v.
+    """
+
+    rho: float = 0.9
+    momentum: float = 0.0
+    epsilon: float = 1e-7
+    centered: bool = False
+    decay: bool = False
+    name: ClassVar[str] = "rmsprop_update"
+
+    @property
+    def slots(self) -> tuple[str, ...]:
+        """Mean square, then mean gradient where centered, then momentum where it is not 0."""
+        optional = (("mean_gradient", self.centered), ("momentum", self.momentum != 0))
+        return ("mean_square", *(name for name, wanted in optional if wanted))
+
+    def reference(self, *inputs: Array) -> tuple[Array, ...]:
+        """As the formula."""
+        w, g, numbers, square, *rest = inputs
+        square = self.rho * square + (1 - self.rho) * g * g
+        out, spread = [square], square
+        if self.centered:
+            mean = self.rho * rest[0] + (1 - self.rho) * g
+            spread = square - mean * mean
+            out.append(mean)
+        step = numbers[0] * g / np.sqrt(spread + self.epsilon)
+        if self.momentum:
+            step = self.momentum * rest[-1] + step
+            out.append(step)
+        return (_decayed(w, numbers, self.decay) - step, *out)
+
+
+@final
+@dataclass(frozen=True)
+class AdamUpdate(Update):
+    """m += (1 - beta_1) (g - m);  v += (1 - beta_2) (g^2 - v);  w -= alpha m / (sqrt(v) + epsilon).
+
+    The step size is alpha = lr sqrt(1 - beta_2^t) / (1 - beta_1^t), at step t = 1, 2, ...
+    AMSGrad divides by the largest v so far (Reddi et al. 2018). With `decay` this is AdamW.
+    """
+
+    beta_1: float = 0.9
+    beta_2: float = 0.999
+    epsilon: float = 1e-7
+    amsgrad: bool = False
+    decay: bool = False
+    name: ClassVar[str] = "adam_update"
+
+    @property
+    def slots(self) -> tuple[str, ...]:
+        """m and v, and the largest v where `amsgrad`."""
+        return ("m", "v", "v_max") if self.amsgrad else ("m", "v")
+
+    def reference(self, *inputs: Array) -> tuple[Array, ...]:
+        """As the formula."""
+        w, g, numbers, m, v, *largest = inputs
+        m = m + (g - m) * (1 - self.beta_1)
+        v = v + (g * g - v) * (1 - self.beta_2)
+        out, scale = [m, v], v
+        if self.amsgrad:
+            scale = np.maximum(largest[0], v)
+            out.append(scale)
+        step = numbers[0] * m / (np.sqrt(scale) + self.epsilon)
+        return (_decayed(w, numbers, self.decay) - step, *out)
+
+
+@final
+@dataclass(frozen=True)
+class AdagradUpdate(Update):
+    """a += g^2;  w -= lr g / sqrt(a + epsilon)."""
+
+    epsilon: float = 1e-7
+    decay: bool = False
+    name: ClassVar[str] = "adagrad_update"
+    slots: ClassVar[tuple[str, ...]] = ("accumulator",)
+
+    def reference(self, *inputs: Array) -> tuple[Array, ...]:
+        """As the formula."""
+        w, g, numbers, accumulator = inputs
+        accumulator = accumulator + g * g
+        step = numbers[0] * g / np.sqrt(accumulator + self.epsilon)
+        return _decayed(w, numbers, self.decay) - step, accumulator
+
+
+@final
+@dataclass(frozen=True)
+class EMAUpdate(Op):
+    """average = momentum average + (1 - momentum) value."""
+
+    momentum: float = 0.99
+    name: ClassVar[str] = "ema_update"
+    inplace: ClassVar[dict[int, int]] = {0: 0}
+
+    def infer(self, *inputs: Spec) -> Spec:
+        """The average's spec."""
+        require_float(*inputs)
+        average, value = inputs
+        if average.shape != value.shape:
+            raise ShapeError(
+                f"found a value of shape {value.shape} for an average of shape {average.shape}, "
+                "expected equal shapes; reshape the value"
+            )
+        return average
+
+    def reference(self, *inputs: Array) -> Array:
+        """As the formula."""
+        average, value = inputs
+        return average * self.momentum + value * (1 - self.momentum)
+
+
+# --- functions ---------------------------------------------------------------------------------
+
+
+def ema_update(average: Any, value: Any, momentum: float) -> Any:
+    """momentum * average + (1 - momentum) * value; not differentiable."""
+    return apply(EMAUpdate(float(momentum)), average, value)
+
+
+OPS: tuple[type[Op], ...] = (
+    SGDUpdate,
+    MomentumUpdate,
+    RMSpropUpdate,
+    AdamUpdate,
+    AdagradUpdate,
+    EMAUpdate,
+)

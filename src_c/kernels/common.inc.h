@@ -14,6 +14,19 @@ static inline int64_t count_of(const fc_tensor *t)
     return count;
 }
 
+/* n <= FC_LANES floats; whole vectors, the most, take the unmasked way. */
+static inline vf load_lanes(const float *p, int64_t n)
+{
+    return n == FC_LANES ? v_load(p) : v_load_n(p, n);
+}
+static inline void store_lanes(float *p, vf a, int64_t n)
+{
+    if (n == FC_LANES)
+        v_store(p, a);
+    else
+        v_store_n(p, a, n);
+}
+
 /* Thread `tid`'s share [*begin, *end) of `count` items: contiguous, sizes differing by one at most.
  * Items are cut by shape before they come here; which thread takes one cannot change its bits. */
 static inline void share(int64_t count, int tid, int nthreads, int64_t *begin, int64_t *end)

@@ -12,13 +12,22 @@ struct conv_shape {
 
 /* From the tensors x, w, y of a convolution (whichever of them the kernel has) and its attributes. */
 #define CONV_SHAPE(x, w, y, groups)                                                                \
-    {                                                                                              \
-        .N = (x)->dim[0], .H = (x)->dim[1], .W = (x)->dim[2], .C = (x)->dim[3], .K = (y)->dim[3],  \
-        .R = (w)->dim[0], .S = (w)->dim[1], .P = (y)->dim[1], .Q = (y)->dim[2], .G = (groups),     \
-        .stride_h = attrs->stride_h, .stride_w = attrs->stride_w, .pad_top = attrs->pad_top,       \
-        .pad_left = attrs->pad_left, .dilation_h = attrs->dilation_h,                              \
-        .dilation_w = attrs->dilation_w                                                            \
-    }
+    {.N = (x)->dim[0],                                                                             \
+     .H = (x)->dim[1],                                                                             \
+     .W = (x)->dim[2],                                                                             \
+     .C = (x)->dim[3],                                                                             \
+     .K = (y)->dim[3],                                                                             \
+     .R = (w)->dim[0],                                                                             \
+     .S = (w)->dim[1],                                                                             \
+     .P = (y)->dim[1],                                                                             \
+     .Q = (y)->dim[2],                                                                             \
+     .G = (groups),                                                                                \
+     .stride_h = attrs->stride_h,                                                                  \
+     .stride_w = attrs->stride_w,                                                                  \
+     .pad_top = attrs->pad_top,                                                                    \
+     .pad_left = attrs->pad_left,                                                                  \
+     .dilation_h = attrs->dilation_h,                                                              \
+     .dilation_w = attrs->dilation_w}
 
 /* One axis of the walk: output `position` finds through tap first + t * step, t < taps, the source
  * pixel position * stride + offset + t * shift; outside [0, size) there is only padding. */

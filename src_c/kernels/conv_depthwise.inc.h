@@ -7,7 +7,7 @@
  */
 
 /* A depthwise kernel's w is (R, S, C, M): the same bytes as (R, S, K, 1). */
-enum { DEPTHWISE_PIXELS = 4, DEPTHWISE_CHANNELS = 8 * TILE_COLUMNS };
+enum { DEPTHWISE_PIXELS = 4, DEPTHWISE_TAPS = 3, DEPTHWISE_CHANNELS = 8 * TILE_COLUMNS };
 
 /* to[i][c * M + m] = from[i][c] */
 static void repeat_channels(float *to, const float *from, int64_t count, int64_t M, int tid,
@@ -57,6 +57,7 @@ FC_INLINE void depthwise_tile_body(const struct conv_grid *g, const float *sourc
 {
     int64_t pixel = g->w.stride * g->a_pixel;
     vf acc[DEPTHWISE_PIXELS][2];
+#pragma GCC unroll 4
     for (int i = 0; i < pixels; i++)
         acc[i][0] = acc[i][1] = v_zero();
     for (int64_t r = r0; r < r1; r++)
@@ -74,7 +75,9 @@ FC_INLINE void depthwise_tile_body(const struct conv_grid *g, const float *sourc
                                       acc[i][v]);
             }
         }
+#pragma GCC unroll 4
     for (int i = 0; i < pixels; i++)
+#pragma GCC unroll 2
         for (int v = 0; v < vectors; v++)
             tile_store_vector(y + i * g->y_pixel, acc[i][v], v, columns, vectors, masked);
 }
@@ -102,8 +105,8 @@ static void depthwise_row(const struct conv_grid *g, int64_t n, int64_t p, int64
     reaching_taps(&g->h, p * g->h.stride, &r0, &r1);
     const float *filters = g->b + c;
     for (int64_t q = 0; q < g->Q;) {
-        int64_t source = n * g->a_image + p * g->h.stride * g->a_row + c +
-                         q * g->w.stride * g->a_pixel;
+        int64_t source =
+            n * g->a_image + p * g->h.stride * g->a_row + c + q * g->w.stride * g->a_pixel;
         float *y = g->y + n * g->y_image + p * g->y_row + q * g->y_pixel + c;
         int64_t last = q + DEPTHWISE_PIXELS - 1;
         if (last < g->Q && axis_inside(&g->w, q * g->w.stride) &&
@@ -225,7 +228,8 @@ FC_INLINE void depthwise_grad_body(const struct conv_shape *d, const float *x, c
     int64_t any_begin, all_begin, all_end, any_end;
     tap_range(d->W, d->Q, d->stride_w, d->pad_left, shift, &all_begin, &any_end);
     tap_range(d->W, d->Q, d->stride_w, d->pad_left, far, &any_begin, &all_end);
-    vf acc[DEPTHWISE_PIXELS][2];
+    vf acc[DEPTHWISE_TAPS][2];
+#pragma GCC unroll 3
     for (int i = 0; i < taps; i++)
         acc[i][0] = acc[i][1] = v_zero();
     for (int64_t row = begin; row < end; row++) {
@@ -234,10 +238,10 @@ FC_INLINE void depthwise_grad_body(const struct conv_shape *d, const float *x, c
             continue;
         const float *line = x + (n * d->H + h) * d->W * d->K;
         for (int64_t q = any_begin; q < any_end; q++) {
-            const float *y = dy + (row * d->Q + q) * d->K, *a[DEPTHWISE_PIXELS];
+            const float *y = dy + (row * d->Q + q) * d->K, *a[DEPTHWISE_TAPS];
             int all = q >= all_begin && q < all_end;
             int64_t w = q * d->stride_w - d->pad_left + shift;
-#pragma GCC unroll 4
+#pragma GCC unroll 3
             for (int i = 0; i < taps; i++) {
                 int64_t at = w + i * d->dilation_w;
                 a[i] = all || (uint64_t)at < (uint64_t)d->W ? line + at * d->K : conv_zeros;
@@ -245,14 +249,16 @@ FC_INLINE void depthwise_grad_body(const struct conv_shape *d, const float *x, c
 #pragma GCC unroll 2
             for (int v = 0; v < vectors; v++) {
                 vf gradient = tile_load(y, v, columns, vectors, masked);
-#pragma GCC unroll 4
+#pragma GCC unroll 3
                 for (int i = 0; i < taps; i++)
-                    acc[i][v] = v_fma(tile_load(a[i], v, columns, vectors, masked), gradient,
-                                      acc[i][v]);
+                    acc[i][v] =
+                        v_fma(tile_load(a[i], v, columns, vectors, masked), gradient, acc[i][v]);
             }
         }
     }
+#pragma GCC unroll 3
     for (int i = 0; i < taps; i++)
+#pragma GCC unroll 2
         for (int v = 0; v < vectors; v++) {
             float *to = dw + i * d->K;
             vf value = acc[i][v];
@@ -269,8 +275,8 @@ static void depthwise_grad_taps(const struct conv_shape *d, const float *x, cons
     if (taps == 3)
         FC_BY_COLUMNS(columns, depthwise_grad_body, d, x, dy, dw, r, s, 3, begin, end, accumulate,
                       columns);
-    else if (taps == 4)
-        FC_BY_COLUMNS(columns, depthwise_grad_body, d, x, dy, dw, r, s, 4, begin, end, accumulate,
+    else if (taps == 2)
+        FC_BY_COLUMNS(columns, depthwise_grad_body, d, x, dy, dw, r, s, 2, begin, end, accumulate,
                       columns);
     else
         FC_BY_COLUMNS(columns, depthwise_grad_body, d, x, dy, dw, r, s, 1, begin, end, accumulate,
@@ -287,7 +293,7 @@ static void depthwise_grad_part(const struct conv_shape *d, const float *x, cons
         for (int64_t c = first; c < last; c += TILE_COLUMNS)
             for (int64_t r = 0; r < d->R; r++)
                 for (int64_t s = 0, taps; s < d->S; s += taps) {
-                    taps = d->S - s >= 4 ? 4 : d->S - s == 3 ? 3 : 1;
+                    taps = min_i64(d->S - s, DEPTHWISE_TAPS);
                     depthwise_grad_taps(d, x + c, dy + c, dw + (r * d->S + s) * d->K + c, r, s,
                                         taps, row, stop, row > begin,
                                         min_i64(TILE_COLUMNS, last - c));

@@ -68,9 +68,10 @@ static void grad_locate(const struct conv_shape *d, int64_t first, int64_t rows,
 
 /* One tile of dw at filter row r, from pixel rows [begin, end). x and dy start at the group's
  * channels, dw at its columns of filter row r. */
-FC_INLINE void grad_tile_body(const struct conv_shape *d, const float *x, const float *dy, float *dw,
-                              int64_t r, int64_t first, int64_t rows, int64_t begin, int64_t end,
-                              int accumulate, int64_t columns, const int vectors, const int masked)
+FC_INLINE void grad_tile_body(const struct conv_shape *d, const float *x, const float *dy,
+                              float *dw, int64_t r, int64_t first, int64_t rows, int64_t begin,
+                              int64_t end, int accumulate, int64_t columns, const int vectors,
+                              const int masked)
 {
     struct grad_taps t;
     grad_locate(d, first, rows, &t);
@@ -146,8 +147,8 @@ FC_DEFINE(f32_conv2d_grad_kernel_direct)
     const struct conv_shape d = CONV_SHAPE(call->in, call->out, call->in + 1, attrs->groups);
     int64_t rows = d.N * d.P, count = count_of(&call->out[0]), begin, end;
     int64_t slices = grad_slices(rows, d.Q, count);
-    int64_t tiles = d.G * ceil_div(d.K / d.G, TILE_COLUMNS) * d.R *
-                    ceil_div(d.S * (d.C / d.G), FC_TILE_ROWS);
+    int64_t tiles =
+        d.G * ceil_div(d.K / d.G, TILE_COLUMNS) * d.R * ceil_div(d.S * (d.C / d.G), FC_TILE_ROWS);
     int64_t parts = min_i64(tiles, GRAD_UNITS / slices);
     float *dw = call->out[0].data, *copies = slices > 1 ? (float *)call->scratch : dw;
     share(slices * parts, tid, nthreads, &begin, &end);

@@ -1,34 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Elementwise kernels: y[i] = f(x[i], ...). Tails are masked vectors, so an element has the same
- * bits wherever it falls. */
+/* Elementwise kernels that move, convert or look at elements; the arithmetic is in
+ * elementwise_unary, elementwise_broadcast and elementwise_dropout. */
 
 /* Elements per item of work: large enough to amortise the split, small enough to balance. */
 enum { ELEMENTWISE_BLOCK = 1024 };
-
-/* y = expression of vector a (and tensors of the same shape); in-place safe. */
-#define FC_UNARY(kernel, expression)                                                               \
-    FC_DEFINE(kernel)                                                                              \
-    {                                                                                              \
-        const float *x = call->in[0].data;                                                         \
-        float *y = call->out[0].data;                                                              \
-        int64_t count = count_of(&call->out[0]), begin, end;                                       \
-        share(ceil_div(count, ELEMENTWISE_BLOCK), tid, nthreads, &begin, &end);                    \
-        begin *= ELEMENTWISE_BLOCK;                                                                \
-        end = min_i64(end * ELEMENTWISE_BLOCK, count);                                             \
-        int64_t i = begin;                                                                         \
-        for (; i + FC_LANES <= end; i += FC_LANES) {                                               \
-            vf a = v_load(x + i);                                                                  \
-            v_store(y + i, expression);                                                            \
-        }                                                                                          \
-        if (i < end) {                                                                             \
-            vf a = v_load_n(x + i, end - i);                                                       \
-            v_store_n(y + i, expression, end - i);                                                 \
-        }                                                                                          \
-        return FCNN_OK;                                                                            \
-    }
-
-FC_UNARY(f32_relu, v_max(v_zero(), a))
-FC_UNARY(f32_negative, v_sub(v_set1(-0.0f), a))
 
 FC_DEFINE(f32_identity)
 {
@@ -51,5 +26,49 @@ FC_DEFINE(f32_check_finite)
     for (int64_t i = begin; i < end; i++)
         if (!isfinite(x[i]))
             return FCNN_NONFINITE;
+    return FCNN_OK;
+}
+
+/* Element i of a tensor of integers. */
+static inline int64_t integer_at(const fc_tensor *t, int64_t i)
+{
+    switch (t->dtype) {
+    case FC_U8:
+        return ((const uint8_t *)t->data)[i];
+    case FC_I32:
+        return ((const int32_t *)t->data)[i];
+    case FC_U32:
+        return ((const uint32_t *)t->data)[i];
+    default:
+        return ((const int64_t *)t->data)[i];
+    }
+}
+
+FC_DEFINE(f32_cast)
+{
+    const fc_tensor x = call->in[0];
+    float *y = call->out[0].data;
+    int64_t begin, end;
+    share(count_of(&x), tid, nthreads, &begin, &end);
+    if (x.dtype == FC_F32 && begin < end)
+        memcpy(y + begin, (const float *)x.data + begin, (size_t)(end - begin) * sizeof *y);
+    else
+        for (int64_t i = begin; i < end; i++)
+            y[i] = (float)integer_at(&x, i);
+    return FCNN_OK;
+}
+
+FC_DEFINE(f32_one_hot)
+{
+    const fc_tensor *labels = &call->in[0], *out = &call->out[0];
+    int64_t classes = out->dim[out->rank - 1], begin, end;
+    share(count_of(labels), tid, nthreads, &begin, &end);
+    for (int64_t i = begin; i < end; i++) {
+        float *row = (float *)out->data + i * classes;
+        int64_t label = integer_at(labels, i);
+        memset(row, 0, (size_t)classes * sizeof *row);
+        if (label >= 0 && label < classes)
+            row[label] = 1.0f;
+    }
     return FCNN_OK;
 }

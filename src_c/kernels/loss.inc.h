@@ -237,11 +237,10 @@ FC_DEFINE(f32_softmax_cross_entropy_grad)
     return FCNN_OK;
 }
 
-/* This thread's elements of a tensor, in blocks. */
-static inline void share_elements(const fc_tensor *t, int tid, int nthreads, int64_t *begin,
+/* This thread's elements [*begin, *end) of `count`, in blocks. */
+static inline void share_elements(int64_t count, int tid, int nthreads, int64_t *begin,
                                   int64_t *end)
 {
-    int64_t count = count_of(t);
     share(ceil_div(count, ELEMENTWISE_BLOCK), tid, nthreads, begin, end);
     *begin *= ELEMENTWISE_BLOCK;
     *end = min_i64(*end * ELEMENTWISE_BLOCK, count);
@@ -260,7 +259,7 @@ FC_DEFINE(f32_binary_cross_entropy)
     const float *logits = call->in[0].data, *targets = call->in[1].data;
     float *loss = call->out[0].data;
     int64_t begin, end;
-    share_elements(&call->out[0], tid, nthreads, &begin, &end);
+    share_elements(count_of(&call->out[0]), tid, nthreads, &begin, &end);
     for (int64_t i = begin; i < end; i += FC_LANES) {
         int64_t n = min_i64(end - i, FC_LANES);
         vf x = v_load_n(logits + i, n), t = v_load_n(targets + i, n);
@@ -276,7 +275,7 @@ FC_DEFINE(f32_binary_cross_entropy_grad)
     const float *logits = call->in[0].data, *targets = call->in[1].data, *dy = call->in[2].data;
     float *dx = call->out[0].data;
     int64_t begin, end;
-    share_elements(&call->out[0], tid, nthreads, &begin, &end);
+    share_elements(count_of(&call->out[0]), tid, nthreads, &begin, &end);
     for (int64_t i = begin; i < end; i += FC_LANES) {
         int64_t n = min_i64(end - i, FC_LANES);
         vf x = v_load_n(logits + i, n), t = v_load_n(targets + i, n), one = v_set1(1.0f);

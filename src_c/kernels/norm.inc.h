@@ -68,16 +68,16 @@ static inline norm_item norm_item_at(norm_shape s, int64_t i)
 static void block_moments(const float *x, /* [rows][ld] */
                           int64_t rows, int64_t ld, int64_t n, vf origin, float *mean, float *m2)
 {
-    vf shift = v_load_n(x, n), sum = v_zero(), squares = v_zero();
+    vf shift = load_lanes(x, n), sum = v_zero(), squares = v_zero();
     for (int64_t i = 1; i < rows; i++)
-        sum = v_add(sum, v_sub(v_load_n(x + i * ld, n), shift));
+        sum = v_add(sum, v_sub(load_lanes(x + i * ld, n), shift));
     vf delta = v_mul(sum, v_set1(1.0f / (float)rows));
     for (int64_t i = 0; i < rows; i++) {
-        vf d = v_sub(v_sub(v_load_n(x + i * ld, n), shift), delta);
+        vf d = v_sub(v_sub(load_lanes(x + i * ld, n), shift), delta);
         squares = v_fma(d, d, squares);
     }
-    v_store_n(mean, v_add(v_sub(shift, origin), delta), n);
-    v_store_n(m2, squares, n);
+    store_lanes(mean, v_add(v_sub(shift, origin), delta), n);
+    store_lanes(m2, squares, n);
 }
 
 static void all_block_moments(const fc_call *call, norm_shape s, int tid, int nthreads)
@@ -93,7 +93,7 @@ static void all_block_moments(const fc_call *call, norm_shape s, int tid, int nt
         for (int64_t c = it.begin; c < it.end; c += FC_LANES) {
             int64_t n = min_i64(FC_LANES, it.end - c);
             block_moments(rows + c, norm_block_rows(s, it.block), s.channels, n,
-                          v_load_n(origin + c, n), partial + c, partial + s.channels + c);
+                          load_lanes(origin + c, n), partial + c, partial + s.channels + c);
         }
     }
 }
@@ -105,10 +105,10 @@ static inline void merge_two_moments(float *a, const float *b, /* [2][channels] 
     double rows = (double)(rows_a + rows_b);
     vf weight = v_set1((float)((double)rows_b / rows));
     vf cross = v_set1((float)((double)rows_a * (double)rows_b / rows));
-    vf mean = v_load_n(a, n), delta = v_sub(v_load_n(b, n), mean);
-    vf m2 = v_add(v_load_n(a + channels, n), v_load_n(b + channels, n));
-    v_store_n(a, v_fma(delta, weight, mean), n);
-    v_store_n(a + channels, v_fma(v_mul(delta, delta), cross, m2), n);
+    vf mean = load_lanes(a, n), delta = v_sub(load_lanes(b, n), mean);
+    vf m2 = v_add(load_lanes(a + channels, n), load_lanes(b + channels, n));
+    store_lanes(a, v_fma(delta, weight, mean), n);
+    store_lanes(a + channels, v_fma(v_mul(delta, delta), cross, m2), n);
 }
 
 /* Merge all blocks of a segment into its first, for n channels from c. */
@@ -128,8 +128,8 @@ static void merge_sums(float *first, int64_t blocks, int64_t width, int64_t c, i
     for (int64_t step = 1; step < blocks; step *= 2)
         for (int64_t block = 0; block + step < blocks; block += 2 * step) {
             float *a = first + block * 2 * width + c, *b = a + step * 2 * width;
-            v_store_n(a, v_add(v_load_n(a, n), v_load_n(b, n)), n);
-            v_store_n(a + width, v_add(v_load_n(a + width, n), v_load_n(b + width, n)), n);
+            store_lanes(a, v_add(load_lanes(a, n), load_lanes(b, n)), n);
+            store_lanes(a + width, v_add(load_lanes(a + width, n), load_lanes(b + width, n)), n);
         }
 }
 
@@ -188,9 +188,9 @@ static void apply_tables(const fc_call *call, norm_shape s, int tid, int nthread
         const float *offset = norm_table(call, s, OFFSET, row / s.rows);
         for (int64_t c = 0; c < C; c += FC_LANES) {
             int64_t n = min_i64(FC_LANES, C - c);
-            vf d = v_sub(v_load_n(x + row * C + c, n), v_load_n(center + c, n));
-            v_store_n(y + row * C + c,
-                      v_fma(d, v_load_n(scale + c, n), v_load_n(offset + c, n)), n);
+            vf d = v_sub(load_lanes(x + row * C + c, n), load_lanes(center + c, n));
+            store_lanes(y + row * C + c,
+                      v_fma(d, load_lanes(scale + c, n), load_lanes(offset + c, n)), n);
         }
     }
 }

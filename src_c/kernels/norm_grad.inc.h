@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Gradients of batch and group normalisation, over the shapes and the scratch of norm.inc.h.
- * Inputs: dy, x, gamma, the mean of each (segment, group), and its variance or reciprocal deviation.
+ * Inputs: dy, x, gamma, the mean of each (segment, group), its variance or reciprocal deviation.
  * Pass 1 sums dy and dy * (x - mean) per segment and channel; pass 2 makes dx from both.
  */
 
@@ -34,16 +34,16 @@ static void all_block_products(const fc_call *call, norm_shape s, int tid, int n
         float *partial = norm_partial(call, s, it.segment, it.block);
         for (int64_t c = it.begin; c < it.end; c += FC_LANES) {
             int64_t n = min_i64(FC_LANES, it.end - c);
-            vf center = v_load_n(norm_table(call, s, CENTER, it.segment) + c, n);
+            vf center = load_lanes(norm_table(call, s, CENTER, it.segment) + c, n);
             vf sum = v_zero(), products = v_zero();
             for (int64_t row = 0; row < norm_block_rows(s, it.block); row++) {
                 int64_t at = start + row * C + c;
-                vf d = v_load_n(dy + at, n);
+                vf d = load_lanes(dy + at, n);
                 sum = v_add(sum, d);
-                products = v_fma(d, v_sub(v_load_n(x + at, n), center), products);
+                products = v_fma(d, v_sub(load_lanes(x + at, n), center), products);
             }
-            v_store_n(partial + c, sum, n);
-            v_store_n(partial + C + c, products, n);
+            store_lanes(partial + c, sum, n);
+            store_lanes(partial + C + c, products, n);
         }
     }
 }
@@ -116,10 +116,10 @@ static void apply_gradient_tables(const fc_call *call, norm_shape s, int tid, in
         const float *level = norm_table(call, s, LEVEL, row / s.rows);
         for (int64_t c = 0; c < C; c += FC_LANES) {
             int64_t n = min_i64(FC_LANES, C - c), at = row * C + c;
-            vf d = v_sub(v_load_n(x + at, n), v_load_n(center + c, n));
-            vf back = v_fma(d, v_load_n(pull + c, n), v_load_n(level + c, n));
-            vf ahead = v_mul(v_load_n(dy + at, n), v_load_n(slope + c, n));
-            v_store_n(dx + at, v_sub(ahead, back), n);
+            vf d = v_sub(load_lanes(x + at, n), load_lanes(center + c, n));
+            vf back = v_fma(d, load_lanes(pull + c, n), load_lanes(level + c, n));
+            vf ahead = v_mul(load_lanes(dy + at, n), load_lanes(slope + c, n));
+            store_lanes(dx + at, v_sub(ahead, back), n);
         }
     }
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Layer normalisation: every row of x, seen as (rows, F) with F the normalised features, has its own
- * moments; gamma and beta are (F). Partial sums of rows use merge_sums of norm.inc.h. */
+/* Layer normalisation: every row of x, seen as (rows, F) with F the normalised features, has its
+ * own moments; gamma and beta are (F). Partial sums of rows use merge_sums of norm.inc.h. */
 
 enum { LAYER_SUM = 512 }; /* features summed in float before they join a double */
 
@@ -28,7 +28,7 @@ static void layer_sums(const float *x, int64_t F, float shift, double *sum, doub
         for (; f < end; f += FC_LANES) {
             int64_t n = min_i64(FC_LANES, end - f);
             vf back = n == FC_LANES ? v_set1(shift) : v_set1_n(shift, n);
-            vf d = v_sub(v_load_n(x + f, n), back);
+            vf d = v_sub(load_lanes(x + f, n), back);
             total = v_add(total, d);
             square = v_fma(d, d, square);
         }
@@ -56,9 +56,9 @@ static void layer_apply(const float *x, const float *gamma, const float *beta, i
 {
     for (int64_t f = 0; f < F; f += FC_LANES) {
         int64_t n = min_i64(FC_LANES, F - f);
-        vf d = v_sub(v_sub(v_load_n(x + f, n), v_set1(mean)), v_set1(rest));
+        vf d = v_sub(v_sub(load_lanes(x + f, n), v_set1(mean)), v_set1(rest));
         vf hat = v_mul(d, v_set1(rstd));
-        v_store_n(y + f, v_fma(hat, v_load_n(gamma + f, n), v_load_n(beta + f, n)), n);
+        store_lanes(y + f, v_fma(hat, load_lanes(gamma + f, n), load_lanes(beta + f, n)), n);
     }
 }
 
@@ -90,9 +90,9 @@ static void layer_products(const float *dy, const float *x, const float *gamma, 
         vf total = v_zero(), product = v_zero();
         for (int64_t f = begin; f < end; f += FC_LANES) {
             int64_t n = min_i64(FC_LANES, end - f); /* g is zero in the lanes past n */
-            vf g = v_mul(v_load_n(dy + f, n), v_load_n(gamma + f, n));
+            vf g = v_mul(load_lanes(dy + f, n), load_lanes(gamma + f, n));
             total = v_add(total, g);
-            product = v_fma(g, v_sub(v_load_n(x + f, n), v_set1(mean)), product);
+            product = v_fma(g, v_sub(load_lanes(x + f, n), v_set1(mean)), product);
         }
         sum += (double)v_sum(total);
         products += (double)v_sum(product);
@@ -109,13 +109,13 @@ static void layer_grad_row(const float *dy, const float *x, const float *gamma, 
     layer_products(dy, x, gamma, F, mean, rstd, &level, &pull);
     for (int64_t f = 0; f < F; f += FC_LANES) {
         int64_t n = min_i64(FC_LANES, F - f);
-        vf d = v_load_n(dy + f, n);
-        vf hat = v_mul(v_sub(v_load_n(x + f, n), v_set1(mean)), v_set1(rstd));
+        vf d = load_lanes(dy + f, n);
+        vf hat = v_mul(v_sub(load_lanes(x + f, n), v_set1(mean)), v_set1(rstd));
         vf back = v_fma(hat, v_set1(pull), v_set1(level));
-        vf g = v_sub(v_mul(d, v_load_n(gamma + f, n)), back);
-        v_store_n(dx + f, v_mul(g, v_set1(rstd)), n);
-        v_store_n(partial + f, v_fma(d, hat, v_load_n(partial + f, n)), n);
-        v_store_n(partial + F + f, v_add(d, v_load_n(partial + F + f, n)), n);
+        vf g = v_sub(v_mul(d, load_lanes(gamma + f, n)), back);
+        store_lanes(dx + f, v_mul(g, v_set1(rstd)), n);
+        store_lanes(partial + f, v_fma(d, hat, load_lanes(partial + f, n)), n);
+        store_lanes(partial + F + f, v_add(d, load_lanes(partial + F + f, n)), n);
     }
 }
 
@@ -145,8 +145,8 @@ FC_DEFINE(f32_layer_norm_grad)
     for (int64_t f = first * FC_LANES; f < min_i64(last * FC_LANES, F); f += FC_LANES) {
         int64_t n = min_i64(FC_LANES, F - f);
         merge_sums(partials, blocks, F, f, n);
-        v_store_n((float *)call->out[1].data + f, v_load_n(partials + f, n), n);
-        v_store_n((float *)call->out[2].data + f, v_load_n(partials + F + f, n), n);
+        store_lanes((float *)call->out[1].data + f, load_lanes(partials + f, n), n);
+        store_lanes((float *)call->out[2].data + f, load_lanes(partials + F + f, n), n);
     }
     return FCNN_OK;
 }

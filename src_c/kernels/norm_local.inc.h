@@ -12,7 +12,7 @@ static inline vf window_sum(const float *terms, int64_t size, int64_t n)
 {
     vf sum = v_zero();
     for (int64_t i = 0; i < size; i++)
-        sum = v_add(sum, v_load_n(terms + i, n));
+        sum = v_add(sum, load_lanes(terms + i, n));
     return sum;
 }
 
@@ -24,8 +24,8 @@ static void padded_squares(const float *x, int64_t C, int64_t size, float *terms
     memset(terms, 0, (size_t)local_row(C, size) * sizeof(float));
     for (int64_t c = 0; c < C; c += FC_LANES) {
         int64_t n = min_i64(FC_LANES, C - c);
-        vf a = v_load_n(x + c, n);
-        v_store_n(terms + size / 2 + c, v_mul(a, a), n);
+        vf a = load_lanes(x + c, n);
+        store_lanes(terms + size / 2 + c, v_mul(a, a), n);
     }
 }
 
@@ -51,7 +51,7 @@ FC_DEFINE(f32_local_response_norm)
         for (int64_t c = 0; c < C; c += FC_LANES) {
             int64_t n = min_i64(FC_LANES, C - c);
             vf d = v_fma(window_sum(terms + c, size, n), rate, k);
-            v_store_n(y + c, v_mul(v_load_n(x + c, n), v_pow(d, (float)-attrs->beta)), n);
+            store_lanes(y + c, v_mul(load_lanes(x + c, n), v_pow(d, (float)-attrs->beta)), n);
         }
     }
     return FCNN_OK;
@@ -72,9 +72,9 @@ static void local_direct(const float *dy, const float *x, const float *squares, 
     for (int64_t c = 0; c < C; c += FC_LANES) {
         int64_t n = min_i64(FC_LANES, C - c);
         vf d = v_fma(window_sum(squares + c, size, n), rate, k);
-        vf direct = v_mul(v_load_n(dy + c, n), v_pow(d, -beta));
-        v_store_n(dx + c, direct, n);
-        v_store_n(terms + (size - 1) / 2 + c, v_div(v_mul(direct, v_load_n(x + c, n)), d), n);
+        vf direct = v_mul(load_lanes(dy + c, n), v_pow(d, -beta));
+        store_lanes(dx + c, direct, n);
+        store_lanes(terms + (size - 1) / 2 + c, v_div(v_mul(direct, load_lanes(x + c, n)), d), n);
     }
 }
 
@@ -97,8 +97,8 @@ FC_DEFINE(f32_local_response_norm_grad)
         local_direct(dy, x, squares, C, size, rate, k, (float)attrs->beta, dx, terms);
         for (int64_t c = 0; c < C; c += FC_LANES) {
             int64_t n = min_i64(FC_LANES, C - c);
-            vf through = v_mul(v_mul(v_load_n(x + c, n), window_sum(terms + c, size, n)), slope);
-            v_store_n(dx + c, v_add(v_load_n(dx + c, n), through), n);
+            vf through = v_mul(v_mul(load_lanes(x + c, n), window_sum(terms + c, size, n)), slope);
+            store_lanes(dx + c, v_add(load_lanes(dx + c, n), through), n);
         }
     }
     return FCNN_OK;

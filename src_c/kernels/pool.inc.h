@@ -1,2 +1,210 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The pool family. */
+/*
+ * Max pooling. Along each axis, output p sees the inputs [window_begin, window_end), and input i is
+ * seen by the windows first_window..last_window: everything about strides, padding and adaptive
+ * bins is in these four functions. Items of work are rows of outputs, or of inputs for gradients,
+ * which gather: no two threads write one element.
+ */
+
+typedef struct {
+    int64_t in, out;
+    int64_t taps, stride, pad; /* taps of 0: adaptive bins, which tile the input evenly */
+} pool_axis;
+
+typedef struct {
+    int64_t samples, channels;
+    pool_axis h, w;
+} pool_shape;
+
+/* May lie in the padding. */
+static inline int64_t window_begin(pool_axis a, int64_t p)
+{
+    return a.taps ? p * a.stride - a.pad : p * a.in / a.out;
+}
+
+static inline int64_t window_end(pool_axis a, int64_t p)
+{
+    return a.taps ? window_begin(a, p) + a.taps : ceil_div((p + 1) * a.in, a.out);
+}
+
+static inline int64_t first_window(pool_axis a, int64_t i)
+{
+    if (!a.taps)
+        return i * a.out / a.in;
+    return ceil_div(max_i64(i + a.pad - a.taps + 1, 0), a.stride);
+}
+
+static inline int64_t last_window(pool_axis a, int64_t i)
+{
+    if (!a.taps)
+        return ceil_div((i + 1) * a.out, a.in) - 1;
+    return min_i64((i + a.pad) / a.stride, a.out - 1);
+}
+
+/* Shape of a pooling from `large` (N, H, W, C) to `small` (N, P, Q, C); adaptive until told. */
+static pool_shape pool_shape_of(const fc_tensor *large, const fc_tensor *small)
+{
+    return (pool_shape){large->dim[0],
+                        large->dim[3],
+                        {.in = large->dim[1], .out = small->dim[1]},
+                        {.in = large->dim[2], .out = small->dim[2]}};
+}
+
+#define SLIDING(shape)                                                                             \
+    do {                                                                                           \
+        (shape).h.taps = attrs->pool_h, (shape).w.taps = attrs->pool_w;                            \
+        (shape).h.stride = attrs->stride_h, (shape).w.stride = attrs->stride_w;                    \
+        (shape).h.pad = attrs->pad_top, (shape).w.pad = attrs->pad_left;                           \
+    } while (0)
+
+/* One window on one plane: its clipped bounds, and position 0 and row length of its taps. */
+typedef struct {
+    int64_t h0, h1, w0, w1;
+    int64_t top, left, taps;
+} pool_window;
+
+static inline pool_window window_at(pool_shape s, int64_t p, int64_t q)
+{
+    int64_t top = window_begin(s.h, p), left = window_begin(s.w, q);
+    int64_t bottom = window_end(s.h, p), right = window_end(s.w, q);
+    return (pool_window){max_i64(top, 0),  min_i64(bottom, s.h.in),
+                         max_i64(left, 0), min_i64(right, s.w.in),
+                         top,              left,
+                         right - left};
+}
+
+/* The largest of a window for n channels, and its tap's number. A tap takes over when it is larger
+ * or the first NaN; ties stay with the first in row order, and padding does not compete. */
+static inline void window_max(const float *x, /* [H][W][C] from the channels' first */
+                              pool_shape s, pool_window o, int64_t n, vf *best, vf *tap)
+{
+    *best = v_set1(-INFINITY);
+    *tap = v_zero();
+    for (int64_t h = o.h0; h < o.h1; h++)
+        for (int64_t w = o.w0; w < o.w1; w++) {
+            vf a = load_lanes(x + (h * s.w.in + w) * s.channels, n);
+            vf here = v_set1((float)((h - o.top) * o.taps + w - o.left));
+            if (h == o.h0 && w == o.w0) {
+                *best = a;
+                *tap = here;
+                continue;
+            }
+            vm stays = v_ge(*best, a), number = v_eq(*best, *best);
+            *tap = v_select(stays, *tap, v_select(number, here, *tap));
+            *best = v_select(stays, *best, v_select(number, a, *best));
+        }
+}
+
+static inline void store_index(const fc_tensor *index, int64_t at, vf tap, int64_t n)
+{
+    if (index->dtype == FC_U8)
+        v_store_u8_n((uint8_t *)index->data + at, tap, n);
+    else
+        v_store_i32_n((int32_t *)index->data + at, tap, n);
+}
+
+static inline vf load_index(const fc_tensor *index, int64_t at, int64_t n)
+{
+    if (index->dtype == FC_U8)
+        return v_load_u8_n((const uint8_t *)index->data + at, n);
+    return v_load_i32_n((const int32_t *)index->data + at, n);
+}
+
+/* Row (n, p) of y and of the winners' taps. */
+static void max_pool_row(const fc_call *call, pool_shape s, int64_t row)
+{
+    int64_t C = s.channels, sample = row / s.h.out;
+    const float *x = (const float *)call->in[0].data + sample * s.h.in * s.w.in * C;
+    float *y = call->out[0].data;
+    for (int64_t q = 0; q < s.w.out; q++) {
+        pool_window o = window_at(s, row % s.h.out, q);
+        int64_t at = (row * s.w.out + q) * C;
+        for (int64_t c = 0; c < C; c += FC_LANES) {
+            int64_t n = min_i64(FC_LANES, C - c);
+            vf best, tap;
+            window_max(x + c, s, o, n, &best, &tap);
+            store_lanes(y + at + c, best, n);
+            store_index(&call->out[1], at + c, tap, n);
+        }
+    }
+}
+
+FC_DEFINE(f32_max_pool2d)
+{
+    FC_ATTRS(f32_max_pool2d);
+    pool_shape s = pool_shape_of(&call->in[0], &call->out[0]);
+    int64_t first, last;
+    SLIDING(s);
+    share(s.samples * s.h.out, tid, nthreads, &first, &last);
+    for (int64_t row = first; row < last; row++)
+        max_pool_row(call, s, row);
+    return FCNN_OK;
+}
+
+/* Taps of a bin to positions h * W + w in the plane, in place. */
+static void taps_to_flat(int32_t *index, int64_t count, pool_window o, int64_t W)
+{
+    for (int64_t i = 0; i < count; i++)
+        index[i] = (int32_t)((o.top + index[i] / o.taps) * W + o.left + index[i] % o.taps);
+}
+
+FC_DEFINE(f32_adaptive_max_pool2d)
+{
+    pool_shape s = pool_shape_of(&call->in[0], &call->out[0]);
+    int64_t first, last;
+    share(s.samples * s.h.out, tid, nthreads, &first, &last);
+    for (int64_t row = first; row < last; row++) {
+        max_pool_row(call, s, row);
+        for (int64_t q = 0; q < s.w.out; q++)
+            taps_to_flat((int32_t *)call->out[1].data + (row * s.w.out + q) * s.channels,
+                         s.channels, window_at(s, row % s.h.out, q), s.w.in);
+    }
+    return FCNN_OK;
+}
+
+/* Sum over the windows that n channels of pixel (h, w) won, in row order of the windows. */
+static inline vf won_gradient(const fc_call *call, pool_shape s, int64_t sample, int64_t h,
+                              int64_t w, int64_t c, int64_t n)
+{
+    const float *dy = call->in[0].data;
+    vf sum = v_zero();
+    for (int64_t p = first_window(s.h, h); p <= last_window(s.h, h); p++)
+        for (int64_t q = first_window(s.w, w); q <= last_window(s.w, w); q++) {
+            int64_t at = ((sample * s.h.out + p) * s.w.out + q) * s.channels + c;
+            int64_t tap = s.h.taps ? (h - window_begin(s.h, p)) * s.w.taps + w -
+                                         window_begin(s.w, q)
+                                   : h * s.w.in + w;
+            vm won = v_eq(load_index(&call->in[1], at, n), v_set1((float)tap));
+            sum = v_add(sum, v_and_mask(won, load_lanes(dy + at, n)));
+        }
+    return sum;
+}
+
+static void max_pool_gradient(const fc_call *call, pool_shape s, int tid, int nthreads)
+{
+    float *dx = call->out[0].data;
+    int64_t C = s.channels, first, last;
+    share(s.samples * s.h.in, tid, nthreads, &first, &last);
+    for (int64_t row = first; row < last; row++)
+        for (int64_t w = 0; w < s.w.in; w++)
+            for (int64_t c = 0; c < C; c += FC_LANES) {
+                int64_t n = min_i64(FC_LANES, C - c);
+                vf sum = won_gradient(call, s, row / s.h.in, row % s.h.in, w, c, n);
+                store_lanes(dx + (row * s.w.in + w) * C + c, sum, n);
+            }
+}
+
+FC_DEFINE(f32_max_pool2d_grad)
+{
+    FC_ATTRS(f32_max_pool2d_grad);
+    pool_shape s = pool_shape_of(&call->out[0], &call->in[0]);
+    SLIDING(s);
+    max_pool_gradient(call, s, tid, nthreads);
+    return FCNN_OK;
+}
+
+FC_DEFINE(f32_adaptive_max_pool2d_grad)
+{
+    max_pool_gradient(call, pool_shape_of(&call->out[0], &call->in[0]), tid, nthreads);
+    return FCNN_OK;
+}

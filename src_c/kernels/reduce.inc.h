@@ -10,12 +10,12 @@
  */
 
 enum {
-    FOLD_BLOCK = 64,      /* vectors folded before they are folded into the total */
-    RUN_PIECE = 4096,     /* elements of a run that are folded at once */
-    COLUMN_VECTORS = 4,   /* columns are taken this many vectors at a time */
-    SLICE_MIN = 256,      /* rows or pieces, of which a slice has at least so many ... */
-    SLICES_MAX = 64,      /* ... and a reduction at most so many slices */
-    WIDE = 64             /* with so many outputs side by side nothing is sliced */
+    FOLD_BLOCK = 64,    /* vectors folded before they are folded into the total */
+    RUN_PIECE = 4096,   /* elements of a run that are folded at once */
+    COLUMN_VECTORS = 4, /* columns are taken this many vectors at a time */
+    SLICE_MIN = 256,    /* rows or pieces, of which a slice has at least so many ... */
+    SLICES_MAX = 64,    /* ... and a reduction at most so many slices */
+    WIDE = 64           /* with so many outputs side by side nothing is sliced */
 };
 
 typedef struct {

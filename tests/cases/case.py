@@ -23,9 +23,12 @@ class Case:
         op: the op under test.
         make: inputs from a generator; values stay away from kinks where `differentiable`.
         tolerance: allowed |kernel - reference| / (|reference| + scale), where scale is the largest
-            |reference| of the output (float32's own error grows with the longest sum).
+            |reference| of the output (float32's own error grows with the longest sum), or 0 where
+            `elementwise`.
         differentiable: check the op's gradient against finite differences.
         outputs: float outputs that carry gradient (all when None); the others are by-products.
+        elementwise: hold every element to the tolerance by its own size alone.
+        kernel: False for forms that only references serve, such as a cast to float64.
         label: distinguishes cases of one op.
     """
 
@@ -34,6 +37,8 @@ class Case:
     tolerance: float = 2e-6
     differentiable: bool = True
     outputs: tuple[int, ...] | None = None
+    elementwise: bool = False
+    kernel: bool = True
     label: str = ""
 
     @property

@@ -1,0 +1,357 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The base of optimizers: clipping, weight decay, averages of weights, and the state they keep.
+
+An optimizer emits one update op per weight. What changes from step to step is fed to the graph as
+`numbers`, so neither a schedule nor a new learning rate compiles anything anew.
+"""
+
+from __future__ import annotations
+
+import re
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from fastcnn import arguments, ops
+from fastcnn.configurable import Configurable
+from fastcnn.errors import ArgumentError, ShapeError
+from fastcnn.graph import Array, Parameter, Tensor, add_node
+from fastcnn.ops.update import Update
+from fastcnn.optimizers import schedules
+from fastcnn.optimizers.schedules import LearningRateSchedule
+
+Pairs = Sequence[tuple[Tensor, Parameter]]
+Updates = list[tuple[Parameter, Tensor]]
+
+
+class Optimizer(Configurable):
+    """Base of optimizers: implement `update_op`, and `step_size` where it is not the rate itself.
+
+    Args:
+        learning_rate: a number, a `LearningRateSchedule`, or a function of the step.
+        weight_decay: every step first takes away learning_rate · weight_decay of each weight.
+        clipnorm: gradients of larger 2-norm are scaled down to it, each weight by itself.
+        clipvalue: gradients are cut to [-clipvalue, clipvalue].
+        global_clipnorm: all gradients together are scaled down to this 2-norm.
+        use_ema: keep moving averages of the weights.
+        ema_momentum: share of the old average in the new.
+        ema_overwrite_frequency: steps after which the weights take the averages; never when None,
+            beside the end of `fit`.
+        loss_scale_factor: must be None.
+        gradient_accumulation_steps: must be None.
+        name: for errors and configs.
+
+    Raises:
+        ArgumentError: an argument outside its range, or more than one kind of clipping.
+    """
+
+    def __init__(
+        self,
+        learning_rate: Any,
+        weight_decay: float | None = None,
+        clipnorm: float | None = None,
+        clipvalue: float | None = None,
+        global_clipnorm: float | None = None,
+        use_ema: bool = False,
+        ema_momentum: float = 0.99,
+        ema_overwrite_frequency: int | None = None,
+        loss_scale_factor: float | None = None,
+        gradient_accumulation_steps: int | None = None,
+        name: str | None = None,
+    ) -> None:
+        self.name = name or type(self).__name__.lower()
+        self.learning_rate = learning_rate
+        self.weight_decay = _optional(arguments.non_negative, self, "weight_decay", weight_decay)
+        self.clipnorm = _optional(arguments.positive, self, "clipnorm", clipnorm)
+        self.clipvalue = _optional(arguments.positive, self, "clipvalue", clipvalue)
+        self.global_clipnorm = _optional(
+            arguments.positive, self, "global_clipnorm", global_clipnorm
+        )
+        self._check_clipping()
+        self.use_ema = use_ema
+        self.ema_momentum = arguments.fraction(self._who, "ema_momentum", ema_momentum)
+        self.ema_overwrite_frequency = ema_overwrite_frequency
+        if ema_overwrite_frequency is not None:
+            arguments.integer(
+                self._who, "ema_overwrite_frequency", ema_overwrite_frequency, at_least=1
+            )
+        self.loss_scale_factor = _refuse(self, "loss_scale_factor", loss_scale_factor)
+        self.gradient_accumulation_steps = _refuse(
+            self, "gradient_accumulation_steps", gradient_accumulation_steps
+        )
+        self._iterations = 0
+        self._parameters: list[Parameter] = []
+        self._slots: dict[int, list[Parameter]] = {}
+        self._averages: dict[int, Parameter] = {}
+        self._averages_in_model = False
+        self._no_decay: list[Parameter] = []
+        self._no_decay_names: list[str] = []
+
+    @property
+    def _who(self) -> str:
+        return f"optimizer '{self.name}'"
+
+    def _check_clipping(self) -> None:
+        given = {k: getattr(self, k) for k in ("clipnorm", "clipvalue", "global_clipnorm")}
+        chosen = {k: v for k, v in given.items() if v is not None}
+        if len(chosen) > 1:
+            listed = " and ".join(f"{k}={v}" for k, v in chosen.items())
+            raise ArgumentError(f"{self._who}: found {listed}; give one kind of clipping")
+
+    # --- what an optimizer is --------------------------------------------------------------------
+
+    @abstractmethod
+    def update_op(self, decay: bool) -> Update:
+        """The op that updates one weight and its slots; `decay` tells whether the weight decays."""
+
+    def step_size(self, learning_rate: float, step: int) -> float:
+        """The first of `numbers` at update number `step`, which counts from 1."""
+        return learning_rate
+
+    def initial_slot(self, slot: str) -> float:
+        """What a slot is filled with at the start."""
+        return 0.0
+
+    # --- numbers ---------------------------------------------------------------------------------
+
+    @property
+    def learning_rate(self) -> Any:
+        """The learning rate: a number, or the schedule that makes it. May be set at any time."""
+        return self._learning_rate
+
+    @learning_rate.setter
+    def learning_rate(self, value: Any) -> None:
+        if isinstance(value, Mapping):
+            value = schedules.deserialize(value)
+        if not callable(value):
+            value = arguments.non_negative(self._who, "learning_rate", value)
+        self._learning_rate = value
+
+    def current_learning_rate(self) -> float:
+        """The learning rate of the next step.
+
+        Raises:
+            ArgumentError: the schedule returned something that is not a number of at least 0.
+        """
+        rate = self._learning_rate
+        if callable(rate):
+            rate = arguments.non_negative(self._who, "learning_rate", rate(self._iterations))
+        return float(rate)
+
+    @property
+    def iterations(self) -> int:
+        """Number of updates done; schedules and bias corrections go by it."""
+        return self._iterations
+
+    @iterations.setter
+    def iterations(self, value: int) -> None:
+        self._iterations = arguments.integer(self._who, "iterations", value)
+
+    def numbers(self) -> Array:
+        """(2,) float64: step size and decay of the next step."""
+        rate = self.current_learning_rate()
+        decay = rate * (self.weight_decay or 0.0)
+        return np.array([self.step_size(rate, self._iterations + 1), decay])
+
+    # --- state -----------------------------------------------------------------------------------
+
+    @property
+    def built(self) -> bool:
+        """Whether the optimizer knows the weights."""
+        return bool(self._parameters)
+
+    def build(self, parameters: Sequence[Parameter]) -> None:
+        """Make the slots of these weights; slots that exist already keep their values."""
+        self._parameters = list(parameters)
+        names = self.update_op(False).slots
+        for position, parameter in enumerate(self._parameters):
+            if id(parameter) in self._slots:
+                continue
+            path = self._path(parameter, position)
+            self._slots[id(parameter)] = [
+                Parameter(
+                    f"{path}/{name}",
+                    np.full(parameter.shape, self.initial_slot(name), parameter.dtype),
+                    trainable=False,
+                )
+                for name in names
+            ]
+            if self.use_ema:
+                self._averages[id(parameter)] = Parameter(
+                    f"{path}/average", parameter.numpy(), trainable=False
+                )
+
+    def _path(self, parameter: Parameter, position: int) -> str:
+        path = parameter.path or parameter.name
+        others = [p for p in self._parameters if (p.path or p.name) == path]
+        return path if len(others) == 1 else f"{path}_{position}"
+
+    @property
+    def variables(self) -> list[Parameter]:
+        """All slots, weight by weight."""
+        found: list[Parameter] = []
+        for parameter in self._parameters:
+            found += self._slots[id(parameter)]
+            if self.use_ema:
+                found.append(self._averages[id(parameter)])
+        return found
+
+    def state(self) -> dict[str, Array]:
+        """Copies of all slots by name; `iterations` is not among them."""
+        return {slot.name: slot.numpy() for slot in self.variables}
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Overwrite the slots by what `state()` returned.
+
+        Raises:
+            ShapeError: names or shapes do not match; nothing was changed.
+        """
+        slots = {slot.name: slot for slot in self.variables}
+        arrays = {name: np.asarray(value) for name, value in state.items()}
+        problems = [f"missing '{n}'" for n in slots if n not in arrays]
+        problems += [f"unexpected '{n}'" for n in arrays if n not in slots]
+        problems += [
+            f"'{n}' has shape {arrays[n].shape} where {s.shape} is expected"
+            for n, s in slots.items()
+            if n in arrays and arrays[n].shape != s.shape
+        ]
+        if problems:
+            raise ShapeError(
+                f"{self._who} cannot take this state: {'; '.join(problems)}; make it with the same "
+                "settings and weights (nothing was changed)"
+            )
+        for name, slot in slots.items():
+            slot.assign(arrays[name])
+
+    # --- the graph -------------------------------------------------------------------------------
+
+    def updates(self, pairs: Pairs, numbers: Tensor) -> Updates:
+        """New values of the weights, their slots and their averages, as graph.
+
+        Args:
+            pairs: gradients and the weights they belong to.
+            numbers: symbolic (2,), fed with what `numbers()` returns.
+
+        Raises:
+            ArgumentError: the optimizer was not built with one of the weights.
+        """
+        result: Updates = []
+        latest: dict[int, Tensor] = {}
+        for gradient, (_, parameter) in zip(self._clipped(pairs), pairs, strict=True):
+            if id(parameter) not in self._slots:
+                raise ArgumentError(
+                    f"{self._who} does not know weight '{parameter.path or parameter.name}'; call "
+                    "build with all weights first"
+                )
+            slots = self._slots[id(parameter)]
+            op = self.update_op(self._decays(parameter))
+            inputs = [parameter.tensor, gradient, numbers, *(slot.tensor for slot in slots)]
+            outputs = add_node(op, inputs).outputs
+            latest[id(parameter)] = outputs[0]
+            result += zip([parameter, *slots], outputs, strict=True)
+        if self.use_ema:
+            for parameter in self._parameters:
+                average = self._averages[id(parameter)]
+                value = latest.get(id(parameter), parameter.tensor)
+                result.append((average, ops.ema_update(average, value, self.ema_momentum)))
+        return result
+
+    def _clipped(self, pairs: Pairs) -> list[Tensor]:
+        gradients = [gradient for gradient, _ in pairs]
+        if self.clipvalue is not None:
+            return [ops.clip(g, -self.clipvalue, self.clipvalue) for g in gradients]
+        if self.clipnorm is not None:
+            return [ops.multiply(g, _shrink([g], self.clipnorm)) for g in gradients]
+        if self.global_clipnorm is not None:
+            factor = _shrink(gradients, self.global_clipnorm)
+            return [ops.multiply(g, factor) for g in gradients]
+        return gradients
+
+    def _decays(self, parameter: Parameter) -> bool:
+        if not self.weight_decay or not parameter.decay:
+            return False
+        path = parameter.path or parameter.name
+        named = any(re.search(name, path) for name in self._no_decay_names)
+        return not named and all(p is not parameter for p in self._no_decay)
+
+    def exclude_from_weight_decay(
+        self, var_list: Sequence[Parameter] | None = None, var_names: Sequence[str] | None = None
+    ) -> None:
+        """Let some weights not decay; to be called before training.
+
+        Args:
+            var_list: the weights.
+            var_names: regular expressions that their paths contain.
+        """
+        self._no_decay += var_list or []
+        self._no_decay_names += var_names or []
+
+    # --- after a step ----------------------------------------------------------------------------
+
+    def after_step(self) -> None:
+        """Count an update that has run; averages start as the weights after the first one."""
+        self._iterations += 1
+        if not self.use_ema:
+            return
+        if self._iterations == 1:
+            for parameter in self._parameters:
+                self._averages[id(parameter)].assign(parameter.value)
+        frequency = self.ema_overwrite_frequency
+        if frequency is not None and self._iterations % frequency == 0:
+            self._take_averages()
+
+    def swap_ema(self) -> None:
+        """Exchange the weights and their averages; a second call undoes the first.
+
+        Raises:
+            ArgumentError: there are no averages.
+        """
+        if not self.use_ema:
+            raise ArgumentError(f"{self._who} keeps no averages; make it with use_ema=True")
+        for parameter in self._parameters:
+            average = self._averages[id(parameter)]
+            weights = parameter.numpy()
+            parameter.assign(average.value)
+            average.assign(weights)
+        self._averages_in_model = not self._averages_in_model
+
+    def finalize_variable_values(self, var_list: Any = None) -> None:
+        """Leave the averages in the model, if there are any: the end of training.
+
+        Args:
+            var_list: ignored; all weights are treated.
+        """
+        if not self.use_ema:
+            return
+        if self._averages_in_model:
+            self.swap_ema()
+        self._take_averages()
+
+    def _take_averages(self) -> None:
+        for parameter in self._parameters:
+            parameter.assign(self._averages[id(parameter)].value)
+
+
+def _shrink(gradients: Sequence[Tensor], limit: float) -> Any:
+    """The factor, at most 1, that brings the 2-norm of all gradients together to `limit`."""
+    squares = [ops.sum(ops.square(g)) for g in gradients]
+    total = squares[0]
+    for square in squares[1:]:
+        total = ops.add(total, square)
+    return ops.divide(limit, ops.maximum(ops.sqrt(total), limit))
+
+
+def _optional(check: Any, optimizer: Optimizer, name: str, value: Any) -> float | None:
+    return None if value is None else float(check(optimizer._who, name, value))
+
+
+def _refuse(optimizer: Optimizer, name: str, value: Any) -> None:
+    if value is not None:
+        raise ArgumentError(
+            f"{optimizer._who}: found {name}={value!r}, which is not supported yet; leave it None"
+        )
+
+
+__all__ = ["LearningRateSchedule", "Optimizer", "Pairs", "Updates"]

@@ -1,0 +1,174 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Files: round trips, atomic writing, and errors that change nothing."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import fastcnn
+from fastcnn import Input, Sequential, layers, models, optimizers
+from fastcnn.errors import FastcnnError, FileError, ShapeError
+
+
+def model_of(units: int = 3) -> Sequential:
+    return Sequential(
+        [
+            Input((5, 5, 2)),
+            layers.Conv2D(4, 3),
+            layers.BatchNormalization(),
+            layers.Flatten(),
+            layers.Dense(units, activation="softmax"),
+        ],
+        name="small",
+    )
+
+
+def data() -> tuple[Any, Any]:
+    rng = np.random.default_rng(0)
+    return rng.standard_normal((12, 5, 5, 2)).astype(np.float32), rng.integers(0, 3, 12).astype(np.int32)
+
+
+def trained() -> Sequential:
+    fastcnn.set_random_seed(0)
+    model = model_of()
+    schedule = optimizers.schedules.CosineDecay(1e-2, 100, warmup_target=2e-2, warmup_steps=5)
+    model.compile(optimizers.Adam(schedule), "sparse_categorical_crossentropy", metrics=["accuracy"])
+    model.fit(*data(), batch_size=4, epochs=2, verbose=0)
+    return model
+
+
+def test_saved_model_goes_on_bit_for_bit(tmp_path: Path) -> None:
+    model = trained()
+    x, y = data()
+    model.save(tmp_path / "m.fastcnn")
+    loaded = models.load_model(tmp_path / "m.fastcnn")
+    np.testing.assert_array_equal(loaded.predict(x, verbose=0), model.predict(x, verbose=0))
+    assert loaded.optimizer.iterations == model.optimizer.iterations == 6
+    assert loaded.evaluate(x, y, verbose=0) == model.evaluate(x, y, verbose=0)
+    for one in (model, loaded):
+        one.fit(x, y, batch_size=4, epochs=4, initial_epoch=2, verbose=0)
+    for a, b in zip(model.get_weights(), loaded.get_weights(), strict=True):
+        assert a.tobytes() == b.tobytes()
+
+
+def test_the_file_is_plain_safetensors_without_code(tmp_path: Path) -> None:
+    from safetensors.numpy import load_file
+
+    trained().save(tmp_path / "m.fastcnn")
+    names = load_file(tmp_path / "m.fastcnn")
+    assert "weights/conv2d.kernel" in names or any(n.startswith("weights/conv2d") for n in names)
+    assert any(n.startswith("optimizer/") for n in names)
+    assert b"pickle" not in (tmp_path / "m.fastcnn").read_bytes()
+
+
+def test_weights_alone(tmp_path: Path) -> None:
+    model, other = trained(), model_of()
+    model.save_weights(tmp_path / "w.safetensors")
+    other.load_weights(tmp_path / "w.safetensors") if names_agree(model, other) else None
+    other.load_state_dict(dict(zip(other.state_dict(), model.state_dict().values(), strict=True)))
+    np.testing.assert_array_equal(other.predict(data()[0]), model.predict(data()[0]))
+
+
+def names_agree(a: Any, b: Any) -> bool:
+    return list(a.state_dict()) == list(b.state_dict())
+
+
+def test_wrong_weights_are_all_reported_and_change_nothing(tmp_path: Path) -> None:
+    model = model_of()
+    before = model.state_dict()
+    state = dict(before)
+    name = next(iter(state))
+    last = list(state)[-1]
+    state["extra"] = np.zeros(3)
+    state[last] = np.zeros(99, np.float32)
+    del state[name]
+    with pytest.raises(ShapeError) as caught:
+        model.load_state_dict(state)
+    for word in ("missing", name, "unexpected", "extra", last, "(99,)", "nothing was changed"):
+        assert word in str(caught.value)
+    for key, value in model.state_dict().items():
+        np.testing.assert_array_equal(value, before[key])
+
+
+@pytest.mark.parametrize("keep", [0, 5, 8, 100, 0.5, -1])
+def test_truncated_files_are_refused(tmp_path: Path, keep: float) -> None:
+    path = tmp_path / "m.fastcnn"
+    model = trained()
+    model.save(path)
+    whole = path.read_bytes()
+    cut = int(len(whole) * keep) if isinstance(keep, float) else keep
+    path.write_bytes(whole[:cut])
+    before = model.get_weights()
+    with pytest.raises(FileError, match="m.fastcnn"):
+        models.load_model(path)
+    with pytest.raises(FileError):
+        model.load_weights(path)
+    for a, b in zip(before, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_foreign_and_missing_files_are_refused(tmp_path: Path) -> None:
+    from safetensors.numpy import save_file
+
+    (tmp_path / "a.txt").write_text("hello, I am no model")
+    save_file({"w": np.zeros(3, np.float32)}, tmp_path / "b.safetensors")
+    trained().save_weights(tmp_path / "w.fastcnn")
+    with pytest.raises(FileError, match="not a whole safetensors"):
+        models.load_model(tmp_path / "a.txt")
+    with pytest.raises(FileError, match="not written by fastcnn"):
+        models.load_model(tmp_path / "b.safetensors")
+    with pytest.raises(FileError, match="holds weights but no layers"):
+        models.load_model(tmp_path / "w.fastcnn")
+    with pytest.raises(FileError, match="no file"):
+        models.load_model(tmp_path / "none.fastcnn")
+
+
+def test_a_crash_while_writing_leaves_the_old_file(tmp_path: Path, monkeypatch: Any) -> None:
+    path = tmp_path / "m.fastcnn"
+    model = trained()
+    model.save(path)
+    old = path.read_bytes()
+    model.set_weights([w + 1 for w in model.get_weights()])
+
+    def crash(*_: Any) -> None:
+        raise OSError("disk full")
+
+    for function in ("fsync", "replace"):
+        with monkeypatch.context() as patched:
+            patched.setattr(os, function, crash)
+            with pytest.raises(OSError, match="disk full"):
+                model.save(path)
+        assert path.read_bytes() == old
+        assert [p.name for p in tmp_path.iterdir()] == ["m.fastcnn"]
+
+
+def test_custom_layers_need_to_be_known(tmp_path: Path) -> None:
+    class Doubling(layers.Layer):
+        def call(self, x: Any) -> Any:
+            return x * 2.0
+
+    model = Sequential([Input((3,)), Doubling(name="twice")])
+    model.save(tmp_path / "m.fastcnn")
+    with pytest.raises(FastcnnError, match="Doubling.*custom_objects"):
+        models.load_model(tmp_path / "m.fastcnn")
+    loaded = models.load_model(tmp_path / "m.fastcnn", custom_objects={"Doubling": Doubling})
+    x = np.ones((2, 3), np.float32)
+    np.testing.assert_array_equal(loaded.predict_on_batch(x), 2 * x)
+
+
+def test_overwrite_false_keeps_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "m.fastcnn"
+    path.write_bytes(b"mine")
+    with pytest.raises(FileError, match="exists"):
+        trained().save(path, overwrite=False)
+    assert path.read_bytes() == b"mine"
+
+
+def test_no_folder_is_said(tmp_path: Path) -> None:
+    with pytest.raises(FileError, match="no folder"):
+        trained().save(tmp_path / "a" / "m.fastcnn")

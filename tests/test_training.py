@@ -1,0 +1,263 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Training: it learns, it repeats bit for bit, it resumes, and it leaves weights whole on errors."""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+import sys
+from typing import Any
+
+import numpy as np
+import pytest
+
+import fastcnn
+from fastcnn import Input, Model, Sequential, callbacks, layers, optimizers
+from fastcnn.errors import ArgumentError, DataError, FastcnnError, NonFiniteError
+
+
+def everything_network() -> Model:
+    """Convolution, depthwise, pooling, batch norm and dropout."""
+    x = Input((12, 12, 2))
+    y = layers.Conv2D(8, 3, padding="same")(x)
+    y = layers.ReLU()(layers.BatchNormalization()(y))
+    y = layers.MaxPooling2D(3, 2)(y)
+    y = layers.DepthwiseConv2D(3, padding="same")(y)
+    y = layers.BatchNormalization()(y)
+    y = layers.SpatialDropout2D(0.2)(layers.ReLU()(y))
+    y = layers.Dropout(0.3)(layers.Flatten()(y))
+    return Model(x, layers.Dense(4)(y))
+
+
+def data(count: int = 40) -> tuple[Any, Any]:
+    rng = np.random.default_rng(7)
+    x = rng.standard_normal((count, 12, 12, 2)).astype(np.float32)
+    return x, rng.integers(0, 4, count).astype(np.int32)
+
+
+def compiled(seed: int = 3, optimizer: Any = None) -> Model:
+    fastcnn.set_random_seed(seed)
+    model = everything_network()
+    loss = fastcnn.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(optimizer or optimizers.Adam(1e-2), loss, metrics=["accuracy"])
+    return model
+
+
+def digest(model: Model) -> str:
+    return hashlib.sha256(b"".join(w.tobytes() for w in model.get_weights())).hexdigest()
+
+
+def fifty_steps(threads: int) -> str:
+    before = fastcnn.get_num_threads()
+    fastcnn.set_num_threads(threads)
+    try:
+        model = compiled()
+        model.fit(*data(), batch_size=8, epochs=10, verbose=0)
+        assert model.optimizer.iterations == 50
+        return digest(model)
+    finally:
+        fastcnn.set_num_threads(before)
+
+
+def test_fifty_steps_have_the_same_bits_for_any_number_of_threads() -> None:
+    assert fifty_steps(1) == fifty_steps(2) == fifty_steps(3)
+
+
+def test_fifty_steps_have_the_same_bits_in_another_process() -> None:
+    code = "import sys; sys.path.insert(0, sys.argv[1]); import test_training as t; print(t.fifty_steps(2))"
+    folder = __file__.rpartition("/")[0]
+    done = subprocess.run(
+        [sys.executable, "-c", code, folder], capture_output=True, text=True, check=True, cwd=folder + "/.."
+    )
+    assert done.stdout.strip() == fifty_steps(1)
+
+
+def test_another_seed_gives_other_bits() -> None:
+    model, other = compiled(3), compiled(4)
+    assert digest(model) != digest(other)
+
+
+def test_it_learns_what_it_is_shown() -> None:
+    model = compiled()
+    x, y = data()
+    first = model.evaluate(x, y, verbose=0)[0]
+    model.fit(x, y, batch_size=8, epochs=30, verbose=0)
+    loss, accuracy = model.evaluate(x, y, verbose=0)
+    assert loss < first / 4
+    assert accuracy > 0.95
+
+
+def test_train_on_batch_returns_the_loss_before_the_update() -> None:
+    model = Sequential([Input((3,)), layers.Dense(1)])
+    model.compile(optimizers.SGD(0.1), "mse")
+    x, y = np.ones((4, 3), np.float32), np.zeros((4, 1), np.float32)
+    expected = model.test_on_batch(x, y)
+    assert model.train_on_batch(x, y) == pytest.approx(expected, rel=1e-6)
+    assert model.test_on_batch(x, y) < expected
+
+
+def test_sample_and_class_weights_scale_the_loss() -> None:
+    model = Sequential([Input((3,)), layers.Dense(2)])
+    loss = fastcnn.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile("sgd", loss)
+    x = np.random.default_rng(0).standard_normal((6, 3)).astype(np.float32)
+    y = np.array([0, 1, 0, 1, 1, 0], np.int32)
+    each = np.array([model.test_on_batch(x[i : i + 1], y[i : i + 1]) for i in range(6)])
+    weights = np.array([1, 2, 0, 1, 3, 1], np.float32)
+    found = model.test_on_batch(x, y, sample_weight=weights)
+    assert found == pytest.approx(float((each * weights).mean()), rel=1e-5)
+    history = model.fit(x, y, class_weight={0: 0.0, 1: 0.0}, epochs=1, verbose=0, batch_size=6)
+    assert history.history["loss"] == [0.0]
+
+
+def test_generators_and_sequences_are_data() -> None:
+    x, y = data()
+
+    class Batches:
+        def __len__(self) -> int:
+            return 5
+
+        def __getitem__(self, index: int) -> Any:
+            return x[index * 8 : index * 8 + 8], y[index * 8 : index * 8 + 8]
+
+    model = compiled()
+    history = model.fit(Batches(), epochs=2, verbose=0, validation_data=(x, y))
+    assert len(history.history["val_loss"]) == 2
+    one = compiled()
+    one.fit(((x[i : i + 8], y[i : i + 8]) for i in range(0, 40, 8)), verbose=0)
+    assert one.optimizer.iterations == 5
+    other = compiled()
+    other.fit(x, y, batch_size=8, shuffle=False, verbose=0)
+    assert digest(one) == digest(other)
+
+
+def test_validation_split_takes_the_last_samples() -> None:
+    model = compiled()
+    history = model.fit(*data(), batch_size=8, validation_split=0.25, verbose=0, epochs=1)
+    assert model.optimizer.iterations == 4
+    assert {"val_loss", "val_accuracy"} <= set(history.history)
+
+
+def test_backup_and_restore_goes_on_bit_for_bit(tmp_path: Any) -> None:
+    x, y = data()
+    whole = compiled()
+    whole.fit(x, y, batch_size=8, epochs=4, verbose=0)
+
+    class Crash(callbacks.Callback):
+        def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+            if epoch == 2:
+                raise KeyboardInterrupt
+
+    first = compiled()
+    backup = callbacks.BackupAndRestore(tmp_path / "backup")
+    with pytest.raises(KeyboardInterrupt):
+        first.fit(x, y, batch_size=8, epochs=4, verbose=0, callbacks=[backup, Crash()])
+    second = compiled(seed=99)
+    second.fit(
+        x, y, batch_size=8, epochs=4, verbose=0, callbacks=[callbacks.BackupAndRestore(tmp_path / "backup")]
+    )
+    assert digest(second) == digest(whole)
+
+
+def test_nan_loss_is_an_error_and_changes_nothing() -> None:
+    model = compiled()
+    x, y = data()
+    model.fit(x, y, batch_size=8, verbose=0)
+    before = digest(model)
+    slots = {k: v.tobytes() for k, v in model.optimizer.state().items()}
+    steps = model.optimizer.iterations
+    bad = x[:8].copy()
+    bad[3, 0, 0, 0] = np.inf
+    with pytest.raises(NonFiniteError, match="learning rate"):
+        model.train_on_batch(bad, y[:8])
+    assert digest(model) == before
+    assert {k: v.tobytes() for k, v in model.optimizer.state().items()} == slots
+    assert model.optimizer.iterations == steps
+
+
+def test_terminate_on_nan_stops_training() -> None:
+    model = compiled()
+    x, y = data()
+    x[20:] = np.nan
+    model.fit(x, y, batch_size=8, epochs=5, shuffle=False, verbose=0, callbacks=[callbacks.TerminateOnNaN()])
+    assert model.stop_training
+    assert all(np.isfinite(w).all() for w in model.get_weights())
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda x, y: (x, y + 1), ["4", "0", "3"]),
+        (lambda x, y: (x, y - 1), ["-1"]),
+        (lambda x, y: (x[:0], y[:0]), ["empty|no sample|0 samples|at least one"]),
+        (lambda x, y: (x, y[:-1]), ["40", "39"]),
+        (lambda x, y: (x[..., :1], y), ["(None, 12, 12, 2)"]),
+        (lambda x, y: ((x * 9).astype(np.int64), y), ["int"]),
+        (lambda x, y: (x, np.full(40, np.nan)), ["NaN|nan|integer"]),
+        (lambda x, y: (x.astype(object), y), ["object|numbers"]),
+    ],
+)
+def test_bad_data_is_refused_before_any_update(change: Any, words: list[str]) -> None:
+    import re
+
+    model = compiled()
+    before = digest(model)
+    with pytest.raises(FastcnnError) as caught:
+        model.fit(*change(*data()), batch_size=40, verbose=0)
+    for word in words:
+        pattern = word if "|" in word else re.escape(word)
+        assert re.search(pattern, str(caught.value)), str(caught.value)
+    assert digest(model) == before
+    assert model.optimizer.iterations == 0
+
+
+def test_batches_of_other_shapes_are_refused() -> None:
+    model = compiled()
+    x, y = data()
+
+    def batches() -> Any:
+        yield x[:8], y[:8]
+        yield x[:8, :11], y[:8]
+
+    with pytest.raises(FastcnnError, match=r"11.*12|12.*11"):
+        model.fit(batches(), verbose=0)
+
+
+def test_compile_errors() -> None:
+    model = everything_network()
+    with pytest.raises(ArgumentError, match="adam"):
+        model.compile("adamm", "mse")
+    model.compile("adam")
+    with pytest.raises(ArgumentError, match="loss"):
+        model.train_on_batch(*data(4))
+    model.compile("adam", "no_such_loss")
+    with pytest.raises(ArgumentError, match="no_such_loss"):
+        model.train_on_batch(*data(4))
+
+
+def test_frozen_layers_do_not_move() -> None:
+    model = everything_network()
+    for layer in model.layers[:6]:
+        layer.trainable = False
+    loss = fastcnn.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile("adam", loss)
+    frozen = [w.numpy() for layer in model.layers[:6] for w in layer.weights]
+    model.fit(*data(), verbose=0)
+    after = [w.numpy() for layer in model.layers[:6] for w in layer.weights]
+    for a, b in zip(frozen, after, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_regularizers_add_to_the_loss() -> None:
+    x = np.zeros((2, 3), np.float32)
+    y = np.zeros((2, 1), np.float32)
+    layer = layers.Dense(1, kernel_regularizer=fastcnn.regularizers.L2(0.5), use_bias=False)
+    model = Sequential([Input((3,)), layer])
+    model.compile("sgd", "mse")
+    expected = 0.5 * float((layer.kernel.numpy() ** 2).sum())
+    assert model.test_on_batch(x, y) == pytest.approx(expected, rel=1e-5)
+
+
+def test_empty_epoch_of_a_generator_is_an_error() -> None:
+    with pytest.raises(DataError):
+        compiled().fit(iter(()), verbose=0)
