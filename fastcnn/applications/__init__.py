@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Built-in networks, one file per family.
 
-    lenet         LeNet5                                   LeCun et al. 1998, as it is taught
-    lecture       LectureC                                 the worked example of a lecture on CNNs
-    resnet_cifar  ResNet20, ResNet32, ResNet44, ResNet56   He et al. 2015, section 4.2
+lenet         LeNet5                                   LeCun et al. 1998, as it is taught
+lecture       LectureC                                 the worked example of a lecture on CNNs
+resnet_cifar  ResNet20, ResNet32, ResNet44, ResNet56   He et al. 2015, section 4.2
 """
 
 from __future__ import annotations
@@ -35,8 +35,6 @@ def get(name: str) -> Callable[..., Model]:
     folded = {known.lower(): network for known, network in BY_NAME.items()}
     found: Any = folded.get(str(name).lower())
     if found is None:
-        raise ArgumentError(
-            f"there is no network '{name}'; choose one of {', '.join(BY_NAME)}"
-        )
+        raise ArgumentError(f"there is no network '{name}'; choose one of {', '.join(BY_NAME)}")
     network: Callable[..., Model] = found
     return network

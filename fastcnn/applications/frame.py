@@ -41,7 +41,9 @@ def pool_features(name: str, x: Tensor, pooling: str | None) -> Tensor:
     return x if pooling is None else POOLINGS[pooling](name=f"{pooling}_pool")(x)
 
 
-def classify(name: str, layer: str, x: Tensor, classes: int, activation: Any, **kwargs: Any) -> Tensor:
+def classify(
+    name: str, layer: str, x: Tensor, classes: int, activation: Any, **kwargs: Any
+) -> Tensor:
     """The classifier: a Dense layer called `layer` with one output per class."""
     units = arguments.integer(name, "classes", classes, 1)
     return Dense(units, activation=activation, name=layer, **kwargs)(x)

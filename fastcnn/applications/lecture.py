@@ -12,7 +12,7 @@ from fastcnn.layers import Conv2D, Dense, Flatten
 from fastcnn.models import Model
 
 
-def LectureC(  # noqa: N802 - a network's name
+def LectureC(
     weights: PathLike | None = None,
     include_top: bool = True,
     input_shape: Shape = (32, 32, 3),

@@ -14,7 +14,7 @@ from fastcnn.layers import AveragePooling2D, Conv2D, Dense, Flatten
 from fastcnn.models import Model
 
 
-def LeNet5(  # noqa: N802 - a network's name
+def LeNet5(
     weights: PathLike | None = None,
     include_top: bool = True,
     input_shape: Shape = (32, 32, 1),

@@ -86,7 +86,7 @@ def _shortcut(x: Tensor, filters: int, stride: int, name: str) -> Tensor:
     return ops.pad(x, ((0, 0), (0, 0), (0, 0), (0, added))) if added else x
 
 
-def ResNet20(  # noqa: N802 - a network's name
+def ResNet20(
     weights: PathLike | None = None,
     include_top: bool = True,
     input_shape: Shape = (32, 32, 3),
@@ -116,7 +116,7 @@ def ResNet20(  # noqa: N802 - a network's name
     )
 
 
-def ResNet32(  # noqa: N802 - a network's name
+def ResNet32(
     weights: PathLike | None = None,
     include_top: bool = True,
     input_shape: Shape = (32, 32, 3),
@@ -131,7 +131,7 @@ def ResNet32(  # noqa: N802 - a network's name
     )
 
 
-def ResNet44(  # noqa: N802 - a network's name
+def ResNet44(
     weights: PathLike | None = None,
     include_top: bool = True,
     input_shape: Shape = (32, 32, 3),
@@ -146,7 +146,7 @@ def ResNet44(  # noqa: N802 - a network's name
     )
 
 
-def ResNet56(  # noqa: N802 - a network's name
+def ResNet56(
     weights: PathLike | None = None,
     include_top: bool = True,
     input_shape: Shape = (32, 32, 3),

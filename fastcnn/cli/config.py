@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""show what this installation runs on: instruction set, threads, versions"""
+"""Show what this installation runs on: instruction set, threads, versions."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""train LeNet-5 on handwritten digits that come with fastcnn, in under a minute
+"""Train LeNet-5 on handwritten digits that come with fastcnn, in under a minute.
 
 1,438 real 8x8 digits, enlarged to 32x32, train the network; 359 others test it. The run ends with
 the saved model, its predictions and pictures of how it went.

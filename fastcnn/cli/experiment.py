@@ -212,4 +212,4 @@ def _list_files(out: Path, pictures: bool) -> None:
         written[WRONG] = "the test images it got wrong"
     width = max(len(str(out / name)) for name in written)
     for name, text in written.items():
-        print(f"  {str(out / name):{width}}  {text}")
+        print(f"  {out / name!s:{width}}  {text}")

@@ -70,7 +70,7 @@ def _framed(name: str, images: npt.NDArray[np.uint8], size: int) -> Images:
     found = images.shape[1]
     if size < found:
         raise ArgumentError(
-            f"{name}: the images are {found}x{found}, found --image-size {size}; give {found} or more"
+            f"{name}: the images are {found}x{found}, found size {size}; give {found} or more"
         )
     begin = (size - found) // 2
     framed = np.zeros((len(images), size, size, images.shape[3]), np.float32)

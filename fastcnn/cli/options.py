@@ -15,7 +15,7 @@ def network_names() -> str:
 
 
 def image_shape(text: str) -> tuple[int, ...]:
-    """ "32,32,3" or "32x32x3" as (32, 32, 3)."""
+    """(32, 32, 3) from "32,32,3" or "32x32x3"."""
     try:
         sizes = tuple(int(word) for word in text.replace("x", ",").split(","))
     except ValueError:
@@ -28,7 +28,11 @@ def image_shape(text: str) -> tuple[int, ...]:
 def add_run_options(parser: argparse.ArgumentParser, out: str) -> None:
     """Where a training run writes, and what makes it repeatable."""
     parser.add_argument(
-        "--out", metavar="DIR", type=Path, default=Path(out), help="folder to write to (%(default)s)"
+        "--out",
+        metavar="DIR",
+        type=Path,
+        default=Path(out),
+        help="where to write (%(default)s)",
     )
     parser.add_argument(
         "--seed", type=int, default=0, help="equal seeds give equal bits (%(default)s)"

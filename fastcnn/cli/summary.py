@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""print the layers of a built-in network with shapes, parameters and multiply-accumulates"""
+"""Print the layers of a built-in network with shapes, parameters and multiply-accumulates."""
 
 from __future__ import annotations
 

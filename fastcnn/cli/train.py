@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""train a built-in network on a data set; leaves the model, its predictions and pictures"""
+"""Train a built-in network on a data set; leaves the model, its predictions and pictures."""
 
 from __future__ import annotations
 
@@ -23,7 +23,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     data = parser.add_argument_group("data")
     data.add_argument("--dataset", default="digits", help=f"{', '.join(DATASETS)} (%(default)s)")
     data.add_argument(
-        "--data-path", type=Path, metavar="P", help="folder with the original files; else downloaded"
+        "--data-path",
+        type=Path,
+        metavar="P",
+        help="folder with the files; else downloaded",
     )
     data.add_argument(
         "--image-size", type=int, metavar="PIXELS", help="the network's own by default"
@@ -47,9 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     how.add_argument("--batch-size", type=int, default=32, help="(%(default)s)")
     how.add_argument("--optimizer", default="adam", help="(%(default)s)")
     how.add_argument("--learning-rate", type=float, default=1e-3, help="(%(default)s)")
-    how.add_argument(
-        "--schedule", default="cosine", help=f"{', '.join(SCHEDULES)} (%(default)s)"
-    )
+    how.add_argument("--schedule", default="cosine", help=f"{', '.join(SCHEDULES)} (%(default)s)")
     how.add_argument("--label-smoothing", type=float, default=0.0, help="(%(default)s)")
     how.add_argument("--weights", type=Path, metavar="FILE", help="begin with saved weights")
     add_run_options(parser, out="run")
