@@ -18,7 +18,7 @@ from fastcnn.graph import Constant, Node, Tensor
 from fastcnn.layers.base import Layer, LayerCall
 from fastcnn.models.functional import Functional, step_of
 from fastcnn.models.sequential import Sequential
-from fastcnn.ops import apply
+from fastcnn.ops._apply import apply
 from fastcnn.ops.registry import BY_NAME
 
 Json = dict[str, Any]
