@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from fastcnn import config, initializers, regularizers
+from fastcnn import activations, config, initializers, regularizers
 from fastcnn.configurable import plain
 from fastcnn.errors import ArgumentError, FastcnnError, ShapeError
 from fastcnn.graph import (
@@ -144,7 +144,7 @@ class Layer(ABC):
         Every argument of `__init__` that is kept as an attribute of its name is taken from there.
         """
         names = [n for n in _argument_names(type(self)) if n not in _BASE_ARGUMENTS]
-        own = {n: plain(getattr(self, n)) for n in names if hasattr(self, n)}
+        own = {n: _described(getattr(self, n)) for n in names if hasattr(self, n)}
         return {"name": self.name, "trainable": self._trainable, "dtype": self.dtype, **own}
 
     @classmethod
@@ -395,6 +395,11 @@ class Layer(ABC):
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} '{self.name}'>"
+
+
+def _described(value: Any) -> Any:
+    """An argument in plain JSON types; functions are activations and known by name."""
+    return activations.serialize(value) if inspect.isfunction(value) else plain(value)
 
 
 def tuples(value: Any) -> Any:
