@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from fastcnn.arena import Interval, lay_out
 from fastcnn.backends import Call, Slot
+from fastcnn.errors import ArgumentError, ShapeError
 from fastcnn.graph import Array, Constant, Node, Parameter, Placeholder, State, Tensor, topological
 from fastcnn.ops.elementwise import CheckFinite, Identity
 
@@ -40,47 +41,65 @@ def _copy(tensor: Tensor) -> Tensor:
 
 
 class Schedule:
-    """Nodes in running order. State is written last: a run stopped by the guard changed nothing.
+    """Nodes in running order, in three parts, so that a run stopped by the guard changed no state.
+
+        early   all that outputs, guard and the late nodes read; then the guard itself
+        late    nodes that make new state and that nothing else reads
+        copies  new state that could not be made in its place
 
     `targets` maps the tensors that are written straight into a parameter to that parameter.
     """
 
     def __init__(self, outputs: Sequence[Tensor], updates: Updates, guard: Tensor | None) -> None:
-        # A parameter that takes another leaf's value takes a copy made before any state is written.
-        updates = [(p, t if t.node.inputs else _copy(t)) for p, t in updates]
-        writers = {id(t.node) for _, t in updates}
-        before = [*outputs, *(t for _, u in updates for t in u.node.inputs)]
-        nodes = [n for n in topological(before) if n.inputs and id(n) not in writers]
+        updates = [(p, _computed(t)) for p, t in _checked_updates(updates)]
+        writers = [t.node for _, t in updates if not t.node.op.is_view]
+        before = [*outputs, *(t for node in writers for t in node.inputs)]
+        before += [t for _, t in updates if t.node.op.is_view]
+        before += [guard] if guard is not None else []
+        early = [node for node in topological(before) if node.inputs]
+        done = {id(node) for node in early}
+        late = list({id(node): node for node in writers if id(node) not in done}.values())
         if guard is not None:
-            nodes.append(Node(CheckFinite(), (guard,), (), guard.node.layer))
-        late = topological(t for _, t in updates)
-        nodes += [n for n in late if id(n) in writers]
+            early.append(Node(CheckFinite(), (guard,), (), guard.node.layer))
         self.targets: dict[Tensor, Parameter] = {}
-        copies = []
         for parameter, tensor in updates:
-            if _may_overwrite(parameter, tensor, nodes, outputs):
-                self.targets[tensor] = parameter
-            else:
-                copies.append(_copy(tensor))
-                self.targets[copies[-1]] = parameter
-        self.nodes = [*nodes, *(t.node for t in copies)]
+            straight = tensor not in self.targets and _may_overwrite(parameter, tensor, late)
+            self.targets[tensor if straight else _copy(tensor)] = parameter
+        copies = [t.node for t in self.targets if id(t.node) not in {id(n) for n in late}]
+        self.nodes = [*early, *late, *copies]
 
 
-def _may_overwrite(
-    parameter: Parameter, tensor: Tensor, nodes: Sequence[Node], outputs: Sequence[Tensor]
-) -> bool:
+def _checked_updates(updates: Updates) -> Updates:
+    """The updates, if each parameter is named once and takes a tensor of its own spec."""
+    seen: set[int] = set()
+    for parameter, tensor in updates:
+        label = parameter.path or parameter.name
+        if id(parameter) in seen:
+            raise ArgumentError(f"found two updates of weight '{label}', expected one; join them")
+        seen.add(id(parameter))
+        if tensor.spec != parameter.spec:
+            raise ShapeError(
+                f"weight '{label}' is {parameter.spec} but its update is {tensor.spec}, expected the "
+                "same shape and dtype; reshape the update"
+            )
+    return updates
+
+
+def _computed(tensor: Tensor) -> Tensor:
+    """The tensor, or a copy where it is the memory of a leaf, which may be state itself."""
+    return tensor if _view_root(tensor).node.inputs else _copy(tensor)
+
+
+def _may_overwrite(parameter: Parameter, tensor: Tensor, late: Sequence[Node]) -> bool:
     """Whether `tensor` may be computed right into the parameter: nobody reads the old value later."""
-    if tensor in outputs or tensor.node.op.is_view:
+    positions = {id(node): i for i, node in enumerate(late)}
+    own = positions.get(id(tensor.node))
+    if own is None:
         return False
-    position = {id(n): i for i, n in enumerate(nodes)}
-    own = position[id(tensor.node)]
-    for node in nodes:
+    for node in late[own:]:
         reads = [i for i, t in enumerate(node.inputs) if _view_root(t) == parameter.tensor]
-        if not reads or node.op.is_view or position[id(node)] < own:
-            continue
-        if node is not tensor.node or node.op.inplace.get(tensor.index) not in reads[:1]:
-            return False
-        if len(reads) > 1:
+        harmless = node is tensor.node and reads == [node.op.inplace.get(tensor.index)]
+        if reads and not harmless:
             return False
     return True
 
@@ -128,6 +147,11 @@ class Placement:
 
     def _state_buffer(self, parameter: Parameter) -> int:
         leaf = parameter.tensor
+        if not parameter.value.flags.c_contiguous:
+            raise ArgumentError(
+                f"the array of weight '{parameter.path or parameter.name}' is not C-contiguous; make "
+                "the parameter of numpy.ascontiguousarray(value)"
+            )
         if leaf not in self._buffer:
             self.fixed[self._new_buffer(leaf)] = parameter.value
         return self._buffer[leaf]
@@ -141,7 +165,9 @@ class Placement:
         elif isinstance(op, Constant):
             self.fixed[self._new_buffer(tensor)] = op.value
         elif isinstance(op, Placeholder):
-            raise ValueError(f"the graph reads {tensor}, which is not among the plan's inputs")
+            raise ArgumentError(
+                f"the graph reads {tensor}, which is not among the plan's inputs; add it to them"
+            )
 
     def _last_uses(self) -> dict[Tensor, int]:
         last: dict[Tensor, int] = {}
@@ -155,6 +181,8 @@ class Placement:
         last = self._last_uses()
         for position, node in enumerate(self.nodes):
             for out_index, in_index in node.op.inplace.items():
+                if max(out_index + 1 - len(node.specs), in_index + 1 - len(node.inputs)) > 0:
+                    continue
                 out, source = node.outputs[out_index], self.root(node.inputs[in_index])
                 others = [self.root(t) for i, t in enumerate(node.inputs) if i != in_index]
                 if (

@@ -49,10 +49,12 @@ class Plan:
     ) -> None:
         self.inputs = list(inputs)
         owned = own_outputs(outputs)
-        placement = Placement(self.inputs, owned, Schedule(owned, updates, guard))
+        schedule = Schedule(owned, updates, guard)
+        placement = Placement(self.inputs, owned, schedule)
         self.nodes = placement.nodes
         self.calls = placement.calls
         self.arena_bytes = placement.arena_bytes
+        self._updated = list(schedule.targets.values())
         self._input_buffers = placement.inputs
         self._output_slots = [placement.slot(t) for t in owned]
         self._buffers: dict[int, Array] = {ARENA: aligned_empty(self.arena_bytes)}
@@ -82,6 +84,7 @@ class Plan:
         with self._lock:
             results = self._bind(arrays)
             self._raise_if_stopped(self._program.run())
+            self._count_writes()
             return results
 
     def step(self, *arrays: Array) -> Iterator[tuple[Call, list[Array], float]]:
@@ -93,6 +96,8 @@ class Plan:
                 outcome = self._program.run(index, index + 1)
                 seconds = time.perf_counter() - begin
                 self._raise_if_stopped(outcome)
+                if index == len(self.calls) - 1:
+                    self._count_writes()
                 yield call, [self._view(slot).copy() for slot in call.outputs], seconds
 
     def _bind(self, arrays: Sequence[Array]) -> list[Array]:
@@ -108,6 +113,10 @@ class Plan:
     def _bind_one(self, buffer: int, array: Array) -> None:
         self._buffers[buffer] = array
         self._program.bind(buffer, array)
+
+    def _count_writes(self) -> None:
+        for parameter in self._updated:
+            parameter.version += 1
 
     def _view(self, slot: Slot) -> Array:
         raw = self._buffers[slot.buffer].reshape(-1).view(np.uint8)

@@ -40,8 +40,8 @@
 #undef FC_KERNEL_PLANNED
 
 #include "kernels/common.inc.h"
-#include "kernels/tile.inc.h"
 #include "kernels/common_functions.inc.h"
+#include "kernels/tile.inc.h"
 
 #include "kernels/elementwise.inc.h"
 #include "kernels/elementwise_unary.inc.h"

@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from cases import CASES
 from cases.case import Case
-
 from fastcnn.backends import Call, Slot, cpu
 from fastcnn.backends import threads as threads_
 from fastcnn.graph import infer, spec_of

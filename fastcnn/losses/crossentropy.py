@@ -44,16 +44,17 @@ def sparse_categorical_crossentropy(
 ) -> Any:
     """-log p of the class at `axis`; y_true are class numbers of y_pred's shape without it.
 
-    With `ignore_class`, values at labels of that number are 0; a symbolic y_true is then one-hot,
-    with zero rows where it is to be ignored.
+    With `ignore_class`, values at labels of that number are 0; a symbolic y_true must hold -1 for
+    them.
     """
     logits = _class_logits(_last(y_pred, axis), from_logits)
     if ignore_class is None:
         return ops.sparse_categorical_crossentropy(y_true, logits, label_smoothing)
-    if not is_symbolic(y_true) and len(np.shape(y_true)) < len(logits.shape):
-        y_true = _one_hot(np.asarray(y_true), logits.shape[-1], ignore_class, str(logits.dtype))
-    values = ops.categorical_crossentropy(y_true, logits, label_smoothing)
-    return ops.multiply(values, ops.sum(y_true, axis=-1)) if label_smoothing else values
+    if not is_symbolic(y_true):
+        y_true = _without(np.asarray(y_true), ignore_class)
+    rows = ops.one_hot(y_true, logits.shape[-1], str(logits.dtype))
+    values = ops.categorical_crossentropy(rows, logits, label_smoothing)
+    return ops.multiply(values, ops.sum(rows, axis=-1)) if label_smoothing else values
 
 
 def binary_crossentropy(
@@ -122,9 +123,9 @@ def _last(values: Any, axis: int) -> Any:
     return ops.transpose(values, [*(i for i in range(rank) if i != axis), axis])
 
 
-def _one_hot(labels: Array, classes: int, ignore_class: int, dtype: str) -> Any:
-    kept = labels != ignore_class
-    return ((labels[..., None] == np.arange(classes)) & kept[..., None]).astype(dtype)
+def _without(labels: Array, ignore_class: int) -> Array:
+    """int32 labels with -1, which is no class, where they are `ignore_class`."""
+    return np.where(labels == ignore_class, -1, labels).astype("int32")
 
 
 # --- classes ------------------------------------------------------------------------------------
@@ -209,20 +210,18 @@ class SparseCategoricalCrossentropy(Loss):
         if self.ignore_class is None or self.reduction not in ("sum_over_batch_size", "mean"):
             return super()._reduce(values, weights, y_true, y_pred)
         weighted = values if weights is None else ops.multiply(values, weights)
-        return ops.divide(ops.sum(weighted), ops.add(ops.sum(y_true), EPSILON))
+        counted = ops.sum(ops.one_hot(y_true, y_pred.shape[self.axis], str(y_pred.dtype)))
+        return ops.divide(ops.sum(weighted), ops.add(counted, EPSILON))
 
     def target_spec(self, prediction: Spec, target_shape: Shape) -> Spec:
-        """int32 labels; one-hot rows where a class is to be ignored."""
+        """int32 labels."""
         axis = self.axis % prediction.rank
-        labels = (*prediction.shape[:axis], *prediction.shape[axis + 1 :])
-        if self.ignore_class is None:
-            return Spec(labels, "int32")
-        return Spec((*labels, prediction.shape[axis]), prediction.dtype)
+        return Spec((*prediction.shape[:axis], *prediction.shape[axis + 1 :]), "int32")
 
     def prepare_target(
         self, target: Array, prediction_shape: tuple[int, ...], where: str, dtype: str
     ) -> Array:
-        """Labels of classes that exist."""
+        """int32 labels of classes that exist; -1 where they are to be ignored."""
         axis = self.axis % len(prediction_shape)
         shape = (*prediction_shape[:axis], *prediction_shape[axis + 1 :])
         classes = prediction_shape[axis]
@@ -235,7 +234,7 @@ class SparseCategoricalCrossentropy(Loss):
         labels = _integers(shaped_like(target, shape, where), where)
         _check_range(labels, classes, self.ignore_class, where)
         if self.ignore_class is not None:
-            return _one_hot(labels, classes, self.ignore_class, dtype)
+            return _without(labels, self.ignore_class)
         return labels.astype("int32", copy=False)
 
 

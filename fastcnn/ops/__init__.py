@@ -89,14 +89,32 @@ from fastcnn.ops.shape_join import split as split
 from fastcnn.ops.shape_resize import resize as resize
 from fastcnn.ops.update import ema_update as ema_update
 
-_OPERATORS = {"add": add, "sub": subtract, "mul": multiply, "truediv": divide}
-
-# Attached here, because the graph knows no operations.
-for _cls in (_Tensor, _Parameter):
-    for _name, _function in _OPERATORS.items():
+_OPERATORS.items():
         setattr(_cls, f"__{_name}__", lambda a, b, f=_function: f(a, b))
         setattr(_cls, f"__r{_name}__", lambda a, b, f=_function: f(b, a))
     _cls.__neg__ = lambda a: negative(a)
     _cls.__abs__ = lambda a: abs(a)
     _cls.__pow__ = lambda a, b: power(a, b)
     _cls.__rpow__ = lambda a, b: exp(multiply(a, _math.log(b)))
+
+def _reflected(function: _Function) -> _Function:
+    return lambda a, b: function(b, a)
+
+
+# Operators are attached here, because the graph knows no operations.
+_OPERATORS: dict[str, _Function] = {
+    "__neg__": negative,
+    "__abs__": abs,
+    "__pow__": power,
+    "__rpow__": lambda exponent, base: exp(multiply(exponent, _math.log(base))),
+}
+for _name, _function in (
+    ("add", add),
+    ("sub", subtract),
+    ("mul", multiply),
+    ("truediv", divide),
+):
+    _OPERATORS |= {f"__{_name}__": _function, f"__r{_name}__": _reflected(_function)}
+for _name, _function in _OPERATORS.items():
+    setattr(_Tensor, _name, _function)
+    setattr(_Parameter, _name, _function)

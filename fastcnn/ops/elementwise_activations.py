@@ -354,8 +354,10 @@ class PReLU(Op):
 def relu(
     x: Any, negative_slope: float = 0.0, max_value: float | None = None, threshold: float = 0.0
 ) -> Any:
-    """max(x, 0), or Keras' general form: min(x, max_value) from threshold on, negative_slope *
-    (x - threshold) below it. The gradient at a kink is the lower one's: relu has 0 at 0.
+    """max(x, 0), or the general form of Keras.
+
+    That is min(x, max_value) from threshold on and negative_slope (x - threshold) below it. The
+    gradient of relu at 0 is 0; in general it is negative_slope at the threshold and 0 at the bound.
 
     Args:
         x: float array or tensor of any shape.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Elementwise operations of two tensors (and of three: where) whose shapes broadcast as in NumPy."""
+"""Elementwise operations of two tensors, or three, whose shapes broadcast as in NumPy."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ class Unary(Op):
 
 
 class Differentiable(Unary):
-    """A function whose derivative is told by `slope(x)`, or by `slope(y)` where `slope_of` = "y"."""
+    """A function whose derivative is slope(x), or slope(y) where `slope_of` says so."""
 
     slope_of: ClassVar[Literal["x", "y"]] = "x"
 
@@ -314,7 +314,7 @@ def log(x: Any) -> Any:
 _EXACT_POWERS: dict[float, Unary] = {2: Square(), 0.5: Sqrt(), -0.5: Rsqrt(), -1: Reciprocal()}
 
 
-def power(x: Any, exponent: float) -> Any:
+def power(x: Any, exponent: Any) -> Any:
     """x to a fixed power.
 
     Args:

@@ -366,7 +366,9 @@ def _as_labels(target: Any) -> Any:
         return labels
     # Beyond int32 they are no class in any case: keep them so.
     limits = np.iinfo(np.int32)
-    return np.clip(labels, limits.min if labels.dtype.kind == "i" else 0, limits.max).astype(np.int32)
+    return np.clip(labels, limits.min if labels.dtype.kind == "i" else 0, limits.max).astype(
+        np.int32
+    )
 
 
 def categorical_crossentropy(target: Any, output: Any, label_smoothing: float = 0.0) -> Any:

@@ -13,10 +13,12 @@ import numpy as np
 
 from fastcnn.errors import ArgumentError
 from fastcnn.graph import Op
-from fastcnn.ops import norm_batch, norm_group, norm_local
 from fastcnn.ops._apply import FLOATS, apply, as_operands
+from fastcnn.ops.norm_batch import OPS as BATCH
 from fastcnn.ops.norm_batch import BatchNormInference, BatchNormTrain
+from fastcnn.ops.norm_group import OPS as GROUP
 from fastcnn.ops.norm_group import GroupNorm, LayerNorm
+from fastcnn.ops.norm_local import OPS as LOCAL
 from fastcnn.ops.norm_local import LocalResponseNorm
 
 
@@ -29,7 +31,7 @@ def batch_norm(x: Any, gamma: Any, beta: Any, epsilon: float = 1e-3) -> Any:
         epsilon: added to the variance.
 
     Returns:
-        (y, mean, variance): y as x; mean and biased variance of shape (C,), which carry no gradient.
+        (y, mean, variance): y as x; mean and biased variance are (C,) and carry no gradient.
 
     Raises:
         ShapeError: fewer than two dimensions, an empty input, or gamma or beta of another shape.
@@ -136,4 +138,4 @@ def local_response_norm(
     return apply(LocalResponseNorm(int(size), float(alpha), float(beta), float(k)), x)
 
 
-OPS: tuple[type[Op], ...] = (*norm_batch.OPS, *norm_group.OPS, *norm_local.OPS)
+OPS: tuple[type[Op], ...] = (*BATCH, *GROUP, *LOCAL)

@@ -131,8 +131,8 @@ class LayerNorm(Op):
         require_values(x, 1, "(..., C)")
         if not 1 <= self.rank <= x.rank:
             raise ShapeError(
-                f"found {self.rank} axes to normalise in an input of shape {x.shape}, expected 1 to "
-                f"{x.rank} trailing axes; try axis=-1"
+                f"found {self.rank} axes to normalise in an input of shape {x.shape}, expected 1 "
+                f"to {x.rank} trailing axes; try axis=-1"
             )
         features = x.shape[x.rank - self.rank :]
         require_shape(gamma, features, "gamma")

@@ -60,8 +60,8 @@ class LocalResponseNorm(Op):
             )
         if self.k <= 0 or self.alpha < 0:
             raise ArgumentError(
-                f"found k={self.k} and alpha={self.alpha}, expected k > 0 and alpha >= 0 so that the "
-                "denominator stays positive; try k=1.0, alpha=1e-4"
+                f"found k={self.k} and alpha={self.alpha}, expected k > 0 and alpha >= 0 so that "
+                "the denominator stays positive; try k=1.0, alpha=1e-4"
             )
         return x
 

@@ -9,12 +9,16 @@ import numpy as np
 
 from fastcnn.errors import ArgumentError
 from fastcnn.graph import Array, Op, Spec, Tensor, spec_of
-from fastcnn.ops import pool_adaptive, pool_average, pool_max, reduce
 from fastcnn.ops._apply import apply, as_operands, require_rank
 from fastcnn.ops.geometry import normalize_padding, pair
+from fastcnn.ops.pool_adaptive import OPS as ADAPTIVE
 from fastcnn.ops.pool_adaptive import AdaptiveAvgPool2D, AdaptiveMaxPool2D
+from fastcnn.ops.pool_average import OPS as AVERAGE
 from fastcnn.ops.pool_average import AvgPool2D
+from fastcnn.ops.pool_max import OPS as MAX
 from fastcnn.ops.pool_max import MaxPool2D, MaxUnpool2D, WindowToFlat, plane
+from fastcnn.ops.reduce import max as reduce_max
+from fastcnn.ops.reduce import mean as reduce_mean
 
 
 def max_pool2d(
@@ -58,12 +62,12 @@ def _spec(x: Any) -> Spec:
 
 
 def max_unpool2d(x: Any, indices: Any, output_size: Any) -> Any:
-    """Zeros with every value of x at its position: what max_pool2d(..., return_indices=True) undoes.
+    """Zeros with every value of x at its position, where max_pool2d found it.
 
     Args:
         x: (N, P, Q, C) float tensor.
-        indices: int32 positions h * W + w, in the shape of x. Of several values for one position the
-            last in row order stays.
+        indices: int32 positions h * W + w, in the shape of x. Of several values for one position
+            the last in row order stays.
         output_size: (H, W) of the result, or one integer for both.
 
     Returns:
@@ -86,8 +90,8 @@ def _checked_indices(indices: Array, pixels: int) -> Array:
         low, high = int(indices.min()), int(indices.max())
         if low < 0 or high >= pixels:
             raise ArgumentError(
-                f"ops.max_unpool2d: found indices from {low} to {high}, expected 0 to {pixels - 1}; "
-                "give the output_size of the plane they were taken from"
+                f"ops.max_unpool2d: found indices from {low} to {high}, expected 0 to "
+                f"{pixels - 1}; give the output_size of the plane they were taken from"
             )
         return indices.astype(np.int32)
     return indices
@@ -129,12 +133,12 @@ def adaptive_max_pool2d(x: Any, output_size: Any) -> Any:
 
 def global_avg_pool2d(x: Any, keepdims: bool = False) -> Any:
     """The mean of every channel of x (N, H, W, C): (N, C), or (N, 1, 1, C) with keepdims."""
-    return reduce.mean(_image(x), axis=(1, 2), keepdims=keepdims)
+    return reduce_mean(_image(x), axis=(1, 2), keepdims=keepdims)
 
 
 def global_max_pool2d(x: Any, keepdims: bool = False) -> Any:
     """The maximum of every channel of x (N, H, W, C): (N, C), or (N, 1, 1, C) with keepdims."""
-    return reduce.max(_image(x), axis=(1, 2), keepdims=keepdims)
+    return reduce_max(_image(x), axis=(1, 2), keepdims=keepdims)
 
 
 def _image(x: Any) -> Any:
@@ -144,4 +148,4 @@ def _image(x: Any) -> Any:
     return x
 
 
-OPS: tuple[type[Op], ...] = (*pool_max.OPS, *pool_average.OPS, *pool_adaptive.OPS)
+OPS: tuple[type[Op], ...] = (*MAX, *AVERAGE, *ADAPTIVE)

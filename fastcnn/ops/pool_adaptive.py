@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Adaptive pooling: as many windows as outputs are wanted, evenly over the input.
 
-Window p of P covers the pixels from floor(p * H / P) to ceil((p + 1) * H / P), as in PyTorch; windows
-overlap by a pixel where P does not divide H.
+Window p of P covers the pixels from floor(p * H / P) to ceil((p + 1) * H / P), as in PyTorch;
+windows overlap by a pixel where P does not divide H.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ class AdaptiveAvgPool2DGrad(Op):
 @final
 @dataclass(frozen=True)
 class AdaptiveMaxPool2D(Op):
-    """x (N, H, W, C) -> (y, index) of (N, P, Q, C): every bin's maximum, and its int32 h * W + w."""
+    """x (N, H, W, C) -> (y, index), both (N, P, Q, C): bins' maxima and their int32 h * W + w."""
 
     output_size: Pair
     name: ClassVar[str] = "adaptive_max_pool2d"
@@ -104,7 +104,8 @@ class AdaptiveMaxPool2D(Op):
         _, H, W, _ = x.shape
         if H is not None and W is not None and H * W > MAX_CELLS:
             raise ShapeError(
-                f"the input is {H}x{W}, expected at most {MAX_CELLS} pixels; pool or resize it first"
+                f"the input is {H}x{W}, expected at most {MAX_CELLS} pixels; "
+                "pool or resize it first"
             )
         y = x.with_shape(x.shape[0], *self.output_size, x.shape[3])
         return y, Spec(y.shape, "int32")

@@ -91,17 +91,18 @@ class MaxPool2DGrad(Op):
     def reference(self, *inputs: Array) -> Array:
         """The Cython reference."""
         dy, index = inputs
-        return _reference.max_pool2d_grad(
+        dx: Array = _reference.max_pool2d_grad(
             dy, index, self.input_size, self.pool_size, self.strides, self.pads
         )
+        return dx
 
 
 def require_same_shape(x: Spec, index: Spec) -> None:
     """ShapeError unless every value has its position."""
     if x.shape != index.shape:
         raise ShapeError(
-            f"found values of shape {x.shape} and indices of shape {index.shape}, expected one index "
-            "per value; pass the indices that max_pool2d returned with these values"
+            f"found values of shape {x.shape} and indices of shape {index.shape}, expected one "
+            "index per value; pass the indices that max_pool2d returned with these values"
         )
 
 
@@ -133,7 +134,8 @@ class WindowToFlat(Op):
         r, s = np.divmod(inputs[0].astype(np.int32), self.pool_size[1])
         h = np.arange(P)[:, None, None] * self.strides[0] - self.pads[0] + r
         w = np.arange(Q)[:, None] * self.strides[1] - self.pads[2] + s
-        return (h * self.width + w).astype(np.int32)
+        flat: Array = (h * self.width + w).astype(np.int32)
+        return flat
 
 
 @final
@@ -141,8 +143,8 @@ class WindowToFlat(Op):
 class MaxUnpool2D(Op):
     """(x, flat positions) -> (N, H, W, C) zeros with x at its positions; H, W = output_size.
 
-    Where positions collide, the last writer in row order stays. Positions outside of the plane write
-    nothing.
+    Where positions collide, the last writer in row order stays. Positions outside of the plane
+    write nothing.
     """
 
     output_size: Pair
@@ -156,8 +158,8 @@ class MaxUnpool2D(Op):
         require_same_shape(x, index)
         if index.dtype != "int32":
             raise DtypeError(
-                f"found indices of {index.dtype}, expected int32 positions h * W + w; take those of "
-                "max_pool2d(..., return_indices=True)"
+                f"found indices of {index.dtype}, expected int32 positions h * W + w; take those "
+                "of max_pool2d(..., return_indices=True)"
             )
         return x.with_shape(x.shape[0], *self.output_size, x.shape[3])
 

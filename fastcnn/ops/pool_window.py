@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The geometry that pooling ops share: sliding windows, and adaptive bins.
 
-A sliding window must be larger than the padding on each side, so that every window sees at least one
-pixel (PyTorch asks for at most half the window, ONNX as here). With `ceil_mode` a last, incomplete
-window is kept if it begins inside the input or the padding before it, as in PyTorch.
+A sliding window must be larger than the padding on each side, so that every window sees at least
+one pixel (PyTorch asks for at most half the window, ONNX as here). With `ceil_mode` a last,
+incomplete window is kept if it begins inside the input or the padding before it, as in PyTorch.
 """
 
 from __future__ import annotations
@@ -95,8 +95,8 @@ def require_small_padding(padding: AxisPadding, window: int, axis: str) -> None:
     """ShapeError when a window could lie wholly in the padding."""
     if not isinstance(padding, str) and max(padding) >= window:
         raise ShapeError(
-            f"found padding {padding} for a pooling window of {axis} {window}, expected less than the "
-            f"window on each side; try padding={window // 2} or a larger pool_size"
+            f"found padding {padding} for a pooling window of {axis} {window}, expected less than "
+            f"the window on each side; try padding={window // 2} or a larger pool_size"
         )
 
 
@@ -110,8 +110,10 @@ def ceil_mode_size(size: int, window: int, stride: int, pads: Pads) -> int:
 def taps(
     size: int, outputs: int, window: int, stride: int, pad: int
 ) -> Iterator[tuple[slice, slice]]:
-    """For each tap of a window along one axis: the outputs that see a pixel through it, and those
-    pixels; taps that meet only padding are left out."""
+    """Per tap along one axis: the outputs that see a pixel through it, and those pixels.
+
+    Taps that meet only padding are left out.
+    """
     for tap in range(window):
         first = max(-(-(pad - tap) // stride), 0)
         last = min((size - 1 + pad - tap) // stride, outputs - 1)

@@ -93,7 +93,7 @@ class Transpose(Op):
 
     def reference(self, *inputs: Array) -> Array:
         """numpy.transpose, copied."""
-        return np.ascontiguousarray(inputs[0].transpose(self.permutation))
+        return inputs[0].transpose(self.permutation).copy()
 
     def gradient(self, node: Node, *dys: Tensor | None) -> Sequence[Tensor | None]:
         """dy by the inverse permutation."""
@@ -165,7 +165,7 @@ class ChannelShuffle(Op):
         """Channels as (groups, C / groups), transposed."""
         x = inputs[0]
         grouped = x.reshape(*x.shape[:-1], self.groups, -1)
-        return grouped.swapaxes(-1, -2).reshape(x.shape)
+        return grouped.swapaxes(-1, -2).reshape(x.shape).copy()
 
     def gradient(self, node: Node, *dys: Tensor | None) -> Sequence[Tensor | None]:
         """The shuffle with C / groups groups undoes this one."""

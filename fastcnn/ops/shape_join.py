@@ -42,7 +42,9 @@ class Concat(Op):
     def infer(self, *inputs: Spec) -> Spec:
         """Sizes along the axis add up; all others agree."""
         if not inputs:
-            raise ShapeError("found no inputs to join, expected at least one; give a list of tensors")
+            raise ShapeError(
+                "found no inputs to join, expected at least one; give a list of tensors"
+            )
         first = inputs[0]
         axis = normal_axis(self.axis, first.rank)
         for position, spec in enumerate(inputs[1:], 1):

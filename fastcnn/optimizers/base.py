@@ -20,7 +20,6 @@ from fastcnn.errors import ArgumentError, ShapeError
 from fastcnn.graph import Array, Parameter, Tensor, add_node
 from fastcnn.ops.update import Update
 from fastcnn.optimizers import schedules
-from fastcnn.optimizers.schedules import LearningRateSchedule
 
 Pairs = Sequence[tuple[Tensor, Parameter]]
 Updates = list[tuple[Parameter, Tensor]]
@@ -77,10 +76,14 @@ class Optimizer(Configurable):
             arguments.integer(
                 self._who, "ema_overwrite_frequency", ema_overwrite_frequency, at_least=1
             )
-        self.loss_scale_factor = _refuse(self, "loss_scale_factor", loss_scale_factor)
-        self.gradient_accumulation_steps = _refuse(
-            self, "gradient_accumulation_steps", gradient_accumulation_steps
-        )
+        self.loss_scale_factor = loss_scale_factor
+        self.gradient_accumulation_steps = gradient_accumulation_steps
+        for unsupported in ("loss_scale_factor", "gradient_accumulation_steps"):
+            if getattr(self, unsupported) is not None:
+                raise ArgumentError(
+                    f"{self._who}: found {unsupported}={getattr(self, unsupported)!r}, which "
+                    "is not supported; leave it None"
+                )
         self._iterations = 0
         self._parameters: list[Parameter] = []
         self._slots: dict[int, list[Parameter]] = {}
@@ -270,7 +273,7 @@ class Optimizer(Configurable):
         return gradients
 
     def _decays(self, parameter: Parameter) -> bool:
-        if not self.weight_decay or not parameter.decay:
+        if not self.weight_decay:
             return False
         path = parameter.path or parameter.name
         named = any(re.search(name, path) for name in self._no_decay_names)
@@ -345,13 +348,3 @@ def _shrink(gradients: Sequence[Tensor], limit: float) -> Any:
 
 def _optional(check: Any, optimizer: Optimizer, name: str, value: Any) -> float | None:
     return None if value is None else float(check(optimizer._who, name, value))
-
-
-def _refuse(optimizer: Optimizer, name: str, value: Any) -> None:
-    if value is not None:
-        raise ArgumentError(
-            f"{optimizer._who}: found {name}={value!r}, which is not supported yet; leave it None"
-        )
-
-
-__all__ = ["LearningRateSchedule", "Optimizer", "Pairs", "Updates"]

@@ -35,6 +35,18 @@ static inline void share(int64_t count, int tid, int nthreads, int64_t *begin, i
     *end = count * (tid + 1) / nthreads;
 }
 
+/* Elements per item of work: large enough to amortise the split, small enough to balance. */
+enum { ELEMENTWISE_BLOCK = 1024 };
+
+/* Thread `tid`'s share of `count` elements, cut into whole blocks. */
+static inline void share_elements(int64_t count, int tid, int nthreads, int64_t *begin,
+                                  int64_t *end)
+{
+    share(ceil_div(count, ELEMENTWISE_BLOCK), tid, nthreads, begin, end);
+    *begin *= ELEMENTWISE_BLOCK;
+    *end = min_i64(*end * ELEMENTWISE_BLOCK, count);
+}
+
 /* e^x by Cody-Waite reduction and a degree-6 polynomial on [-ln2/2, ln2/2]; 2 ulp.
  * Underflows to 0 below -87.3, overflows to inf above 88.7, keeps NaN. */
 static inline vf v_exp(vf x)

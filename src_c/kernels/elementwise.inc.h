@@ -2,9 +2,6 @@
 /* Elementwise kernels that move, convert or look at elements; the arithmetic is in
  * elementwise_unary, elementwise_broadcast and elementwise_dropout. */
 
-/* Elements per item of work: large enough to amortise the split, small enough to balance. */
-enum { ELEMENTWISE_BLOCK = 1024 };
-
 FC_DEFINE(f32_identity)
 {
     static const int64_t bytes_of[] = {4, 8, 1, 4, 4, 8}; /* by fc_dtype */

@@ -5,15 +5,6 @@
 
 #define ATTR(name) v_set1((float)attrs->name)
 
-/* This thread's share [begin, end) of `count` elements, in whole blocks. */
-static inline void share_elements(int64_t count, int tid, int nthreads, int64_t *begin,
-                                  int64_t *end)
-{
-    share(ceil_div(count, ELEMENTWISE_BLOCK), tid, nthreads, begin, end);
-    *begin *= ELEMENTWISE_BLOCK;
-    *end = min_i64(*end * ELEMENTWISE_BLOCK, count);
-}
-
 /* y = expression of a; in-place safe. */
 #define FC_UNARY(kernel, expression)                                                               \
     FC_DEFINE(kernel)                                                                              \
@@ -23,7 +14,7 @@ static inline void share_elements(int64_t count, int tid, int nthreads, int64_t 
         float *y = call->out[0].data;                                                              \
         int64_t i, end;                                                                            \
         (void)attrs;                                                                               \
-        share_elements(count_of(&call->out[0]), tid, nthreads, &i, &end);                          \
+        share_elements(count_of(&call->out[0]), tid, nthreads, &i, &end);                            \
         for (; i + FC_LANES <= end; i += FC_LANES) {                                               \
             vf a = v_load(x + i);                                                                  \
             v_store(y + i, expression);                                                            \
@@ -44,7 +35,7 @@ static inline void share_elements(int64_t count, int tid, int nthreads, int64_t 
         float *dx = call->out[0].data;                                                             \
         int64_t i, end;                                                                            \
         (void)attrs;                                                                               \
-        share_elements(count_of(&call->out[0]), tid, nthreads, &i, &end);                          \
+        share_elements(count_of(&call->out[0]), tid, nthreads, &i, &end);                            \
         for (; i + FC_LANES <= end; i += FC_LANES) {                                               \
             vf a = v_load(x + i);                                                                  \
             v_store(dx + i, v_mul(v_load(dy + i), slope));                                         \

@@ -237,15 +237,6 @@ FC_DEFINE(f32_softmax_cross_entropy_grad)
     return FCNN_OK;
 }
 
-/* This thread's elements [*begin, *end) of `count`, in blocks. */
-static inline void share_elements(int64_t count, int tid, int nthreads, int64_t *begin,
-                                  int64_t *end)
-{
-    share(ceil_div(count, ELEMENTWISE_BLOCK), tid, nthreads, begin, end);
-    *begin *= ELEMENTWISE_BLOCK;
-    *end = min_i64(*end * ELEMENTWISE_BLOCK, count);
-}
-
 /* ln(1 + e) for 0 <= e <= 1; the second term is what rounding 1 + e lost. */
 static inline vf v_log1p_small(vf e)
 {

@@ -190,7 +190,7 @@ static void apply_tables(const fc_call *call, norm_shape s, int tid, int nthread
             int64_t n = min_i64(FC_LANES, C - c);
             vf d = v_sub(load_lanes(x + row * C + c, n), load_lanes(center + c, n));
             store_lanes(y + row * C + c,
-                      v_fma(d, load_lanes(scale + c, n), load_lanes(offset + c, n)), n);
+                        v_fma(d, load_lanes(scale + c, n), load_lanes(offset + c, n)), n);
         }
     }
 }

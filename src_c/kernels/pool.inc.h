@@ -67,9 +67,12 @@ static inline pool_window window_at(pool_shape s, int64_t p, int64_t q)
 {
     int64_t top = window_begin(s.h, p), left = window_begin(s.w, q);
     int64_t bottom = window_end(s.h, p), right = window_end(s.w, q);
-    return (pool_window){max_i64(top, 0),  min_i64(bottom, s.h.in),
-                         max_i64(left, 0), min_i64(right, s.w.in),
-                         top,              left,
+    return (pool_window){max_i64(top, 0),
+                         min_i64(bottom, s.h.in),
+                         max_i64(left, 0),
+                         min_i64(right, s.w.in),
+                         top,
+                         left,
                          right - left};
 }
 
@@ -171,9 +174,9 @@ static inline vf won_gradient(const fc_call *call, pool_shape s, int64_t sample,
     for (int64_t p = first_window(s.h, h); p <= last_window(s.h, h); p++)
         for (int64_t q = first_window(s.w, w); q <= last_window(s.w, w); q++) {
             int64_t at = ((sample * s.h.out + p) * s.w.out + q) * s.channels + c;
-            int64_t tap = s.h.taps ? (h - window_begin(s.h, p)) * s.w.taps + w -
-                                         window_begin(s.w, q)
-                                   : h * s.w.in + w;
+            int64_t tap = s.h.taps
+                              ? (h - window_begin(s.h, p)) * s.w.taps + w - window_begin(s.w, q)
+                              : h * s.w.in + w;
             vm won = v_eq(load_index(&call->in[1], at, n), v_set1((float)tap));
             sum = v_add(sum, v_and_mask(won, load_lanes(dy + at, n)));
         }

@@ -21,8 +21,8 @@ FC_DEFINE(f32_window_to_flat)
         int64_t left = i % Q * attrs->stride_w - attrs->pad_left;
         for (int64_t at = i * C; at < (i + 1) * C; at++) {
             int64_t tap = tap_at(index, at);
-            flat[at] = (int32_t)((top + tap / attrs->pool_w) * attrs->width + left +
-                                 tap % attrs->pool_w);
+            flat[at] =
+                (int32_t)((top + tap / attrs->pool_w) * attrs->width + left + tap % attrs->pool_w);
         }
     }
     return FCNN_OK;

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from cases.case import Case, normal
-
 from fastcnn.graph import Spec
 from fastcnn.ops.conv import Conv2D, Conv2DGradInput, Conv2DGradKernel
 from fastcnn.ops.conv_depthwise import (

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from cases.case import Case, normal
-
 from fastcnn.ops.dense import MatMul
 
 # (M, D, N): around a tile's rows, a vector and two of them, and one block of depth

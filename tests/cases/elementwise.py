@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+
 from cases import elementwise_binary, elementwise_unary
 from cases.case import Array, Case, Make, normal
-
 from fastcnn.ops.elementwise import Cast, CheckFinite, Identity, OneHot
 from fastcnn.ops.elementwise_dropout import Dropout
 

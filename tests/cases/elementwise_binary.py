@@ -6,8 +6,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from cases.case import Array, Case, Make
 
+from cases.case import Array, Case, Make
 from fastcnn.ops.elementwise_binary import (
     Add,
     Divide,
@@ -75,5 +75,7 @@ CASES: list[Case] = [
     *(Case(op(), special, 1e-7, differentiable=False, label="special")
       for op in (Add, Subtract, Multiply, Divide, Maximum, Minimum, Equal, Greater, GreaterEqual)),
     *(Case(Where(), choosing(*shapes), 0.0, label=_label(*shapes))
-      for shapes in [((7,),) * 3, ((2, 3, 17),) * 3, ((3, 1), (2, 1, 17), (17,)), ((5, 1), (5, 9), ())]),
+      for shapes in [
+          ((7,),) * 3, ((2, 3, 17),) * 3, ((3, 1), (2, 1, 17), (17,)), ((5, 1), (5, 9), ()),
+      ]),
 ]  # fmt: skip

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from dataclasses import fields
 
 import numpy as np
-from cases.case import Array, Case, Make, away_from
 
+from cases.case import Array, Case, Make, away_from
 from fastcnn.ops.elementwise_activations import (
     BoundedReLU,
     Elu,

@@ -4,8 +4,8 @@
 from __future__ import annotations
 
 import numpy as np
-from cases.case import Array, Case, Make, normal
 
+from cases.case import Array, Case, Make, normal
 from fastcnn.ops.norm_batch import (
     BatchNormGrad,
     BatchNormInference,

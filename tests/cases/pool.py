@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from cases.case import Array, Case, Make, distinct, normal
 
+from cases.case import Array, Case, Make, distinct, normal
 from fastcnn.graph import Spec
 from fastcnn.ops.geometry import normalize_padding
 from fastcnn.ops.pool_adaptive import (

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from cases.case import Array, Case, Make, distinct, normal
 
+from cases.case import Array, Case, Make, distinct, normal
 from fastcnn.ops.reduce import (
     Argmax,
     Broadcast,
@@ -19,7 +19,7 @@ from fastcnn.ops.reduce import (
     ReduceSum,
 )
 
-# Shape and axes: rows, columns, both at once, kept and reduced in turn, and lengths that are sliced.
+# Shape and axes: rows, columns, both at once, kept and reduced in turn.
 LAYOUTS: list[tuple[tuple[int, ...], tuple[int, ...] | None]] = [
     ((), None),
     ((1,), None),
@@ -35,6 +35,7 @@ LAYOUTS: list[tuple[tuple[int, ...], tuple[int, ...] | None]] = [
     ((4, 3), ()),
     ((2, 1031, 70), (1,)),
 ]
+# Long enough to be cut into slices.
 LONG: list[tuple[tuple[int, ...], tuple[int, ...] | None]] = [
     ((5, 33, 31, 3), (0, 1, 2)),
     ((20011,), None),
