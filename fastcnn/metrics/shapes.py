@@ -66,7 +66,7 @@ def weights_of(sample_weight: Any, shape: tuple[int, ...], who: str) -> Array | 
     weights = np.asarray(sample_weight, np.float64)
     if weights.ndim == len(shape) + 1 and weights.shape[-1] == 1:
         weights = weights[..., 0]
-    spread = weights.reshape(*weights.shape, *[1] * (len(shape) - weights.ndim))
+    spread = weights.reshape((*weights.shape, *[1] * (len(shape) - weights.ndim)))
     try:
         return np.broadcast_to(spread, shape)
     except ValueError:
