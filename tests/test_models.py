@@ -27,9 +27,9 @@ def test_functional_model_with_two_inputs_and_outputs() -> None:
     assert first.shape == (6, 2) and second.shape == (6, 1)
     by_name = model.predict({"b": x[1], "a": x[0]})
     np.testing.assert_array_equal(by_name[0], first)
-    model.compile("adam", {"first": "mse", "second": "mae"}, loss_weights=[1.0, 0.5], metrics=["mae"])
+    model.compile("adam", {"first": "mse", "second": "mae"}, loss_weights=[1.0, 0.5], metrics=[["mae"], ["mae"]])
     history = model.fit(x, {"second": normal(6, 1), "first": normal(6, 2)}, epochs=2, verbose=0)
-    assert set(history.history) >= {"loss", "first_loss", "second_loss"}
+    assert set(history.history) >= {"loss", "first_loss", "second_loss", "first_mae", "second_mae"}
     logs = model.evaluate(x, [normal(6, 2), normal(6, 1)], return_dict=True, verbose=0)
     assert logs["loss"] == pytest.approx(logs["first_loss"] + 0.5 * logs["second_loss"], rel=1e-5)
 

@@ -93,13 +93,13 @@ class Sequential(Model):
 
     @property
     def inputs(self) -> list[Tensor]:
-        """The symbolic input."""
-        return self.drawn().inputs
+        """The symbolic input; none before the shape is known."""
+        return [] if self._begin is None else self.drawn().inputs
 
     @property
     def outputs(self) -> list[Tensor]:
-        """The symbolic output."""
-        return self.drawn().outputs
+        """The symbolic output; none before the shape is known."""
+        return [] if self._end is None else self.drawn().outputs
 
     def drawn(self) -> Functional:
         """The chain as a functional model."""

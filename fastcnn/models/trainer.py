@@ -178,7 +178,13 @@ class Trainer:
     def _trainables(self) -> list[Any]:
         if self._trainable is None:
             self._trainable = self.model.trainable_weights
+        for path, parameter in self.model.named_weights().items():
+            parameter.path = path
         return self._trainable
+
+    def build_optimizer(self) -> None:
+        """Make the optimizer's slots for the trainable weights."""
+        self.optimizer.build(self._trainables())
 
     def updates(self, total: Tensor, numbers: Tensor) -> list[Any]:
         """Updates of the trainable weights and of the optimizer's slots."""
@@ -190,7 +196,7 @@ class Trainer:
                 f"model '{self.model.name}': the loss depends on none of the {len(parameters)} "
                 "trainable weights; check layer.trainable and that the outputs use the layers"
             )
-        self.optimizer.build(parameters)
+        self.build_optimizer()
         with scope("update"):
             return self.optimizer.updates(pairs, numbers)
 
@@ -243,7 +249,9 @@ class Trainer:
         ]
         return [
             np.ascontiguousarray(
-                loss.check_target(y, spec.sizes, f"model '{self.model.name}', output '{name}'")
+                loss.check_target(
+                    y, spec.sizes, f"model '{self.model.name}', output '{name}'", spec.dtype
+                )
             )
             for y, (loss, spec, name) in zip(batch.y, pairs, strict=True)
         ]
