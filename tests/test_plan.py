@@ -67,9 +67,7 @@ def test_equals_node_by_node_evaluation(graph: Any, backend: str) -> None:
     inputs, outputs, updates = graph
     rng = np.random.default_rng(0)
     arrays = [rng.standard_normal((3, 4)).astype(np.float32) for _ in inputs]
-    wanted = evaluate(
-        [*outputs, *(t for _, t in updates)], dict(zip(inputs, arrays, strict=True))
-    )
+    wanted = evaluate([*outputs, *(t for _, t in updates)], dict(zip(inputs, arrays, strict=True)))
     wanted = [w.copy() for w in wanted]
     kept = [a.copy() for a in arrays]
     found = Plan(inputs, outputs, updates, backend=backend).run(*arrays)

@@ -344,7 +344,12 @@ class Layer(ABC):
             )
         if any(tensor == given for given in call.flat_inputs):
             return Node(
-                Reshape(tensor.shape), (tensor,), (tensor.spec,), current_scope(), "", current_call()
+                Reshape(tensor.shape),
+                (tensor,),
+                (tensor.spec,),
+                current_scope(),
+                "",
+                current_call(),
             ).outputs[0]
         return tensor
 
@@ -446,7 +451,9 @@ def _unique(parameters: list[Parameter]) -> list[Parameter]:
 
 def _checked_name(name: str) -> str:
     if not isinstance(name, str) or not re.fullmatch(r"[^/\s]+", name):
-        raise ArgumentError(f"layer name {name!r} is not usable; use letters, digits and underscores")
+        raise ArgumentError(
+            f"layer name {name!r} is not usable; use letters, digits and underscores"
+        )
     return name
 
 
