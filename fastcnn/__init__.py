@@ -2,6 +2,7 @@
 """fastcnn: convolutional networks, trained and run fast on ordinary CPUs."""
 
 from fastcnn import activations as activations
+from fastcnn import applications as applications
 from fastcnn import backends as backends
 from fastcnn import callbacks as callbacks
 from fastcnn import config as config

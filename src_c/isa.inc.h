@@ -42,8 +42,6 @@
 #include "kernels/common.inc.h"
 #include "kernels/common_functions.inc.h"
 #include "kernels/tile.inc.h"
-#include "kernels/tile.inc.h"
-#include "kernels/common_functions.inc.h"
 
 #include "kernels/elementwise.inc.h"
 #include "kernels/elementwise_unary.inc.h"
