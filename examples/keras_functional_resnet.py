@@ -14,13 +14,13 @@ def residual_block(x, filters, strides=1):
     """relu(F(x) + x), with a 1x1 convolution on the shortcut where the shape changes."""
     shortcut = x
     x = layers.Conv2D(filters, 3, strides=strides, padding="same", use_bias=False)(x)
-    x = layers.BatchNormalization()(x)
+    x = layers.BatchNormalization(momentum=0.9)(x)
     x = layers.Activation("relu")(x)
     x = layers.Conv2D(filters, 3, padding="same", use_bias=False)(x)
-    x = layers.BatchNormalization()(x)
+    x = layers.BatchNormalization(momentum=0.9)(x)
     if strides != 1 or shortcut.shape[-1] != filters:
         shortcut = layers.Conv2D(filters, 1, strides=strides, use_bias=False)(shortcut)
-        shortcut = layers.BatchNormalization()(shortcut)
+        shortcut = layers.BatchNormalization(momentum=0.9)(shortcut)
     x = layers.Add()([x, shortcut])
     return layers.Activation("relu")(x)
 
@@ -32,7 +32,7 @@ y_test = keras.utils.to_categorical(y_test, num_classes=10)
 
 inputs = keras.Input(shape=(8, 8, 1), name="image")
 x = layers.Conv2D(16, 3, padding="same", use_bias=False)(inputs)
-x = layers.BatchNormalization()(x)
+x = layers.BatchNormalization(momentum=0.9)(x)
 x = layers.Activation("relu")(x)
 x = residual_block(x, 16)
 x = residual_block(x, 32, strides=2)
@@ -48,7 +48,7 @@ with tempfile.TemporaryDirectory() as folder:
     model.fit(
         x_train,
         y_train,
-        batch_size=64,
+        batch_size=32,
         epochs=EPOCHS,
         validation_split=0.1,
         verbose=2,

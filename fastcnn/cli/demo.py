@@ -31,8 +31,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Train, test, save, load, predict, draw."""
-    pictures = not arguments.no_plots
-    experiment.prepare(arguments.seed, arguments.threads, arguments.out, pictures)
     recipe = Recipe(
         epochs=arguments.epochs,
         batch_size=BATCH_SIZE,
@@ -44,5 +42,7 @@ def run(arguments: argparse.Namespace) -> None:
         validation_split=0.0,
         seed=arguments.seed,
     )
+    pictures = not arguments.no_plots
+    experiment.prepare(arguments.seed, arguments.threads, arguments.out, pictures)
     images = load_images("digits", size=32)
     experiment.run(applications.LeNet5(), images, recipe, arguments.out, pictures)

@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy.typing as npt
 
-from fastcnn import callbacks, losses, optimizers, plots
+from fastcnn import arguments, callbacks, losses, optimizers, plots
 from fastcnn.backends import threads
 from fastcnn.cli.images import Images, ImageSet, Labels
-from fastcnn.cli.schedules import make_schedule
+from fastcnn.cli.schedules import SCHEDULES, make_schedule
 from fastcnn.data import ShiftedImages, train_validation_split
 from fastcnn.errors import BackendError, FileError, MissingDependencyError
 from fastcnn.models import Model, load_model
@@ -45,6 +45,9 @@ class Recipe:
         validation_split: last fraction of the training images to validate on instead; with 0 the
             test images are watched, by which nothing is chosen.
         seed: of the first weights, the order of the images and their moves.
+
+    Raises:
+        ArgumentError: a value outside its range.
     """
 
     epochs: int
@@ -56,6 +59,16 @@ class Recipe:
     shift: int
     validation_split: float
     seed: int
+
+    def __post_init__(self) -> None:
+        who = "the recipe"
+        arguments.integer(who, "epochs", self.epochs, 1)
+        arguments.integer(who, "batch_size", self.batch_size, 1)
+        arguments.positive(who, "learning_rate", self.learning_rate)
+        arguments.one_of(who, "schedule", self.schedule, tuple(SCHEDULES))
+        arguments.fraction(who, "label_smoothing", self.label_smoothing)
+        arguments.integer(who, "shift", self.shift)
+        arguments.fraction(who, "validation_split", self.validation_split, below_one=True)
 
 
 def prepare(seed: int, num_threads: int | None, out: Path, pictures: bool) -> None:
@@ -127,7 +140,7 @@ def _introduce(model: Model, images: ImageSet) -> None:
 def _train(
     model: Model, images: ImageSet, recipe: Recipe, out: Path
 ) -> tuple[dict[str, list[float]], float]:
-    """Values of every epoch, and the seconds of `fit` without validation's pictures."""
+    """Values of every epoch, and the seconds that `fit` took, validation included."""
     x, y, validation = _validation(images, recipe)
     batches = ShiftedImages(x, y, recipe.batch_size, recipe.shift, recipe.seed)
     steps = recipe.epochs * len(batches)

@@ -6,7 +6,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from fastcnn import arguments
 from fastcnn.optimizers import schedules
 from fastcnn.optimizers.schedules import LearningRateSchedule
 
@@ -48,10 +47,5 @@ SCHEDULES: dict[str, Callable[[float, int], Any]] = {
 
 
 def make_schedule(name: str, rate: float, steps: int) -> Any:
-    """The schedule `name` with the highest rate `rate` over `steps` updates.
-
-    Raises:
-        ArgumentError: unknown name or an impossible rate.
-    """
-    arguments.one_of("--schedule", "schedule", name, tuple(SCHEDULES))
+    """The schedule `name`, one of `SCHEDULES`, with highest rate `rate` over `steps` updates."""
     return SCHEDULES[name](rate, steps)

@@ -59,15 +59,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Train, test, save, load, predict, draw."""
     network = applications.get(arguments.network)
-    size = _own_size(network) if arguments.image_size is None else arguments.image_size
-    images = load_images(arguments.dataset, size, arguments.data_path)
-    pictures = not arguments.no_plots
-    experiment.prepare(arguments.seed, arguments.threads, arguments.out, pictures)
-    model = network(
-        weights=arguments.weights,
-        input_shape=images.x_train.shape[1:],
-        classes=len(images.class_names),
-    )
     recipe = Recipe(
         epochs=arguments.epochs,
         batch_size=arguments.batch_size,
@@ -78,6 +69,15 @@ def run(arguments: argparse.Namespace) -> None:
         shift=arguments.shift,
         validation_split=arguments.validation_split,
         seed=arguments.seed,
+    )
+    size = _own_size(network) if arguments.image_size is None else arguments.image_size
+    images = load_images(arguments.dataset, size, arguments.data_path)
+    pictures = not arguments.no_plots
+    experiment.prepare(arguments.seed, arguments.threads, arguments.out, pictures)
+    model = network(
+        weights=arguments.weights,
+        input_shape=images.x_train.shape[1:],
+        classes=len(images.class_names),
     )
     experiment.run(model, images, recipe, arguments.out, pictures)
 
