@@ -201,10 +201,10 @@ def test_writes_are_counted() -> None:
 
 
 def test_many_threads_meet_after_a_stop() -> None:
-    from fastcnn.backends import cpu
+    from fastcnn.backends import threads
 
-    before = cpu.get_num_threads()
-    cpu.set_num_threads(3)
+    before = threads.get_num_threads()
+    threads.set_num_threads(3)
     try:
         x, p = leaf(5000), Parameter("p", np.zeros(5000, np.float32))
         y = x
@@ -215,7 +215,7 @@ def test_many_threads_meet_after_a_stop() -> None:
             with pytest.raises(NonFiniteError):
                 plan.run(np.full(5000, np.nan, np.float32))
     finally:
-        cpu.set_num_threads(before)
+        threads.set_num_threads(before)
     assert not p.value.any()
 
 
