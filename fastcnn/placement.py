@@ -181,8 +181,6 @@ class Placement:
         last = self._last_uses()
         for position, node in enumerate(self.nodes):
             for out_index, in_index in node.op.inplace.items():
-                if out_index >= len(node.specs):
-                    continue
                 out, source = node.outputs[out_index], self.root(node.inputs[in_index])
                 others = [self.root(t) for i, t in enumerate(node.inputs) if i != in_index]
                 if (

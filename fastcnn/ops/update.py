@@ -32,8 +32,10 @@ from fastcnn.ops.reduce import sum as sum_
 class Update(Op):
     """(parameter, g, numbers, slots...) -> (parameter', slots'...)."""
 
-    # The number of slots depends on the op's attributes; a plan ignores those that are absent.
-    inplace: ClassVar[dict[int, int]] = {0: 0, 1: 3, 2: 4, 3: 5}
+    @property
+    def inplace(self) -> dict[int, int]:  # type: ignore[override]
+        """Every new value may take the place of the old one."""
+        return {0: 0, **{1 + i: 3 + i for i in range(len(self.slots))}}
 
     @property
     @abstractmethod
