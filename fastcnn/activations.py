@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from fastcnn import ops
-from fastcnn.configurable import folded
+from fastcnn.configurable import folded, plain
 from fastcnn.errors import ArgumentError
 
 Activation = Callable[..., Any]
@@ -28,7 +28,6 @@ hard_swish = ops.hard_swish
 mish = ops.mish
 softplus = ops.softplus
 softsign = ops.softsign
-exponential = ops.exp
 softmax = ops.softmax
 log_softmax = ops.log_softmax
 
@@ -41,12 +40,16 @@ def gelu(x: Any, approximate: bool = False) -> Any:
     return ops.gelu(x, approximate=approximate)
 
 
+def exponential(x: Any) -> Any:
+    """e^x."""
+    return ops.exp(x)
+
+
 def linear(x: Any) -> Any:
     """The identity."""
     return x
 
 
-# The first name of a function is the one it is saved by.
 ACTIVATIONS: dict[str, Activation] = {
     "elu": elu,
     "exponential": exponential,
@@ -91,16 +94,7 @@ def serialize(activation: Activation) -> str:
     Raises:
         ArgumentError: a function without a name of its own, which could not be found again.
     """
-    for name, function in ACTIVATIONS.items():
-        if function is activation:
-            return name
-    name = getattr(activation, "__name__", "<lambda>")
-    if name == "<lambda>":
-        raise ArgumentError(
-            f"activation {activation!r} has no name and cannot be saved; use a function defined by "
-            "def, and pass it as custom_objects on loading"
-        )
-    return str(name)
+    return str(plain(activation))
 
 
 def deserialize(config: Any, custom_objects: Mapping[str, Any] | None = None) -> Activation:

@@ -55,16 +55,34 @@ def _argument_names(cls: type) -> list[str]:
 
 
 def plain(value: Any) -> Any:
-    """The value in plain JSON types: NumPy numbers, arrays and tuples become Python's."""
+    """The value in plain JSON types.
+
+    NumPy numbers, arrays and tuples become Python's, functions become their names.
+
+    Raises:
+        ArgumentError: a function without a name of its own.
+    """
     if isinstance(value, Configurable):
         return serialize(value)
     if isinstance(value, (np.generic, np.ndarray)):
         return value.tolist()
     if isinstance(value, (list, tuple)):
         return [plain(v) for v in value]
+    if inspect.isroutine(value):
+        return _function_name(value)
     if isinstance(value, Mapping):
         return {k: plain(v) for k, v in value.items()}
     return value
+
+
+def _function_name(function: Any) -> str:
+    name = str(getattr(function, "__name__", "<lambda>"))
+    if name == "<lambda>":
+        raise ArgumentError(
+            f"{function!r} has no name and cannot be saved; use a function defined by def, and "
+            "pass it as custom_objects on loading"
+        )
+    return name
 
 
 def serialize(instance: Any) -> dict[str, Any]:

@@ -209,6 +209,9 @@ class Parameter:
     version: int = 0
     _leaf: Any = field(default=None, repr=False)
 
+    # `array + parameter` is for the operators here; functions of NumPy still take a parameter.
+    __array_priority__: ClassVar[float] = 1000.0
+
     @property
     def shape(self) -> tuple[int, ...]:
         """Shape of the value."""

@@ -42,7 +42,7 @@ class Initializer(Configurable):
 
 
 def _checked_shape(shape: Sequence[int], dtype: str, who: Initializer) -> tuple[int, ...]:
-    sizes = tuple(shape)
+    sizes: tuple[Any, ...] = tuple(shape)
     for size in sizes:
         if not isinstance(size, (int, np.integer)) or size < 0:
             raise ShapeError(

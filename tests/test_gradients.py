@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from cases import CASES
 from cases.case import Case
-
 from fastcnn import ops
 from fastcnn.errors import NotDifferentiableError
 from fastcnn.gradients import evaluate, gradients

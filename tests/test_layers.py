@@ -298,4 +298,4 @@ def test_custom_layer_composes_ops() -> None:
     np.testing.assert_allclose(
         layer(x, training=True), (np.tanh(x) + 1) @ w + b, rtol=1e-5, atol=1e-6
     )
-    assert list(layer.named_weights()) == ["factor", f"{layer.inner.name}.kernel", f"{layer.inner.name}.bias"]
+    assert list(layer.named_weights()) == ["factor", "dense.kernel", "dense.bias"]

@@ -406,6 +406,8 @@ def test_bad_rates_and_identifiers():
     optimizer = optimizers.SGD(lambda step: float("nan"))
     with pytest.raises(ArgumentError, match="finite"):
         optimizer.numbers()
+    with pytest.raises(ArgumentError, match="LearningRateSchedule"):
+        optimizer.get_config()
     optimizer = optimizers.SGD(0.5)
     with pytest.raises(ArgumentError, match="learning_rate"):
         optimizer.learning_rate = -1

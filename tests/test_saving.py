@@ -30,14 +30,18 @@ def model_of(units: int = 3) -> Sequential:
 
 def data() -> tuple[Any, Any]:
     rng = np.random.default_rng(0)
-    return rng.standard_normal((12, 5, 5, 2)).astype(np.float32), rng.integers(0, 3, 12).astype(np.int32)
+    return rng.standard_normal((12, 5, 5, 2)).astype(np.float32), rng.integers(0, 3, 12).astype(
+        np.int32
+    )
 
 
 def trained() -> Sequential:
     fastcnn.set_random_seed(0)
     model = model_of()
     schedule = optimizers.schedules.CosineDecay(1e-2, 100, warmup_target=2e-2, warmup_steps=5)
-    model.compile(optimizers.Adam(schedule), "sparse_categorical_crossentropy", metrics=["accuracy"])
+    model.compile(
+        optimizers.Adam(schedule), "sparse_categorical_crossentropy", metrics=["accuracy"]
+    )
     model.fit(*data(), batch_size=4, epochs=2, verbose=0)
     return model
 
@@ -61,21 +65,16 @@ def test_the_file_is_plain_safetensors_without_code(tmp_path: Path) -> None:
 
     trained().save(tmp_path / "m.fastcnn")
     names = load_file(tmp_path / "m.fastcnn")
-    assert "weights/conv2d.kernel" in names or any(n.startswith("weights/conv2d") for n in names)
+    assert {"weights/conv2d.kernel", "weights/batch_normalization.gamma"} <= set(names)
     assert any(n.startswith("optimizer/") for n in names)
     assert b"pickle" not in (tmp_path / "m.fastcnn").read_bytes()
 
 
-def test_weights_alone(tmp_path: Path) -> None:
+def test_weights_alone_fit_any_model_of_the_same_layers(tmp_path: Path) -> None:
     model, other = trained(), model_of()
     model.save_weights(tmp_path / "w.safetensors")
-    other.load_weights(tmp_path / "w.safetensors") if names_agree(model, other) else None
-    other.load_state_dict(dict(zip(other.state_dict(), model.state_dict().values(), strict=True)))
+    other.load_weights(tmp_path / "w.safetensors")
     np.testing.assert_array_equal(other.predict(data()[0]), model.predict(data()[0]))
-
-
-def names_agree(a: Any, b: Any) -> bool:
-    return list(a.state_dict()) == list(b.state_dict())
 
 
 def test_wrong_weights_are_all_reported_and_change_nothing(tmp_path: Path) -> None:
@@ -170,5 +169,5 @@ def test_overwrite_false_keeps_the_file(tmp_path: Path) -> None:
 
 
 def test_no_folder_is_said(tmp_path: Path) -> None:
-    with pytest.raises(FileError, match="no folder"):
+    with pytest.raises(FileError, match="folder"):
         trained().save(tmp_path / "a" / "m.fastcnn")

@@ -46,7 +46,7 @@ class LearningRateScheduler(Callback):
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
         """Set the rate."""
         current = settable_rate(self.model.optimizer, "LearningRateScheduler")
-        rate = self.schedule(epoch, current) if self._takes_rate else self.schedule(epoch)
+        rate: Any = self.schedule(epoch, current) if self._takes_rate else self.schedule(epoch)
         if not isinstance(rate, (int, float, np.number)) or not 0 <= rate < math.inf:
             raise ArgumentError(
                 f"LearningRateScheduler: the schedule returned {rate!r} for epoch {epoch}, "

@@ -9,12 +9,14 @@ from fastcnn.data.packing import (
     unpack_x_y_sample_weight,
 )
 from fastcnn.data.sampling import permutation
+from fastcnn.data.shifts import ShiftedImages
 from fastcnn.data.structure import Structure
 
 __all__ = [
     "ArraySpec",
     "Batch",
     "DataAdapter",
+    "ShiftedImages",
     "Structure",
     "make_adapter",
     "pack_x_y_sample_weight",

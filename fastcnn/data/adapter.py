@@ -60,6 +60,9 @@ class DataAdapter(ABC):
         The arrays may be views of the user's data and must not be written to.
         """
 
+    def reseed(self, seed: int) -> None:  # noqa: B027 - sources without random order ignore it
+        """Key the random orders of the following epochs by `seed`."""
+
     def _describe(self, samples: Samples, converter: Converter) -> Batch:
         """Set structures and specs from checked samples; return their first row as a batch."""
         converter.check(samples)
@@ -179,6 +182,10 @@ class ArrayAdapter(DataAdapter):
             for step in steps:
                 yield self._converter.batch(self._samples, rows_of(step))
 
+    def reseed(self, seed: int) -> None:
+        """Key the orders of the following epochs by `seed`."""
+        self._seed = seed
+
     def _order(self, number: int) -> Callable[[int], Rows]:
         """The rows of each batch in pass `number`."""
         size, length = cast(int, self.batch_size), self._samples.length
@@ -236,6 +243,10 @@ class SequenceAdapter(DataAdapter):
         depth = int(getattr(self._source, "max_queue_size", 10) or 1)
         yield from map_ahead(self._batch, self._indices(epoch), workers, depth)
         self._call("on_epoch_end")
+
+    def reseed(self, seed: int) -> None:
+        """Key the orders of the following epochs by `seed`."""
+        self._seed = seed
 
     def _indices(self, epoch: int) -> Iterator[int]:
         per_pass, steps = self._per_pass(), self.num_batches

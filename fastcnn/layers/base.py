@@ -13,14 +13,14 @@ import functools
 import inspect
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
-from fastcnn import config, initializers, regularizers
+from fastcnn import activations, config, initializers, regularizers
 from fastcnn.configurable import plain
-from fastcnn.errors import ArgumentError, FastcnnError, ShapeError
+from fastcnn.errors import ArgumentError, FastcnnError, ShapeError, located
 from fastcnn.graph import (
     Array,
     Node,
@@ -72,6 +72,31 @@ def unique_name(class_name: str) -> str:
     count = _name_counts.get(base, 0)
     _name_counts[base] = count + 1
     return f"{base}_{count}" if count else base
+
+
+def local_names(layers: Sequence[Layer]) -> list[str]:
+    """Names of sibling layers for weight paths; automatic ones count anew from the first sibling.
+
+    So a model's weight names do not depend on what else the process has built.
+    """
+    counts: dict[str, int] = {}
+    given = {layer.name for layer in layers if not _is_automatic(layer)}
+    names = []
+    for layer in layers:
+        base = snake_case(type(layer).__name__)
+        name = layer.name
+        while _is_automatic(layer):
+            count = counts.get(base, 0)
+            counts[base] = count + 1
+            name = f"{base}_{count}" if count else base
+            if name not in given:
+                break
+        names.append(name)
+    return names
+
+
+def _is_automatic(layer: Layer) -> bool:
+    return re.fullmatch(snake_case(type(layer).__name__) + r"(_\d+)?", layer.name) is not None
 
 
 class LayerCall:
@@ -145,6 +170,8 @@ class Layer(ABC):
         """
         names = [n for n in _argument_names(type(self)) if n not in _BASE_ARGUMENTS]
         own = {n: plain(getattr(self, n)) for n in names if hasattr(self, n)}
+        if "activation" in own:
+            own["activation"] = activations.serialize(own["activation"])
         return {"name": self.name, "trainable": self._trainable, "dtype": self.dtype, **own}
 
     @classmethod
@@ -220,10 +247,12 @@ class Layer(ABC):
         found = {p.name: p for p in self._weights}
         if len(found) < len(self._weights):
             raise ArgumentError(f"layer '{self.name}' has two weights of one name: {list(found)}")
-        for layer in self.sublayers:
+        known = {id(p) for p in self._weights}
+        for name, layer in zip(local_names(self.sublayers), self.sublayers, strict=True):
             for path, parameter in layer.named_weights().items():
-                if not any(parameter is p for p in found.values()):
-                    found[f"{layer.name}.{path}"] = parameter
+                if id(parameter) not in known:
+                    known.add(id(parameter))
+                    found[f"{name}.{path}"] = parameter
         return found
 
     @property
@@ -287,7 +316,7 @@ class Layer(ABC):
 
     def _draw(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         call = LayerCall(self, args, dict(kwargs))
-        with scope(self.name, call):
+        with scope(self.name, call), _located_errors(current_scope()):
             self._ensure_built(args, kwargs)
             phase = kwargs.pop("training", None)
             phase = _training.get() if phase is None else phase
@@ -315,7 +344,12 @@ class Layer(ABC):
             )
         if any(tensor == given for given in call.flat_inputs):
             return Node(
-                Reshape(tensor.shape), (tensor,), (tensor.spec,), current_scope(), "", current_call()
+                Reshape(tensor.shape),
+                (tensor,),
+                (tensor.spec,),
+                current_scope(),
+                "",
+                current_call(),
             ).outputs[0]
         return tensor
 
@@ -326,10 +360,8 @@ class Layer(ABC):
         before = list(self._weights)
         try:
             self.build(map_structure(lambda t: getattr(t, "shape", None), first))
-        except Exception as error:
+        except BaseException:
             self._weights = before
-            if isinstance(error, FastcnnError) and f"'{self.name}'" not in str(error):
-                raise type(error)(f"layer '{self.name}': {error}") from None
             raise
         self.built = True
 
@@ -397,6 +429,17 @@ class Layer(ABC):
         return f"<{type(self).__name__} '{self.name}'>"
 
 
+@contextlib.contextmanager
+def _located_errors(path: str) -> Iterator[None]:
+    """Errors raised inside name the layer, unless a layer below has done so."""
+    try:
+        yield
+    except FastcnnError as error:
+        if str(error).startswith("layer '"):
+            raise
+        raise located(error, f"layer '{path}'") from None
+
+
 def tuples(value: Any) -> Any:
     """JSON's lists as the tuples they were."""
     return tuple(tuples(v) for v in value) if isinstance(value, list) else value
@@ -408,7 +451,9 @@ def _unique(parameters: list[Parameter]) -> list[Parameter]:
 
 def _checked_name(name: str) -> str:
     if not isinstance(name, str) or not re.fullmatch(r"[^/\s]+", name):
-        raise ArgumentError(f"layer name {name!r} is not usable; use letters, digits and underscores")
+        raise ArgumentError(
+            f"layer name {name!r} is not usable; use letters, digits and underscores"
+        )
     return name
 
 

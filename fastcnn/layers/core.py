@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, final
 
 from fastcnn import activations, initializers, ops, regularizers
@@ -114,21 +115,17 @@ class Reshape(Layer):
 
     def call(self, x: Any) -> Any:
         """Same values in row order."""
-        batch = x.shape[0]
-        if -1 not in self.target_shape:
-            return ops.reshape(x, (-1, *self.target_shape))
-        known, rest = 1, 1
-        for dim in self.target_shape:
-            known *= 1 if dim == -1 else dim
-        for dim in x.shape[1:]:
-            rest *= 1 if dim is None else dim
-        if known == 0 or rest % known:
+        sizes = x.shape[1:]
+        if None in sizes:
+            return ops.reshape(x, (x.shape[0] or -1, *self.target_shape))
+        known = math.prod(d for d in self.target_shape if d != -1)
+        rest, left = divmod(math.prod(sizes), max(known, 1))
+        if left or self.target_shape.count(-1) > 1 or (-1 not in self.target_shape and rest != 1):
             raise ShapeError(
-                f"cannot reshape samples of shape {x.shape[1:]} to {self.target_shape}; the products "
-                "of their sizes must agree"
+                f"cannot reshape samples of shape {sizes} to {self.target_shape}; the products of "
+                "their sizes must agree, and at most one size may be -1"
             )
-        target = tuple(rest // known if d == -1 else d for d in self.target_shape)
-        return ops.reshape(x, (-1 if batch is None else batch, *target))
+        return ops.reshape(x, (-1, *(rest if d == -1 else d for d in self.target_shape)))
 
 
 @final

@@ -43,9 +43,9 @@ def steps_between(inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> list[S
             order.append(step)
             continue
         if isinstance(tensor.node.op, Placeholder):
-            names = [t.name for t in inputs]
+            names = [t.node.layer for t in inputs]
             raise ArgumentError(
-                f"the outputs depend on input '{tensor.name}', which is not among the model's inputs "
+                f"the outputs depend on input '{tensor.node.layer}', which is not among the model's inputs "
                 f"{names}; add it to inputs="
             )
         stack.append((tensor, True))
@@ -78,7 +78,9 @@ class Functional(Model):
         names = [layer.name for layer in layers.values()]
         twice = sorted({n for n in names if names.count(n) > 1})
         if twice:
-            raise ArgumentError(f"two layers of the model are named {twice}; give each its own name")
+            raise ArgumentError(
+                f"two layers of the model are named {twice}; give each its own name"
+            )
         return list(layers.values())
 
     @property
@@ -94,7 +96,7 @@ class Functional(Model):
         if len(given) != len(self.inputs):
             raise ArgumentError(
                 f"model '{self.name}' takes {len(self.inputs)} inputs, found {len(given)}; "
-                f"give one for each of {[t.name for t in self.inputs]}"
+                f"give one for each of {self.input_names}"
             )
         values: dict[Tensor, Tensor] = dict(zip(self.inputs, given, strict=True))
 

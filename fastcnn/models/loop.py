@@ -77,19 +77,27 @@ def fit(
         steps_per_epoch=steps_per_epoch,
         shuffle=shuffle,
         class_weight=class_weight,
-        seed=trainer.seed & 0xFFFFFFFF,
+        seed=trainer.seed,
         float_dtype=self.dtype,
     )
     validation = _validation_adapter(
         self, validation_data, validation_batch_size or batch_size, validation_steps
     )
     hooks = CallbackList(callbacks, add_history=True, model=self)
-    hooks.set_params({"epochs": epochs, "steps": data.num_batches, "verbose": verbose})
+    hooks.set_params(
+        {
+            "epochs": epochs,
+            "steps": data.num_batches,
+            "verbose": verbose,
+            "validation_freq": validation_freq,
+        }
+    )
     self.history = hooks.history
     self.stop_training = False
     self.resume_at = None
     hooks.on_train_begin()
     first, skip = self.resume_at or (initial_epoch, 0)
+    data.reseed(trainer.seed)  # a callback may have restored the seed of an interrupted run
     logs: dict[str, float] = {}
     for epoch in range(first, epochs):
         hooks.on_epoch_begin(epoch)
@@ -102,6 +110,7 @@ def fit(
         hooks.on_epoch_end(epoch, logs)
         if self.stop_training:
             break
+    self.optimizer.finalize_variable_values()
     hooks.on_train_end(logs)
     return hooks.history
 
@@ -252,7 +261,9 @@ def _validation_adapter(
     return make_adapter(given, steps_per_epoch=steps, float_dtype=model.dtype)
 
 
-def _test(model: Model, data: DataAdapter, hooks: CallbackList, bar: Any = None) -> dict[str, float]:
+def _test(
+    model: Model, data: DataAdapter, hooks: CallbackList, bar: Any = None
+) -> dict[str, float]:
     trainer = model.trainer
     trainer.reset_metrics()
     logs: dict[str, float] = {}

@@ -41,10 +41,10 @@ class Lowered:
 
 def lower(model: Model, specs: Sequence[Spec], training: bool) -> Lowered:
     """The flat graph of `model` for inputs of exactly these specs."""
+    model.ensure_built(specs)
     names = model.input_names or [f"input_{i}" for i in range(len(specs))]
     inputs = [placeholder(s.shape, s.dtype, n) for s, n in zip(specs, names, strict=True)]
     with tracing(Trace()) as trace, training_phase(training):
-        model.ensure_built(inputs)
         outputs = model.call(pack_as(model.input_structure_for(inputs), inputs), training=training)
     return Lowered(inputs, flatten(outputs), outputs, trace)
 

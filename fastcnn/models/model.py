@@ -193,10 +193,10 @@ class Model(Layer):
             for a, s in zip(arrays, self.check_inputs(arrays), strict=True)
         ]
 
-    def ensure_built(self, inputs: Sequence[Tensor]) -> None:
+    def ensure_built(self, inputs: Sequence[Spec]) -> None:
         """Build a model that has not seen a shape yet."""
         if not self.built:
-            self.build(inputs[0].shape if len(inputs) == 1 else [t.shape for t in inputs])
+            self.build(inputs[0].shape if len(inputs) == 1 else [s.shape for s in inputs])
             self.built = True
 
     def default_backend(self) -> str:
@@ -269,4 +269,3 @@ def _fitting(spec: Spec, wanted: Spec, where: str) -> Spec:
             "the first axis is the batch and channels come last"
         )
     return Spec(spec.shape, wanted.dtype)
-

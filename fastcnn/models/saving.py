@@ -1,16 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Models in files: safetensors with the config in its metadata. No pickle; writing is atomic.
 
-    weights/<dotted path>      weights and running statistics
-    optimizer/<name>           optimizer slots
-    metadata: format, version, config (layers and how they are joined), training (compile, steps)
+weights/<dotted path>      weights and running statistics
+optimizer/<name>           optimizer slots
+metadata: format, version, config (layers and how they are joined), training (compile, steps)
 """
 
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +17,8 @@ import numpy as np
 
 from fastcnn import losses, metrics, optimizers
 from fastcnn.errors import ArgumentError, FastcnnError, FileError, ShapeError
-from fastcnn.graph import Array
+from fastcnn.graph import Array, Parameter
+from fastcnn.utils.atomic import write_atomically
 
 if TYPE_CHECKING:
     from fastcnn.models.model import Model
@@ -29,30 +28,6 @@ VERSION = 1
 
 _WEIGHTS = "weights/"
 _OPTIMIZER = "optimizer/"
-
-
-def write_atomically(path: Any, data: bytes) -> None:
-    """Replace `path` by `data` at once: a crash leaves the old file, never half of the new."""
-    path = Path(path)
-    if not path.parent.is_dir():
-        raise FileError(f"cannot write '{path}': there is no folder '{path.parent}'; create it first")
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def write_tensors(path: Any, tensors: Mapping[str, Array], metadata: Mapping[str, Any]) -> None:
@@ -142,7 +117,17 @@ def load_state_dict(self: Model, state_dict: Mapping[str, Any], strict: bool = T
     Raises:
         ShapeError: names or shapes do not match; all of them are listed, nothing was changed.
     """
-    parameters = self.named_weights()
+    parameters, arrays = _matched(self, state_dict, strict)
+    for name, parameter in parameters.items():
+        if name in arrays:
+            parameter.assign(arrays[name])
+
+
+def _matched(
+    model: Model, state_dict: Mapping[str, Any], strict: bool = True
+) -> tuple[dict[str, Parameter], dict[str, Array]]:
+    """Parameters and arrays that fit them, or an error listing all that do not."""
+    parameters = model.named_weights()
     arrays = {name: np.asarray(value) for name, value in state_dict.items()}
     problems = []
     missing = [n for n in parameters if n not in arrays]
@@ -158,12 +143,10 @@ def load_state_dict(self: Model, state_dict: Mapping[str, Any], strict: bool = T
     ]
     if problems:
         raise ShapeError(
-            f"model '{self.name}' cannot take these weights: {'; '.join(problems)}; "
+            f"model '{model.name}' cannot take these weights: {'; '.join(problems)}; "
             "nothing was changed"
         )
-    for name, parameter in parameters.items():
-        if name in arrays:
-            parameter.assign(arrays[name])
+    return parameters, arrays
 
 
 def save_state(self: Model, filepath: Any, extra: Mapping[str, Any] | None = None) -> None:
@@ -175,8 +158,11 @@ def save_state(self: Model, filepath: Any, extra: Mapping[str, Any] | None = Non
 def load_state(self: Model, filepath: Any) -> dict[str, Any]:
     """Read what `save_state` wrote into this compiled model; returns `extra`."""
     tensors, metadata = read_tensors(filepath)
-    _located(filepath, self, _unprefixed(_WEIGHTS, tensors))
+    weights = _unprefixed(_WEIGHTS, tensors)
+    _matched(self, weights)
+    # The optimizer refuses as a whole before any weight is written.
     _restore_training(self, tensors, metadata["training"])
+    _located(filepath, self, weights)
     extra: dict[str, Any] = metadata["extra"]
     return extra
 
@@ -249,7 +235,7 @@ def _state(model: Model) -> tuple[dict[str, Array], dict[str, Any]]:
 
 def _restore_training(model: Model, tensors: Mapping[str, Array], training: dict[str, Any]) -> None:
     trainer = model.trainer
-    trainer.optimizer.build(model.trainable_weights)
+    trainer.build_optimizer()
     slots = _unprefixed(_OPTIMIZER, tensors)
     if slots:
         trainer.optimizer.load_state(slots)

@@ -51,7 +51,9 @@ class Sequential(Model):
         if isinstance(layer, InputLayer) and self._chain:
             raise ArgumentError("an Input may only be the first layer of a Sequential")
         if any(layer is other or layer.name == other.name for other in self._chain):
-            raise ArgumentError(f"Sequential already has a layer '{layer.name}'; give it another name")
+            raise ArgumentError(
+                f"Sequential already has a layer '{layer.name}'; give it another name"
+            )
         if not self._chain and layer.declared_input_shape is not None:
             self.add(InputLayer(layer.declared_input_shape))
         if isinstance(layer, InputLayer):
@@ -93,13 +95,13 @@ class Sequential(Model):
 
     @property
     def inputs(self) -> list[Tensor]:
-        """The symbolic input."""
-        return self.drawn().inputs
+        """The symbolic input; none before the shape is known."""
+        return [] if self._begin is None else self.drawn().inputs
 
     @property
     def outputs(self) -> list[Tensor]:
-        """The symbolic output."""
-        return self.drawn().outputs
+        """The symbolic output; none before the shape is known."""
+        return [] if self._end is None else self.drawn().outputs
 
     def drawn(self) -> Functional:
         """The chain as a functional model."""

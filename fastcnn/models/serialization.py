@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Layers and models as plain JSON, and back.
 
-    {"class_name": "Conv2D", "config": {...}}                  any layer
-    Functional: its layers, and its steps as calls of layers or bare ops, tensors being references
+{"class_name": "Conv2D", "config": {...}}                  any layer
+Functional: its layers, and its steps as calls of layers or bare ops, tensors being references
 """
 
 from __future__ import annotations
@@ -52,6 +52,9 @@ def deserialize(data: Mapping[str, Any], custom_objects: Mapping[str, Any] | Non
     if name == "Sequential":
         layers = [deserialize(inner, custom_objects) for inner in config["layers"]]
         return Sequential(layers, name=config["name"])
+    found = custom_objects or {}
+    # Functions given by name, such as a custom activation.
+    config = {k: found.get(v, v) if isinstance(v, str) else v for k, v in config.items()}
     return _layer_class(name, custom_objects).from_config(config)
 
 

@@ -35,8 +35,10 @@ def index_dtype(pool_size: Pair) -> str:
 
 
 def plane(x: Spec) -> Pair:
-    """(H, W) of a static (N, H, W, C)."""
-    _, H, W, _ = x.sizes
+    """(H, W) of (N, H, W, C), which must be known."""
+    _, H, W, _ = x.shape
+    if H is None or W is None:
+        raise ShapeError(f"found an input of shape {x.shape}, expected known H and W; fix its size")
     return H, W
 
 

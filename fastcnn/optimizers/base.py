@@ -103,6 +103,19 @@ class Optimizer(Configurable):
             listed = " and ".join(f"{k}={v}" for k, v in chosen.items())
             raise ArgumentError(f"{self._who}: found {listed}; give one kind of clipping")
 
+    def get_config(self) -> dict[str, Any]:
+        """The arguments of `__init__` as plain JSON types.
+
+        Raises:
+            ArgumentError: the learning rate is a function.
+        """
+        if callable(self._learning_rate) and not isinstance(self._learning_rate, Configurable):
+            raise ArgumentError(
+                f"{self._who}: the learning rate is a function and cannot be saved; derive a class "
+                "from LearningRateSchedule"
+            )
+        return super().get_config()
+
     # --- what an optimizer is --------------------------------------------------------------------
 
     @abstractmethod

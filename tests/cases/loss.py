@@ -6,8 +6,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from cases.case import Array, Case, Make, normal
 
+from cases.case import Array, Case, Make, normal
 from fastcnn.ops.loss import (
     BinaryCrossEntropy,
     BinaryCrossEntropyGrad,

@@ -1,0 +1,161 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The residual networks for CIFAR-10 with 6n + 2 layers.
+
+K. He, X. Zhang, S. Ren, J. Sun (2015), "Deep Residual Learning for Image Recognition",
+arXiv:1512.03385, section 4.2:
+
+    output size   32x32     16x16   8x8
+    layers        1 + 2n    2n      2n      of 3x3, each with batch normalization
+    filters       16        32      64
+
+then global average pooling and one Dense layer. Shortcuts have no parameters (option A): where the
+maps shrink they take every second pixel and fill the new channels with zeros.
+"""
+
+from __future__ import annotations
+
+from fastcnn import ops
+from fastcnn.applications.frame import PathLike, Shape, classify, finish, image_input, pool_features
+from fastcnn.graph import Tensor
+from fastcnn.layers import (
+    Activation,
+    Add,
+    BatchNormalization,
+    Conv2D,
+    GlobalAveragePooling2D,
+    MaxPooling2D,
+)
+from fastcnn.models import Model
+
+STAGES = (16, 32, 64)
+
+
+def resnet_cifar(
+    blocks: int,
+    weights: PathLike | None,
+    include_top: bool,
+    input_shape: Shape,
+    pooling: str | None,
+    classes: int,
+    classifier_activation: str | None,
+    name: str,
+) -> Model:
+    """The network with `blocks` (the paper's n) residual blocks in each of three stages."""
+    image = image_input(name, input_shape)
+    x = _normalized(image, STAGES[0], 1, "conv1", "bn1")
+    x = Activation("relu", name="relu")(x)
+    for stage, filters in enumerate(STAGES, 1):
+        for block in range(blocks):
+            stride = 2 if stage > 1 and block == 0 else 1
+            x = _residual(x, filters, stride, f"layer{stage}.{block}")
+    if not include_top:
+        return finish(name, image, pool_features(name, x, pooling), weights)
+    x = GlobalAveragePooling2D(name="avgpool")(x)
+    x = classify(name, "fc", x, classes, classifier_activation, kernel_initializer="he_normal")
+    return finish(name, image, x, weights)
+
+
+def _normalized(x: Tensor, filters: int, stride: int, conv: str, norm: str) -> Tensor:
+    """A 3x3 convolution whose bias is that of the normalization behind it."""
+    y = Conv2D(
+        filters,
+        3,
+        strides=stride,
+        padding=1,
+        use_bias=False,
+        kernel_initializer="he_normal",
+        name=conv,
+    )(x)
+    return BatchNormalization(momentum=0.9, epsilon=1e-5, name=norm)(y)
+
+
+def _residual(x: Tensor, filters: int, stride: int, name: str) -> Tensor:
+    """relu(F(x) + shortcut(x)), F being two convolutions."""
+    y = _normalized(x, filters, stride, f"{name}.conv1", f"{name}.bn1")
+    y = Activation("relu", name=f"{name}.relu1")(y)
+    y = _normalized(y, filters, 1, f"{name}.conv2", f"{name}.bn2")
+    y = Add(name=f"{name}.add")([y, _shortcut(x, filters, stride, name)])
+    return Activation("relu", name=f"{name}.relu2")(y)
+
+
+def _shortcut(x: Tensor, filters: int, stride: int, name: str) -> Tensor:
+    """x itself, or every second pixel of it with channels of zeros appended."""
+    if stride != 1:
+        x = MaxPooling2D(1, strides=stride, name=f"{name}.subsample")(x)
+    added = filters - int(x.shape[-1] or 0)
+    return ops.pad(x, ((0, 0), (0, 0), (0, 0), (0, added))) if added else x
+
+
+def ResNet20(
+    weights: PathLike | None = None,
+    include_top: bool = True,
+    input_shape: Shape = (32, 32, 3),
+    pooling: str | None = None,
+    classes: int = 10,
+    classifier_activation: str | None = "softmax",
+    name: str = "resnet20",
+) -> Model:
+    """269,722 parameters and 40.6 M multiply-accumulates at 32x32x3.
+
+    Args:
+        weights: file to read weights from; None draws them anew.
+        include_top: with global pooling and the classifier.
+        input_shape: (H, W, C), any size.
+        pooling: without the top, None (maps of the last stage), "avg" or "max" over them.
+        classes: number of classes.
+        classifier_activation: of the last layer; None gives logits.
+        name: name of the model.
+
+    Raises:
+        ArgumentError: an impossible argument.
+        ShapeError: weights of another network.
+        FileError: `weights` cannot be read.
+    """
+    return resnet_cifar(
+        3, weights, include_top, input_shape, pooling, classes, classifier_activation, name
+    )
+
+
+def ResNet32(
+    weights: PathLike | None = None,
+    include_top: bool = True,
+    input_shape: Shape = (32, 32, 3),
+    pooling: str | None = None,
+    classes: int = 10,
+    classifier_activation: str | None = "softmax",
+    name: str = "resnet32",
+) -> Model:
+    """464,154 parameters and 68.9 M multiply-accumulates; arguments as `ResNet20`."""
+    return resnet_cifar(
+        5, weights, include_top, input_shape, pooling, classes, classifier_activation, name
+    )
+
+
+def ResNet44(
+    weights: PathLike | None = None,
+    include_top: bool = True,
+    input_shape: Shape = (32, 32, 3),
+    pooling: str | None = None,
+    classes: int = 10,
+    classifier_activation: str | None = "softmax",
+    name: str = "resnet44",
+) -> Model:
+    """658,586 parameters and 97.2 M multiply-accumulates; arguments as `ResNet20`."""
+    return resnet_cifar(
+        7, weights, include_top, input_shape, pooling, classes, classifier_activation, name
+    )
+
+
+def ResNet56(
+    weights: PathLike | None = None,
+    include_top: bool = True,
+    input_shape: Shape = (32, 32, 3),
+    pooling: str | None = None,
+    classes: int = 10,
+    classifier_activation: str | None = "softmax",
+    name: str = "resnet56",
+) -> Model:
+    """853,018 parameters and 125.5 M multiply-accumulates; arguments as `ResNet20`."""
+    return resnet_cifar(
+        9, weights, include_top, input_shape, pooling, classes, classifier_activation, name
+    )

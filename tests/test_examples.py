@@ -1,0 +1,28 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The examples are plain Keras scripts; they run with nothing but their import changed."""
+
+import re
+import runpy
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+KERAS_SCRIPTS = ("keras_sequential_cnn.py", "keras_functional_resnet.py")
+
+
+@pytest.mark.parametrize("name", KERAS_SCRIPTS)
+def test_keras_script_runs(name, monkeypatch, capsys):
+    monkeypatch.setenv("EPOCHS", "3")
+    runpy.run_path(str(EXAMPLES / name), run_name="__main__")
+    printed = capsys.readouterr().out
+    accuracy = float(re.findall(r"test accuracy (\S+)", printed)[-1])
+    assert accuracy > 0.5
+    assert "Trainable params" in printed
+
+
+@pytest.mark.parametrize("name", KERAS_SCRIPTS)
+def test_only_the_import_is_ours(name):
+    lines = (EXAMPLES / name).read_text().splitlines()
+    ours = [line for line in lines if "fastcnn" in line]
+    assert ours == ["import fastcnn as keras", "from fastcnn import layers"]
