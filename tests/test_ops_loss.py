@@ -25,21 +25,23 @@ FAR = [[1e4, -1e4, 0], [-1e4, -1e4, -1e4], [1e4, 1e4, 1e4], [0, 1, 2]]
 logits = arrays(
     np.float32,
     array_shapes(min_dims=1, max_dims=3, min_side=1, max_side=20),
-    elements=st.floats(-1e4, 1e4, width=32),
+    elements=st.floats(-1e4, 1e4, width=32, allow_subnormal=False),
 )
 
 
 @given(logits)
 def test_softmax_rows_are_distributions(x: Array) -> None:
     y = ops.softmax(x)
-    assert (y >= 0).all() and (y <= 1).all()
+    assert (y >= 0).all()
+    assert (y <= 1).all()
     np.testing.assert_allclose(y.sum(-1), 1, rtol=1e-5)
 
 
 @given(logits)
 def test_log_softmax_is_the_logarithm(x: Array) -> None:
     log = ops.log_softmax(x)
-    assert (log <= 0).all() and np.isfinite(log).all()
+    assert (log <= 0).all()
+    assert np.isfinite(log).all()
     np.testing.assert_allclose(np.exp(log), ops.softmax(x), atol=1e-5)
     shifted = ops.log_softmax(x.astype(np.float64) + 3)
     np.testing.assert_allclose(log, shifted, rtol=1e-5, atol=1e-5)
@@ -116,7 +118,8 @@ def test_labels_that_do_not_exist_give_nan(label: int, dtype: Any) -> None:
         found[known], ops.sparse_categorical_crossentropy(labels[known], x[known], 0.1)
     )
     dx = gradient(loss, x)[0]
-    assert np.isnan(dx[1]).all() and np.isfinite(dx[known]).all()
+    assert np.isnan(dx[1]).all()
+    assert np.isfinite(dx[known]).all()
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.int8, np.int64, np.uint64])
@@ -163,7 +166,7 @@ def test_wrong_inputs() -> None:
         ops.sparse_categorical_crossentropy(np.zeros(3, np.int32), x)
     with pytest.raises(ShapeError, match="give one class number per row"):
         ops.sparse_categorical_crossentropy(np.zeros((2, 1), np.int32), x)
-    with pytest.raises(ArgumentError, match="label_smoothing=1.5"):
+    with pytest.raises(ArgumentError, match=r"label_smoothing=1\.5"):
         ops.sparse_categorical_crossentropy(labels, x, 1.5)
     with pytest.raises(ShapeError, match="expected equal shapes"):
         ops.categorical_crossentropy(np.zeros((2, 4), np.float32), x)

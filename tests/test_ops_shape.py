@@ -203,7 +203,9 @@ def test_align_corners_by_hand() -> None:
 
 
 images = arrays(
-    np.float32, st.tuples(*[st.integers(1, 6)] * 4), elements=st.floats(-100, 100, width=32)
+    np.float32,
+    st.tuples(*[st.integers(1, 6)] * 4),
+    elements=st.floats(-100, 100, width=32, allow_subnormal=False),
 )
 sizes = st.tuples(st.integers(1, 9), st.integers(1, 9))
 modes = st.sampled_from([("nearest", False), ("bilinear", False), ("bilinear", True)])
@@ -223,7 +225,8 @@ def test_resizing_commutes_with_turning(x: Array, size: Any, mode: Any) -> None:
 @given(images, sizes, modes)
 def test_resizing_keeps_range_constants_and_identity(x: Array, size: Any, mode: Any) -> None:
     y = ops.resize(x, size, *mode)
-    assert y.min() >= x.min() - 1e-4 and y.max() <= x.max() + 1e-4
+    assert y.min() >= x.min() - 1e-4
+    assert y.max() <= x.max() + 1e-4
     same(ops.resize(x, x.shape[1:3], *mode), x)
     ones = ops.resize(np.ones_like(x), size, *mode)
     np.testing.assert_allclose(ones, 1, rtol=1e-6)
@@ -250,7 +253,7 @@ X = np.zeros((2, 3, 4), np.float32)
         (lambda: ops.reshape(X, (-1, 5)), ShapeError, "same number of elements"),
         (lambda: ops.reshape(X, (-1, -1)), ShapeError, "at most one -1"),
         (lambda: ops.reshape(X, (2, -3, 4)), ShapeError, "spell out the sizes"),
-        (lambda: ops.reshape(X, (2, 3, 4, None)), ShapeError, "None only where the input has"),
+        (lambda: ops.reshape(X, (2, 3, 4, None)), ShapeError, "None where the input has"),
         (lambda: ops.transpose(X, (0, 1)), ShapeError, "every one of 0 to 2 once"),
         (lambda: ops.transpose(X, (0, 1, 1)), ShapeError, "every one of 0 to 2 once"),
         (lambda: ops.transpose(X, (0, 1, 3)), ShapeError, "found axis 3"),

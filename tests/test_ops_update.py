@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Optimizer steps against a transcription of Keras 3's formulas; in place, guarded, all or nothing."""
+"""Optimizer steps against a transcription of Keras 3's formulas; in place and guarded."""
 
 from __future__ import annotations
 

@@ -167,8 +167,8 @@ class SparseSoftmaxCrossEntropy(Op):
         rows = zip(logits.shape, labels.shape, strict=False)
         if labels.rank != logits.rank - 1 or not all(p == q or None in (p, q) for p, q in rows):
             raise ShapeError(
-                f"found labels of shape {labels.shape} for logits of shape {logits.shape}, expected "
-                f"{logits.shape[:-1]}; give one class number per row of logits"
+                f"found labels of shape {labels.shape} for logits of shape {logits.shape}, "
+                f"expected {logits.shape[:-1]}; give one class number per row of logits"
             )
         return logits.with_shape(*logits.shape[:-1]), logits
 

@@ -28,8 +28,8 @@ def _infer(x: Spec, size: Size) -> Spec:
     require_rank(x, 4, "(N, H, W, C)")
     if min(size) < 1 or 0 in x.shape[1:3]:
         raise ShapeError(
-            f"found size {size} for an input of shape {x.shape}, expected a height and a width of at "
-            "least 1 on both sides; give size=(height, width)"
+            f"found size {size} for an input of shape {x.shape}, expected a height and a width of "
+            "at least 1 on both sides; give size=(height, width)"
         )
     return x.with_shape(x.shape[0], *size, x.shape[3])
 
@@ -199,8 +199,8 @@ def resize(
     if interpolation == "bilinear":
         return apply(ResizeBilinear(target, align_corners), x)
     raise ArgumentError(
-        f"resize: found interpolation='{interpolation}' and align_corners={align_corners}, expected "
-        "'nearest' or 'bilinear', and align_corners with 'bilinear' only"
+        f"resize: found interpolation='{interpolation}' and align_corners={align_corners}, "
+        "expected 'nearest' or 'bilinear', and align_corners with 'bilinear' only"
     )
 
 

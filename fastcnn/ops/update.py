@@ -48,13 +48,14 @@ class Update(Op):
         expected = ("the parameter", "the gradient", "numbers", *self.slots)
         if len(inputs) != len(expected):
             raise ShapeError(
-                f"found {len(inputs)} inputs, expected {len(expected)}: {', '.join(expected)}; give "
-                "one slot for each state the settings ask for"
+                f"found {len(inputs)} inputs, expected {len(expected)}: {', '.join(expected)}; "
+                "give one slot for each state the settings ask for"
             )
         parameter, _, numbers = inputs[:3]
         if numbers.shape != (2,):
             raise ShapeError(
-                f"found numbers of shape {numbers.shape}, expected (2,): the step size and the decay"
+                f"found numbers of shape {numbers.shape}, expected (2,): step size and decay; "
+                "put both into one tensor"
             )
         for name, spec in zip(expected, inputs, strict=True):
             if name != "numbers" and spec.shape != parameter.shape:
