@@ -36,7 +36,7 @@ _NAMES = {
     "Plan": "fastcnn.plan",
     "Sequential": "fastcnn.models",
     "get_num_threads": "fastcnn.backends.threads",
-    "gradients": "fastcnn.gradients",
+    "gradients": "fastcnn.autodiff",
     "set_num_threads": "fastcnn.backends.threads",
     "set_random_seed": "fastcnn.random",
     "show_config": "fastcnn.environment",

@@ -17,7 +17,7 @@ from fastcnn import regularizers as regularizers
 from fastcnn import utils as utils
 from fastcnn.backends.threads import get_num_threads as get_num_threads
 from fastcnn.backends.threads import set_num_threads as set_num_threads
-from fastcnn.gradients import gradients as gradients
+from fastcnn.autodiff import gradients as gradients
 from fastcnn.layers import Input as Input
 from fastcnn.layers import Layer as Layer
 from fastcnn.models import Functional as Functional

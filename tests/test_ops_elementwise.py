@@ -14,7 +14,7 @@ from hypothesis.extra import numpy as hnp
 
 from fastcnn import ops
 from fastcnn.errors import ArgumentError, DtypeError, NotDifferentiableError, ShapeError
-from fastcnn.gradients import evaluate, gradient
+from fastcnn.autodiff import evaluate, gradient
 from fastcnn.graph import Parameter, Tensor, placeholder
 from fastcnn.ops.elementwise_binary import broadcast_shapes
 from fastcnn.ops.elementwise_dropout import philox4x32

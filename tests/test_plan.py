@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from fastcnn import ops
 from fastcnn.backends import threads
 from fastcnn.errors import ArgumentError, DtypeError, KernelMissing, NonFiniteError, ShapeError
-from fastcnn.gradients import evaluate
+from fastcnn.autodiff import evaluate
 from fastcnn.graph import Parameter, Tensor, constant, placeholder
 from fastcnn.plan import Plan
 

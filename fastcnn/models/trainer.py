@@ -14,7 +14,7 @@ from fastcnn.backends import cpu, threads
 from fastcnn.configurable import plain, serialize
 from fastcnn.data import Batch
 from fastcnn.errors import ArgumentError, NotDifferentiableError
-from fastcnn.gradients import gradients
+from fastcnn.autodiff import gradients
 from fastcnn.graph import Array, Spec, Tensor, placeholder, scope, tracing
 from fastcnn.models.lowering import Lowered, PlanCache, lower
 from fastcnn.plan import Plan

@@ -125,5 +125,5 @@ for _name, _function in _OPERATORS.items():
 def __getattr__(name: str) -> _Any:
     # Gradients stand above ops in the order of imports, so this one is fetched when asked for.
     if name == "gradient":
-        return _import_module("fastcnn.gradients").gradient
+        return _import_module("fastcnn.autodiff").gradient
     raise AttributeError(f"module 'fastcnn.ops' has no attribute '{name}'")
