@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastcnn import losses, metrics, ops, optimizers, random
+from fastcnn.autodiff import gradients
 from fastcnn.backends import cpu, threads
 from fastcnn.configurable import plain, serialize
 from fastcnn.data import Batch
 from fastcnn.errors import ArgumentError, NotDifferentiableError
-from fastcnn.autodiff import gradients
 from fastcnn.graph import Array, Spec, Tensor, placeholder, scope, tracing
 from fastcnn.models.lowering import Lowered, PlanCache, lower
 from fastcnn.plan import Plan
