@@ -76,18 +76,19 @@ def _residual(x: Tensor, filters: int, stride: int, name: str) -> Tensor:
     y = Activation("relu", name=f"{name}.relu1")(y)
     y = _normalized(y, filters, 1, f"{name}.conv2", f"{name}.bn2")
     y = Add(name=f"{name}.add")([y, _shortcut(x, filters, stride, name)])
-    y = Activation("relu", name=f"{name}.relu2")(y)
-    return y
+    result: Tensor = Activation("relu", name=f"{name}.relu2")(y)
+    return result
 
 
 def _shortcut(x: Tensor, filters: int, stride: int, name: str) -> Tensor:
     """x itself, or every second pixel of it with channels of zeros appended."""
+    kept: Tensor = x
     if stride != 1:
-        x = MaxPooling2D(1, strides=stride, name=f"{name}.subsample")(x)
+        kept = MaxPooling2D(1, strides=stride, name=f"{name}.subsample")(x)
     added = filters - int(x.shape[-1] or 0)
     if added:
-        x = ops.pad(x, ((0, 0), (0, 0), (0, 0), (0, added)))
-    return x
+        kept = ops.pad(kept, ((0, 0), (0, 0), (0, 0), (0, added)))
+    return kept
 
 
 def ResNet20(
