@@ -51,7 +51,7 @@ def library(name: str, sources: list[str], flags: list[str], macros: list) -> tu
     """One entry of setuptools' `libraries`, rebuilt when any header changes."""
     build = {"sources": sources, "cflags": [*COMMON, *flags], "include_dirs": ["src_c"]}
     build["macros"] = macros
-    build["obj_deps"] = {"": HEADERS, **{source: HEADERS for source in sources}}
+    build["obj_deps"] = {"": HEADERS, **dict.fromkeys(sources, HEADERS)}
     return name, build
 
 

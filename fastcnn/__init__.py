@@ -1,37 +1,59 @@
 # SPDX-License-Identifier: Apache-2.0
-"""fastcnn: convolutional networks, trained and run fast on ordinary CPUs."""
+"""fastcnn: convolutional networks, trained and run fast on ordinary CPUs.
 
-from fastcnn import activations as activations
-from fastcnn import applications as applications
-from fastcnn import backends as backends
-from fastcnn import callbacks as callbacks
-from fastcnn import config as config
-from fastcnn import datasets as datasets
-from fastcnn import errors as errors
-from fastcnn import initializers as initializers
-from fastcnn import layers as layers
-from fastcnn import losses as losses
-from fastcnn import metrics as metrics
-from fastcnn import models as models
-from fastcnn import ops as ops
-from fastcnn import optimizers as optimizers
-from fastcnn import regularizers as regularizers
-from fastcnn import utils as utils
-from fastcnn.backends.threads import get_num_threads as get_num_threads
-from fastcnn.backends.threads import set_num_threads as set_num_threads
-from fastcnn.gradients import gradient as _gradient
-from fastcnn.gradients import gradients as gradients
-from fastcnn.layers import Input as Input
-from fastcnn.layers import Layer as Layer
-from fastcnn.models import Functional as Functional
-from fastcnn.models import Model as Model
-from fastcnn.models import Sequential as Sequential
-from fastcnn.plan import Plan as Plan
-from fastcnn.random import set_random_seed as set_random_seed
-from fastcnn.show_config import show_config as show_config
+Names are looked up when they are first used, so that `import fastcnn` costs next to nothing;
+`__init__.pyi` lists them for type checkers.
+"""
+
+import importlib
+from typing import Any
 
 __version__ = "0.1.0"
 
-# Attached here, because gradients stand above ops in the order of imports.
-ops.gradient = _gradient  # type: ignore[attr-defined]
-utils.set_random_seed = set_random_seed  # type: ignore[attr-defined]
+_MODULES = (
+    "activations",
+    "applications",
+    "backends",
+    "callbacks",
+    "config",
+    "datasets",
+    "errors",
+    "initializers",
+    "layers",
+    "losses",
+    "metrics",
+    "models",
+    "ops",
+    "optimizers",
+    "regularizers",
+    "utils",
+)
+_NAMES = {
+    "Functional": "fastcnn.models",
+    "Input": "fastcnn.layers",
+    "Layer": "fastcnn.layers",
+    "Model": "fastcnn.models",
+    "Plan": "fastcnn.plan",
+    "Sequential": "fastcnn.models",
+    "get_num_threads": "fastcnn.backends.threads",
+    "gradients": "fastcnn.autodiff",
+    "set_num_threads": "fastcnn.backends.threads",
+    "set_random_seed": "fastcnn.random",
+    "show_config": "fastcnn.environment",
+}
+__all__ = [*_MODULES, *_NAMES, "__version__"]  # noqa: PLE0604 - names are strings
+
+
+def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return importlib.import_module(f"fastcnn.{name}")
+    if name not in _NAMES:
+        raise AttributeError(f"module 'fastcnn' has no attribute '{name}'")
+    value = getattr(importlib.import_module(_NAMES[name]), name)
+    # Kept, unless it is the module of the same name that importing has just put here.
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

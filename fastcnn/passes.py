@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Passes map graph to graph; the outputs keep their values.
 
-    fold_batch_norm   conv -> batch norm (inference)  becomes  conv with scaled filters + bias
-    hoist             what depends on weights alone moves to a prologue, run when weights change
+fold_batch_norm   conv -> batch norm (inference)  becomes  conv with scaled filters + bias
+hoist             what depends on weights alone moves to a prologue, run when weights change
 """
 
 from __future__ import annotations

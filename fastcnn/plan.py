@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """The plan: a graph as a flat list of kernel calls over one memory arena.
 
-    schedule   ancestors of the outputs first; then a guard; then the updates of state
-    place      inputs, state and constants where they are, outputs in fresh arrays, the rest in one
-               arena laid out by lifetimes
-    compile    the backend picks a kernel for every call
-    run        bind inputs and outputs, walk the calls once
+schedule   ancestors of the outputs first; then a guard; then the updates of state
+place      inputs, state and constants where they are, outputs in fresh arrays, the rest in one
+           arena laid out by lifetimes
+compile    the backend picks a kernel for every call
+run        bind inputs and outputs, walk the calls once
 """
 
 from __future__ import annotations
@@ -102,7 +102,9 @@ class Plan:
 
     def _bind(self, arrays: Sequence[Array]) -> list[Array]:
         if len(arrays) != len(self.inputs):
-            raise ShapeError(f"the plan takes {len(self.inputs)} inputs but was given {len(arrays)}")
+            raise ShapeError(
+                f"the plan takes {len(self.inputs)} inputs but was given {len(arrays)}"
+            )
         for tensor, buffer, array in zip(self.inputs, self._input_buffers, arrays, strict=True):
             self._bind_one(buffer, _checked(tensor, array))
         results = [np.empty(slot.shape, slot.dtype) for slot in self._output_slots]
@@ -137,7 +139,9 @@ class Plan:
             nbytes = sum(s.nbytes for s in call.outputs)
             rows.append((str(i), call.label, kernel, shapes, f"{nbytes:,}"))
         widths = [max(len(row[c]) for row in rows) for c in range(5)]
-        lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)) for row in rows]
+        lines = [
+            "  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)) for row in rows
+        ]
         lines.append(f"arena {self.arena_bytes:,} bytes, scratch {self.scratch_bytes:,} bytes")
         return "\n".join(line.rstrip() for line in lines)
 

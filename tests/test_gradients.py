@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from cases import CASES
 from cases.case import Case
-
 from fastcnn import ops
 from fastcnn.errors import NotDifferentiableError
-from fastcnn.gradients import evaluate, gradients
+from fastcnn.autodiff import evaluate, gradients
 from fastcnn.graph import add_node, placeholder
 from fastcnn.ops.registry import BY_NAME
 

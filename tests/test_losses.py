@@ -10,7 +10,7 @@ import pytest
 
 from fastcnn import losses, metrics, ops
 from fastcnn.errors import ArgumentError, DataError, DtypeError, ShapeError
-from fastcnn.gradients import gradients
+from fastcnn.autodiff import gradients
 from fastcnn.graph import Spec, placeholder
 from fastcnn.plan import Plan
 

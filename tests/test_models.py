@@ -27,7 +27,12 @@ def test_functional_model_with_two_inputs_and_outputs() -> None:
     assert first.shape == (6, 2) and second.shape == (6, 1)
     by_name = model.predict({"b": x[1], "a": x[0]})
     np.testing.assert_array_equal(by_name[0], first)
-    model.compile("adam", {"first": "mse", "second": "mae"}, loss_weights=[1.0, 0.5], metrics=[["mae"], ["mae"]])
+    model.compile(
+        "adam",
+        {"first": "mse", "second": "mae"},
+        loss_weights=[1.0, 0.5],
+        metrics=[["mae"], ["mae"]],
+    )
     history = model.fit(x, {"second": normal(6, 1), "first": normal(6, 2)}, epochs=2, verbose=0)
     assert set(history.history) >= {"loss", "first_loss", "second_loss", "first_mae", "second_mae"}
     logs = model.evaluate(x, [normal(6, 2), normal(6, 1)], return_dict=True, verbose=0)
@@ -46,7 +51,9 @@ def test_shared_layer_has_one_set_of_weights() -> None:
 
 
 def test_nested_models_train_and_serialise() -> None:
-    inner = Sequential([Input((4,)), layers.Dense(3, activation="relu"), layers.Dense(2)], name="inner")
+    inner = Sequential(
+        [Input((4,)), layers.Dense(3, activation="relu"), layers.Dense(2)], name="inner"
+    )
     x = Input((4,))
     outer = Model(x, layers.Dense(1)(inner(x)))
     assert [w.shape for w in outer.weights] == [(4, 3), (3,), (3, 2), (2,), (2, 1), (1,)]
@@ -77,7 +84,9 @@ def test_intermediate_outputs_by_layer() -> None:
     features = Model(model.inputs, model.get_layer("hidden").output)
     x = normal(3, 5)
     kernel, bias = model.get_layer("hidden").get_weights()
-    np.testing.assert_allclose(features.predict_on_batch(x), x @ kernel + bias, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(
+        features.predict_on_batch(x), x @ kernel + bias, rtol=1e-5, atol=1e-6
+    )
 
 
 def test_explicit_training_argument_is_kept() -> None:
@@ -137,7 +146,12 @@ def test_fully_convolutional_models_take_any_size() -> None:
 
 def test_summary_shows_shapes_params_and_macs() -> None:
     model = Sequential(
-        [Input((32, 32, 3)), layers.Conv2D(16, 3, padding="same"), layers.Flatten(), layers.Dense(4)]
+        [
+            Input((32, 32, 3)),
+            layers.Conv2D(16, 3, padding="same"),
+            layers.Flatten(),
+            layers.Dense(4),
+        ]
     )
     lines: list[str] = []
     model.summary(print_fn=lines.append)

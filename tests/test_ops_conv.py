@@ -10,7 +10,7 @@ import pytest
 
 from fastcnn import ops
 from fastcnn.errors import ArgumentError, DtypeError, FastcnnError, ShapeError
-from fastcnn.gradients import gradient
+from fastcnn.autodiff import gradient
 from fastcnn.graph import Spec, placeholder, scope
 from fastcnn.ops.conv import Conv2D, Conv2DGradInput, Conv2DGradKernel
 from fastcnn.ops.conv_depthwise import DepthwiseConv2D

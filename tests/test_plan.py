@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from fastcnn import ops
 from fastcnn.errors import ArgumentError, DtypeError, KernelMissing, NonFiniteError, ShapeError
-from fastcnn.gradients import evaluate
+from fastcnn.autodiff import evaluate
 from fastcnn.graph import Parameter, Tensor, constant, placeholder
 from fastcnn.plan import Plan
 
@@ -67,9 +67,7 @@ def test_equals_node_by_node_evaluation(graph: Any, backend: str) -> None:
     inputs, outputs, updates = graph
     rng = np.random.default_rng(0)
     arrays = [rng.standard_normal((3, 4)).astype(np.float32) for _ in inputs]
-    wanted = evaluate(
-        [*outputs, *(t for _, t in updates)], dict(zip(inputs, arrays, strict=True))
-    )
+    wanted = evaluate([*outputs, *(t for _, t in updates)], dict(zip(inputs, arrays, strict=True)))
     wanted = [w.copy() for w in wanted]
     kept = [a.copy() for a in arrays]
     found = Plan(inputs, outputs, updates, backend=backend).run(*arrays)
@@ -203,10 +201,10 @@ def test_writes_are_counted() -> None:
 
 
 def test_many_threads_meet_after_a_stop() -> None:
-    from fastcnn.backends import cpu
+    from fastcnn.backends import threads
 
-    before = cpu.get_num_threads()
-    cpu.set_num_threads(3)
+    before = threads.get_num_threads()
+    threads.set_num_threads(3)
     try:
         x, p = leaf(5000), Parameter("p", np.zeros(5000, np.float32))
         y = x
@@ -217,7 +215,7 @@ def test_many_threads_meet_after_a_stop() -> None:
             with pytest.raises(NonFiniteError):
                 plan.run(np.full(5000, np.nan, np.float32))
     finally:
-        cpu.set_num_threads(before)
+        threads.set_num_threads(before)
     assert not p.value.any()
 
 

@@ -30,14 +30,18 @@ def model_of(units: int = 3) -> Sequential:
 
 def data() -> tuple[Any, Any]:
     rng = np.random.default_rng(0)
-    return rng.standard_normal((12, 5, 5, 2)).astype(np.float32), rng.integers(0, 3, 12).astype(np.int32)
+    return rng.standard_normal((12, 5, 5, 2)).astype(np.float32), rng.integers(0, 3, 12).astype(
+        np.int32
+    )
 
 
 def trained() -> Sequential:
     fastcnn.set_random_seed(0)
     model = model_of()
     schedule = optimizers.schedules.CosineDecay(1e-2, 100, warmup_target=2e-2, warmup_steps=5)
-    model.compile(optimizers.Adam(schedule), "sparse_categorical_crossentropy", metrics=["accuracy"])
+    model.compile(
+        optimizers.Adam(schedule), "sparse_categorical_crossentropy", metrics=["accuracy"]
+    )
     model.fit(*data(), batch_size=4, epochs=2, verbose=0)
     return model
 

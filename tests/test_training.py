@@ -67,7 +67,11 @@ def test_fifty_steps_have_the_same_bits_in_another_process() -> None:
     code = "import sys; sys.path.insert(0, sys.argv[1]); import test_training as t; print(t.fifty_steps(2))"
     folder = __file__.rpartition("/")[0]
     done = subprocess.run(
-        [sys.executable, "-c", code, folder], capture_output=True, text=True, check=True, cwd=folder + "/.."
+        [sys.executable, "-c", code, folder],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=folder + "/..",
     )
     assert done.stdout.strip() == fifty_steps(1)
 
@@ -154,7 +158,12 @@ def test_backup_and_restore_goes_on_bit_for_bit(tmp_path: Any) -> None:
         first.fit(x, y, batch_size=8, epochs=4, verbose=0, callbacks=[backup, Crash()])
     second = compiled(seed=99)
     second.fit(
-        x, y, batch_size=8, epochs=4, verbose=0, callbacks=[callbacks.BackupAndRestore(tmp_path / "backup")]
+        x,
+        y,
+        batch_size=8,
+        epochs=4,
+        verbose=0,
+        callbacks=[callbacks.BackupAndRestore(tmp_path / "backup")],
     )
     assert digest(second) == digest(whole)
 
@@ -179,7 +188,15 @@ def test_terminate_on_nan_stops_training() -> None:
     model = compiled()
     x, y = data()
     x[20:] = np.nan
-    model.fit(x, y, batch_size=8, epochs=5, shuffle=False, verbose=0, callbacks=[callbacks.TerminateOnNaN()])
+    model.fit(
+        x,
+        y,
+        batch_size=8,
+        epochs=5,
+        shuffle=False,
+        verbose=0,
+        callbacks=[callbacks.TerminateOnNaN()],
+    )
     assert model.stop_training
     assert all(np.isfinite(w).all() for w in model.get_weights())
 

@@ -14,6 +14,7 @@ from fastcnn.backends import Array, Call, RunStatus, _cpu
 from fastcnn.backends.threads import get_num_threads
 from fastcnn.errors import BackendError, KernelMissing
 
+
 def available_isas() -> list[str]:
     """Instruction sets that are compiled in and run on this processor, best last."""
     return [isa for isa, runs in _cpu.isas().items() if runs]

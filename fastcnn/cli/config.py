@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import argparse
 
-from fastcnn.show_config import show_config
+from fastcnn.environment import show_config
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

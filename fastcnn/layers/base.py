@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from fastcnn import activations, config, initializers, regularizers
-from fastcnn.configurable import plain
+from fastcnn.configurable import plain, snake_case
 from fastcnn.errors import ArgumentError, FastcnnError, ShapeError, located
 from fastcnn.graph import (
     Array,
@@ -38,11 +38,11 @@ from fastcnn.graph import (
 from fastcnn.ops.shape import Reshape
 from fastcnn.plan import Plan
 from fastcnn.structure import flatten, map_structure, pack_as
+from fastcnn.utils.naming import unique_name
 
 _BASE_ARGUMENTS = ("name", "trainable", "dtype", "input_shape")
 
 _training: contextvars.ContextVar[bool] = contextvars.ContextVar("training", default=False)
-_name_counts: dict[str, int] = {}
 
 
 @contextlib.contextmanager
@@ -53,25 +53,6 @@ def training_phase(training: bool) -> Iterator[None]:
         yield
     finally:
         _training.reset(token)
-
-
-def clear_session() -> None:
-    """Start automatic layer names anew."""
-    _name_counts.clear()
-
-
-def snake_case(name: str) -> str:
-    """Keras' automatic name of a class: Conv2D -> conv2d, BatchNormalization -> batch_normalization."""
-    name = re.sub(r"(.)([A-Z][a-z0-9]+)", r"\1_\2", re.sub(r"\W+", "", name))
-    return re.sub(r"([a-z])([A-Z])", r"\1_\2", name).lower()
-
-
-def unique_name(class_name: str) -> str:
-    """conv2d, conv2d_1, conv2d_2, ..."""
-    base = snake_case(class_name)
-    count = _name_counts.get(base, 0)
-    _name_counts[base] = count + 1
-    return f"{base}_{count}" if count else base
 
 
 def local_names(layers: Sequence[Layer]) -> list[str]:
@@ -344,7 +325,12 @@ class Layer(ABC):
             )
         if any(tensor == given for given in call.flat_inputs):
             return Node(
-                Reshape(tensor.shape), (tensor,), (tensor.spec,), current_scope(), "", current_call()
+                Reshape(tensor.shape),
+                (tensor,),
+                (tensor.spec,),
+                current_scope(),
+                "",
+                current_call(),
             ).outputs[0]
         return tensor
 
@@ -446,7 +432,9 @@ def _unique(parameters: list[Parameter]) -> list[Parameter]:
 
 def _checked_name(name: str) -> str:
     if not isinstance(name, str) or not re.fullmatch(r"[^/\s]+", name):
-        raise ArgumentError(f"layer name {name!r} is not usable; use letters, digits and underscores")
+        raise ArgumentError(
+            f"layer name {name!r} is not usable; use letters, digits and underscores"
+        )
     return name
 
 

@@ -40,14 +40,20 @@ class _Conv(Layer):
 
     def channels(self, input_shape: Any, rank: int, layout: str) -> int:
         """C of an input of the given rank, which must be known."""
-        if not isinstance(input_shape, tuple) or len(input_shape) != rank or input_shape[-1] is None:
+        if (
+            not isinstance(input_shape, tuple)
+            or len(input_shape) != rank
+            or input_shape[-1] is None
+        ):
             raise ShapeError(
                 f"{type(self).__name__} found an input of shape {input_shape}, expected {layout} with "
                 "the number of channels known; reshape it or fix the input's size"
             )
         return int(input_shape[-1])
 
-    def add_kernel(self, shape: Any, initializer: Any, regularizer: Any, name: str = "kernel") -> Any:
+    def add_kernel(
+        self, shape: Any, initializer: Any, regularizer: Any, name: str = "kernel"
+    ) -> Any:
         """A filter weight."""
         return self.add_weight(shape, initializer, regularizer=regularizer, name=name)
 

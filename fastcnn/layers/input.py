@@ -8,7 +8,8 @@ from typing import Any, final
 from fastcnn import config
 from fastcnn.errors import ShapeError
 from fastcnn.graph import Node, Placeholder, Shape, Spec, Tensor
-from fastcnn.layers.base import Layer, LayerCall, unique_name
+from fastcnn.layers.base import Layer, LayerCall
+from fastcnn.utils.naming import unique_name
 
 
 @final
@@ -32,10 +33,14 @@ class InputLayer(Layer):
         name: str | None = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(name=name or unique_name("InputLayer"), dtype=dtype or config.floatx(), **kwargs)
+        super().__init__(
+            name=name or unique_name("InputLayer"), dtype=dtype or config.floatx(), **kwargs
+        )
         if batch_shape is None:
             if shape is None:
-                raise ShapeError("Input needs the shape of one sample; try Input(shape=(32, 32, 3))")
+                raise ShapeError(
+                    "Input needs the shape of one sample; try Input(shape=(32, 32, 3))"
+                )
             batch_shape = (batch_size, *_dims(shape))
         self.batch_shape: Shape = tuple(_dims(batch_shape))
         spec = Spec(self.batch_shape, self.dtype)
@@ -63,11 +68,13 @@ def _dims(shape: Any) -> list[int | None]:
             f"Input shape {shape!r} is not a tuple of sizes; try shape=(32, 32, 3)"
         ) from None
     if any(d is not None and d <= 0 for d in dims):
-        raise ShapeError(f"Input shape {tuple(dims)} has a size below 1; all must be positive or None")
+        raise ShapeError(
+            f"Input shape {tuple(dims)} has a size below 1; all must be positive or None"
+        )
     return dims
 
 
-def Input(  # noqa: N802 - Keras' name
+def Input(
     shape: Shape | None = None,
     batch_size: int | None = None,
     dtype: str | None = None,

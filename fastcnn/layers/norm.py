@@ -181,7 +181,9 @@ class LayerNormalization(_Normalization):
         axes = [self.axis] if isinstance(self.axis, int) else list(self.axis)
         axes = sorted(a % len(input_shape) for a in axes)
         if axes != list(range(len(input_shape) - len(axes), len(input_shape))):
-            raise ArgumentError(f"axis is {self.axis}, expected the last axes, e.g. -1 or (1, 2, 3)")
+            raise ArgumentError(
+                f"axis is {self.axis}, expected the last axes, e.g. -1 or (1, 2, 3)"
+            )
         known_channels(self, input_shape)
         self.add_scale_and_shift(tuple(input_shape[a] for a in axes))
 

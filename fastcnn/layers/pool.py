@@ -137,7 +137,9 @@ class AveragePooling1D(_Pool1D):
 class _GlobalPool(Layer):
     """Reduction over the spatial axes; abstract."""
 
-    def __init__(self, data_format: str | None = None, keepdims: bool = False, **kwargs: Any) -> None:
+    def __init__(
+        self, data_format: str | None = None, keepdims: bool = False, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
         if data_format not in (None, "channels_last"):
             raise ArgumentError(f"data_format is '{data_format}', expected 'channels_last'")

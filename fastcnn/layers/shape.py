@@ -40,7 +40,9 @@ def sides_1d(value: Any, what: str) -> tuple[int, int]:
 class ZeroPadding2D(Layer):
     """Zeros around an image."""
 
-    def __init__(self, padding: Any = (1, 1), data_format: str | None = None, **kwargs: Any) -> None:
+    def __init__(
+        self, padding: Any = (1, 1), data_format: str | None = None, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
         self.padding = sides_2d(padding, "padding")
 
@@ -81,7 +83,9 @@ class Cropping2D(Layer):
 class Cropping1D(Layer):
     """Cuts pixels off both ends of a row."""
 
-    def __init__(self, cropping: Any = (1, 1), data_format: str | None = None, **kwargs: Any) -> None:
+    def __init__(
+        self, cropping: Any = (1, 1), data_format: str | None = None, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
         self.cropping = sides_1d(cropping, "cropping")
 

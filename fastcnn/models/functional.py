@@ -78,7 +78,9 @@ class Functional(Model):
         names = [layer.name for layer in layers.values()]
         twice = sorted({n for n in names if names.count(n) > 1})
         if twice:
-            raise ArgumentError(f"two layers of the model are named {twice}; give each its own name")
+            raise ArgumentError(
+                f"two layers of the model are named {twice}; give each its own name"
+            )
         return list(layers.values())
 
     @property

@@ -261,7 +261,9 @@ def _validation_adapter(
     return make_adapter(given, steps_per_epoch=steps, float_dtype=model.dtype)
 
 
-def _test(model: Model, data: DataAdapter, hooks: CallbackList, bar: Any = None) -> dict[str, float]:
+def _test(
+    model: Model, data: DataAdapter, hooks: CallbackList, bar: Any = None
+) -> dict[str, float]:
     trainer = model.trainer
     trainer.reset_metrics()
     logs: dict[str, float] = {}

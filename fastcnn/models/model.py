@@ -269,4 +269,3 @@ def _fitting(spec: Spec, wanted: Spec, where: str) -> Spec:
             "the first axis is the batch and channels come last"
         )
     return Spec(spec.shape, wanted.dtype)
-

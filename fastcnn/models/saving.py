@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Models in files: safetensors with the config in its metadata. No pickle; writing is atomic.
 
-    weights/<dotted path>      weights and running statistics
-    optimizer/<name>           optimizer slots
-    metadata: format, version, config (layers and how they are joined), training (compile, steps)
+weights/<dotted path>      weights and running statistics
+optimizer/<name>           optimizer slots
+metadata: format, version, config (layers and how they are joined), training (compile, steps)
 """
 
 from __future__ import annotations

@@ -51,7 +51,9 @@ class Sequential(Model):
         if isinstance(layer, InputLayer) and self._chain:
             raise ArgumentError("an Input may only be the first layer of a Sequential")
         if any(layer is other or layer.name == other.name for other in self._chain):
-            raise ArgumentError(f"Sequential already has a layer '{layer.name}'; give it another name")
+            raise ArgumentError(
+                f"Sequential already has a layer '{layer.name}'; give it another name"
+            )
         if not self._chain and layer.declared_input_shape is not None:
             self.add(InputLayer(layer.declared_input_shape))
         if isinstance(layer, InputLayer):

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Layers and models as plain JSON, and back.
 
-    {"class_name": "Conv2D", "config": {...}}                  any layer
-    Functional: its layers, and its steps as calls of layers or bare ops, tensors being references
+{"class_name": "Conv2D", "config": {...}}                  any layer
+Functional: its layers, and its steps as calls of layers or bare ops, tensors being references
 """
 
 from __future__ import annotations

@@ -100,7 +100,9 @@ def summary_lines(
             "params": f"{layer.count_params(buffers=True):,}",
             "macs": _macs_of(path, macs),
         }
-        rows.append(("  " * depth + f"{layer.name} ({type(layer).__name__})", *(cells[c] for c in columns)))
+        rows.append(
+            ("  " * depth + f"{layer.name} ({type(layer).__name__})", *(cells[c] for c in columns))
+        )
     lines = _table(rows, line_length)
     total, trainable = _count(model.weights), _count(model.trainable_weights)
     lines += [

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastcnn import losses, metrics, optimizers, ops, random
+from fastcnn import losses, metrics, ops, optimizers, random
 from fastcnn.backends import cpu, threads
 from fastcnn.configurable import plain, serialize
 from fastcnn.data import Batch
 from fastcnn.errors import ArgumentError, NotDifferentiableError
-from fastcnn.gradients import gradients
+from fastcnn.autodiff import gradients
 from fastcnn.graph import Array, Spec, Tensor, placeholder, scope, tracing
 from fastcnn.models.lowering import Lowered, PlanCache, lower
 from fastcnn.plan import Plan
@@ -38,7 +38,9 @@ class _Objective:
 class _StepPlan:
     """Loss and outputs of one batch shape; with `training`, also the update."""
 
-    def __init__(self, trainer: Trainer, batch: Batch, specs: Sequence[Spec], training: bool) -> None:
+    def __init__(
+        self, trainer: Trainer, batch: Batch, specs: Sequence[Spec], training: bool
+    ) -> None:
         model, optimizer = trainer.model, trainer.optimizer
         lowered = lower(model, specs, training)
         self.outputs = [t.spec for t in lowered.outputs]
@@ -119,7 +121,9 @@ class Trainer:
         numbers = np.zeros(2, self.model.dtype)
         if training:
             numbers = self.optimizer.numbers().astype(self.model.dtype, copy=False)
-        total, parts, outputs = plan.run([*arrays, *targets, *weights, numbers, self.random_state()])
+        total, parts, outputs = plan.run(
+            [*arrays, *targets, *weights, numbers, self.random_state()]
+        )
         if training:
             self.optimizer.after_step()
         return self._record(batch, float(total), parts, outputs)
@@ -224,7 +228,9 @@ class Trainer:
             return [given.get(name) for name in names]
         if isinstance(given, (list, tuple)):
             if len(given) != count:
-                raise ArgumentError(f"{what} has {len(given)} entries for {count} outputs; match them")
+                raise ArgumentError(
+                    f"{what} has {len(given)} entries for {count} outputs; match them"
+                )
             return list(given)
         return [given] * count
 
@@ -336,4 +342,7 @@ class Trainer:
         if count == 1 and not isinstance(given, dict):
             return [list(given[0] if len(given) == 1 and isinstance(given[0], list) else given)]
         per_output = self._per_output(given, count, "metrics")
-        return [[] if g is None else list(g) if isinstance(g, (list, tuple)) else [g] for g in per_output]
+        return [
+            [] if g is None else list(g) if isinstance(g, (list, tuple)) else [g]
+            for g in per_output
+        ]

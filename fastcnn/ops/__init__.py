@@ -3,6 +3,7 @@
 
 import math as _math
 from collections.abc import Callable as _Callable
+from importlib import import_module as _import_module
 from typing import Any as _Any
 
 from fastcnn.graph import Parameter as _Parameter
@@ -119,3 +120,10 @@ for _name, _function in (
 for _name, _function in _OPERATORS.items():
     setattr(_Tensor, _name, _function)
     setattr(_Parameter, _name, _function)
+
+
+def __getattr__(name: str) -> _Any:
+    # Gradients stand above ops in the order of imports, so this one is fetched when asked for.
+    if name == "gradient":
+        return _import_module("fastcnn.autodiff").gradient
+    raise AttributeError(f"module 'fastcnn.ops' has no attribute '{name}'")

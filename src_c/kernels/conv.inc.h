@@ -125,10 +125,11 @@ static int conv_reach(const struct conv_grid *g, struct conv_pixels *px, int64_t
 enum { CONV_ZEROS = 256 };
 static const float conv_zeros[CONV_ZEROS]; /* what padding reads */
 
-/* Taps in a row whose source channels and matrix rows follow each other without a gap. */
+/* Neighbouring taps whose source channels follow each other without a gap (forward, one group, no
+ * dilation): their matrices do too, and the taps of a row are one long sum. */
 static inline int conv_merges(const struct conv_grid *g)
 {
-    return g->w.shift * g->a_pixel == g->depth && g->w.step == 1 && g->b_tap == g->depth * g->ldb;
+    return g->w.shift * g->a_pixel == g->depth;
 }
 
 FC_INLINE void conv_tile_body(const struct conv_grid *g, const float *source, const float *matrix,

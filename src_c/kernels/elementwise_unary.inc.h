@@ -14,7 +14,7 @@
         float *y = call->out[0].data;                                                              \
         int64_t i, end;                                                                            \
         (void)attrs;                                                                               \
-        share_elements(count_of(&call->out[0]), tid, nthreads, &i, &end);                            \
+        share_elements(count_of(&call->out[0]), tid, nthreads, &i, &end);                          \
         for (; i + FC_LANES <= end; i += FC_LANES) {                                               \
             vf a = v_load(x + i);                                                                  \
             v_store(y + i, expression);                                                            \
@@ -35,7 +35,7 @@
         float *dx = call->out[0].data;                                                             \
         int64_t i, end;                                                                            \
         (void)attrs;                                                                               \
-        share_elements(count_of(&call->out[0]), tid, nthreads, &i, &end);                            \
+        share_elements(count_of(&call->out[0]), tid, nthreads, &i, &end);                          \
         for (; i + FC_LANES <= end; i += FC_LANES) {                                               \
             vf a = v_load(x + i);                                                                  \
             v_store(dx + i, v_mul(v_load(dy + i), slope));                                         \

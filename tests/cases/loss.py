@@ -6,8 +6,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from cases.case import Array, Case, Make, normal
 
+from cases.case import Array, Case, Make, normal
 from fastcnn.ops.loss import (
     BinaryCrossEntropy,
     BinaryCrossEntropyGrad,
@@ -110,11 +110,17 @@ CASES: list[Case] = [
         for s in (0.0, 0.1)
     ),
     Case(
-        SparseSoftmaxCrossEntropy(0.1), labelled((5, 7), True), differentiable=False, label="unknown"
+        SparseSoftmaxCrossEntropy(0.1),
+        labelled((5, 7), True),
+        differentiable=False,
+        label="unknown",
     ),
     *(
         Case(
-            SparseSoftmaxCrossEntropyGrad(0.1), labelled_gradient(rows, rows[0] == 5), 2e-6, False,
+            SparseSoftmaxCrossEntropyGrad(0.1),
+            labelled_gradient(rows, rows[0] == 5),
+            2e-6,
+            False,
             label=_label(rows),
         )
         for rows in ROWS

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from cases.case import Array, Case, Make, normal
 
+from cases.case import Array, Case, Make, normal
 from fastcnn.ops.shape import BroadcastTo, ChannelShuffle, Reshape, Transpose
 from fastcnn.ops.shape_join import Concat, Pad, Slice
 from fastcnn.ops.shape_resize import (

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from cases.case import Array, Case, Make
 
+from cases.case import Array, Case, Make
 from fastcnn.graph import Op
 from fastcnn.ops.update import (
     AdagradUpdate,

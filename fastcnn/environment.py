@@ -19,7 +19,9 @@ def config_facts() -> dict[str, Any]:
     return {
         "fastcnn": fastcnn.__version__,
         "isa": isa,
-        "isas": {name: "runs here" if runs else "not on this CPU" for name, runs in _cpu.isas().items()},
+        "isas": {
+            name: "runs here" if runs else "not on this CPU" for name, runs in _cpu.isas().items()
+        },
         "vector_floats": _cpu.vector_floats(isa),
         "kernels": len(_cpu.kernels(isa)),
         "threads": threads.get_num_threads(),

@@ -1,0 +1,36 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The README's Python runs as printed, and its shell commands exist."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+README = Path(__file__).parent.parent / "README.md"
+
+
+def test_the_python_of_the_readme_runs(tmp_path: Path, monkeypatch: Any, capsys: Any) -> None:
+    monkeypatch.chdir(tmp_path)
+    blocks = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
+    assert len(blocks) >= 4
+    names: dict[str, Any] = {}
+    for block in blocks:
+        exec(compile(block, str(README), "exec"), names)
+    assert (tmp_path / "digits.fastcnn").is_file()
+    assert names["dx"].sum() == names["y"].size
+    assert "f32_conv2d" in capsys.readouterr().out
+    layer = names["Residual"]()
+    assert layer(np.ones((1, 4, 4, 2), np.float32)).shape == (1, 4, 4, 2)
+
+
+def test_the_shell_commands_of_the_readme_exist() -> None:
+    from fastcnn import applications
+    from fastcnn.cli import parser
+
+    for line in re.findall(r"`fastcnn ([^`]*)`", README.read_text()):
+        arguments = parser().parse_args(line.split())
+        network = getattr(arguments, "network", None) or getattr(arguments, "name", None)
+        assert network is None or applications.get(network)
