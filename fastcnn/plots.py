@@ -35,13 +35,16 @@ _SMALLEST_COUNT, _NAME = 5.0, 9.0
 _LONGEST_NAME = 18
 
 
-def training_curves(history: Mapping[str, Sequence[float]], path: PathLike) -> Path:
+def training_curves(
+    history: Mapping[str, Sequence[float]], path: PathLike, held_out: str = "validation"
+) -> Path:
     """Draw one panel per metric over the epochs, training and validation together.
 
     Args:
         history: metric name to one value per epoch, as `History.history`; `val_` marks validation
             values. A panel whose positive values spread widely gets a logarithmic axis.
         path: picture to write; the ending chooses the format (.png, .svg, .pdf).
+        held_out: what the images behind the `val_` values are called in the legend.
 
     Returns:
         The path.
@@ -60,7 +63,8 @@ def training_curves(history: Mapping[str, Sequence[float]], path: PathLike) -> P
     rows = math.ceil(len(names) / columns)
     figure = _figure(5.0 * columns, 3.8 * rows)
     for number, name in enumerate(names, 1):
-        _draw_curve(figure.add_subplot(rows, columns, number), name, *_pair(history, name))
+        axes = figure.add_subplot(rows, columns, number)
+        _draw_curve(axes, name, *_pair(history, name), held_out)
     return _write(figure, path)
 
 
@@ -201,14 +205,18 @@ def _pair(
 
 
 def _draw_curve(
-    axes: Axes, name: str, training: Sequence[float], validation: Sequence[float]
+    axes: Axes,
+    name: str,
+    training: Sequence[float],
+    validation: Sequence[float],
+    held_out: str,
 ) -> None:
     from matplotlib.ticker import MaxNLocator
 
     epochs = max(len(training), len(validation))
     for values, label, colour in (
         (training, "training", _TRAINING),
-        (validation, "validation", _VALIDATION),
+        (validation, held_out, _VALIDATION),
     ):
         if not len(values):
             continue

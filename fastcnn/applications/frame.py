@@ -11,7 +11,7 @@ from fastcnn import arguments
 from fastcnn.errors import ArgumentError
 from fastcnn.graph import Tensor
 from fastcnn.layers import Dense, GlobalAveragePooling2D, GlobalMaxPooling2D, Input
-from fastcnn.models import Model
+from fastcnn.models import Functional, Model
 
 PathLike = str | os.PathLike[str]
 Shape = tuple[int, int, int]
@@ -46,10 +46,11 @@ def classify(
 ) -> Tensor:
     """The classifier: a Dense layer called `layer` with one output per class."""
     units = arguments.integer(name, "classes", classes, 1)
-    return Dense(units, activation=activation, name=layer, **kwargs)(x)
+    scores: Tensor = Dense(units, activation=activation, name=layer, **kwargs)(x)
+    return scores
 
 
-def finish(name: str, inputs: Tensor, outputs: Tensor, weights: PathLike | None) -> Model:
+def finish(name: str, inputs: Tensor, outputs: Tensor, weights: Any) -> Model:
     """The model, with weights read from a file where one is named.
 
     Raises:
@@ -63,7 +64,7 @@ def finish(name: str, inputs: Tensor, outputs: Tensor, weights: PathLike | None)
             f"{name}: found weights={weights!r}, expected None or the path of a file that "
             "Model.save or Model.save_weights wrote"
         )
-    model: Model = Model(inputs, outputs, name=name)
+    model = Functional(inputs, outputs, name=name)
     if weights is not None:
         model.load_weights(weights)
     return model

@@ -57,7 +57,7 @@ def resnet_cifar(
 
 def _normalized(x: Tensor, filters: int, stride: int, conv: str, norm: str) -> Tensor:
     """A 3x3 convolution whose bias is that of the normalization behind it."""
-    y = Conv2D(
+    y: Tensor = Conv2D(
         filters,
         3,
         strides=stride,
@@ -66,7 +66,8 @@ def _normalized(x: Tensor, filters: int, stride: int, conv: str, norm: str) -> T
         kernel_initializer="he_normal",
         name=conv,
     )(x)
-    return BatchNormalization(momentum=0.9, epsilon=1e-5, name=norm)(y)
+    y = BatchNormalization(momentum=0.9, epsilon=1e-5, name=norm)(y)
+    return y
 
 
 def _residual(x: Tensor, filters: int, stride: int, name: str) -> Tensor:
@@ -75,15 +76,19 @@ def _residual(x: Tensor, filters: int, stride: int, name: str) -> Tensor:
     y = Activation("relu", name=f"{name}.relu1")(y)
     y = _normalized(y, filters, 1, f"{name}.conv2", f"{name}.bn2")
     y = Add(name=f"{name}.add")([y, _shortcut(x, filters, stride, name)])
-    return Activation("relu", name=f"{name}.relu2")(y)
+    result: Tensor = Activation("relu", name=f"{name}.relu2")(y)
+    return result
 
 
 def _shortcut(x: Tensor, filters: int, stride: int, name: str) -> Tensor:
     """x itself, or every second pixel of it with channels of zeros appended."""
+    kept: Tensor = x
     if stride != 1:
-        x = MaxPooling2D(1, strides=stride, name=f"{name}.subsample")(x)
+        kept = MaxPooling2D(1, strides=stride, name=f"{name}.subsample")(x)
     added = filters - int(x.shape[-1] or 0)
-    return ops.pad(x, ((0, 0), (0, 0), (0, 0), (0, added))) if added else x
+    if added:
+        kept = ops.pad(kept, ((0, 0), (0, 0), (0, 0), (0, added)))
+    return kept
 
 
 def ResNet20(

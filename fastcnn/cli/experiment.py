@@ -105,7 +105,7 @@ def run(model: Model, images: ImageSet, recipe: Recipe, out: Path, pictures: boo
         BackendError: the model read back predicts other numbers than the one that was saved.
         FastcnnError: see `Model.fit`.
     """
-    _introduce(model, images)
+    _introduce(model, images, recipe)
     history, seconds = _train(model, images, recipe, out)
     rate = recipe.epochs * len(images.x_train) / seconds
     print(f"Trained in {seconds:.1f} s ({rate:,.0f} images a second).")
@@ -115,26 +115,34 @@ def run(model: Model, images: ImageSet, recipe: Recipe, out: Path, pictures: boo
     wrong = int((predicted != images.y_test).sum())
     print(
         f"Test accuracy {accuracy:.2%}: {wrong} of {len(images.x_test):,} images wrong, "
-        f"loss {loss:.4f}."
+        f"loss {loss:.4f}{_smoothed(recipe)}."
     )
     _save_and_compare(model, images.x_test, probabilities, out / MODEL)
     results = {"accuracy": accuracy, "loss": loss, "wrong": wrong, "seconds": seconds}
     _write_json(out / HISTORY, {"recipe": asdict(recipe), "test": results, "history": history})
     _write_predictions(out / PREDICTIONS, images, probabilities)
     if pictures:
-        _draw(images, history, probabilities, out)
+        held_out = "validation" if recipe.validation_split else "test"
+        _draw(images, history, probabilities, out, held_out)
     _list_files(out, pictures)
 
 
-def _introduce(model: Model, images: ImageSet) -> None:
+def _introduce(model: Model, images: ImageSet, recipe: Recipe) -> None:
     height, width, channels = images.x_train.shape[1:]
     count = threads.get_num_threads()
     print(
         f"{model.name} ({model.count_params():,} parameters) on {images.name}: "
         f"{len(images.x_train):,} training and {len(images.x_test):,} test images of "
-        f"{height}x{width}x{channels}, {count} thread{'s' if count > 1 else ''}",
-        flush=True,
+        f"{height}x{width}x{channels}, {count} thread{'s' if count > 1 else ''}."
     )
+    if not recipe.validation_split:
+        print("val_ values are those of the test images; nothing is chosen by them.")
+    sys.stdout.flush()
+
+
+def _smoothed(recipe: Recipe) -> str:
+    """A word on losses that cannot reach 0."""
+    return f" (label smoothing {recipe.label_smoothing})" if recipe.label_smoothing else ""
 
 
 def _train(
@@ -202,10 +210,14 @@ def _write_predictions(path: Path, images: ImageSet, probabilities: Array) -> No
 
 
 def _draw(
-    images: ImageSet, history: dict[str, list[float]], probabilities: Array, out: Path
+    images: ImageSet,
+    history: dict[str, list[float]],
+    probabilities: Array,
+    out: Path,
+    held_out: str,
 ) -> None:
     true, predicted, names = images.y_test, probabilities.argmax(axis=1), images.class_names
-    plots.training_curves(history, out / CURVES)
+    plots.training_curves(history, out / CURVES, held_out)
     plots.confusion_matrix(true, predicted, names, out / MATRIX)
     plots.wrong_predictions(
         images.x_test, true, predicted, probabilities, out / WRONG, labels=names
