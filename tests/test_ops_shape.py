@@ -161,6 +161,8 @@ def test_an_unknown_batch_passes() -> None:
     assert ops.expand_dims(x, 0).shape == (1, None, 4, 6, 8)
     assert ops.squeeze(ops.expand_dims(x, 0), 0).shape == x.shape
     assert ops.flatten(x).shape == (None, 192)
+    assert ops.flatten(placeholder((None,))).shape == (None, 1)
+    assert ops.flatten(placeholder((8, 5, None, 3))).shape == (8, None)
 
 
 # --- resizing ----------------------------------------------------------------------------------
