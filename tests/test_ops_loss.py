@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
 from fastcnn import ops
+from fastcnn.autodiff import gradient, gradients
 from fastcnn.errors import ArgumentError, DtypeError, NotDifferentiableError, ShapeError
-from fastcnn.gradients import gradient, gradients
 from fastcnn.graph import placeholder
 from fastcnn.ops._apply import apply
 from fastcnn.ops.loss import SparseSoftmaxCrossEntropy

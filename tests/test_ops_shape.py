@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
 from fastcnn import ops
+from fastcnn.autodiff import gradient
 from fastcnn.errors import ArgumentError, DtypeError, ShapeError
-from fastcnn.gradients import gradient
 from fastcnn.graph import placeholder
 from fastcnn.ops._apply import apply
 from fastcnn.ops.shape import Reshape
@@ -161,6 +161,8 @@ def test_an_unknown_batch_passes() -> None:
     assert ops.expand_dims(x, 0).shape == (1, None, 4, 6, 8)
     assert ops.squeeze(ops.expand_dims(x, 0), 0).shape == x.shape
     assert ops.flatten(x).shape == (None, 192)
+    assert ops.flatten(placeholder((None,))).shape == (None, 1)
+    assert ops.flatten(placeholder((8, 5, None, 3))).shape == (8, None)
 
 
 # --- resizing ----------------------------------------------------------------------------------
