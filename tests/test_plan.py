@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fastcnn import ops
+from fastcnn.autodiff import evaluate
 from fastcnn.backends import threads
 from fastcnn.errors import ArgumentError, DtypeError, KernelMissing, NonFiniteError, ShapeError
-from fastcnn.autodiff import evaluate
 from fastcnn.graph import Parameter, Tensor, constant, placeholder
 from fastcnn.plan import Plan
 
