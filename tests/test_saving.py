@@ -171,3 +171,13 @@ def test_overwrite_false_keeps_the_file(tmp_path: Path) -> None:
 def test_no_folder_is_said(tmp_path: Path) -> None:
     with pytest.raises(FileError, match="folder"):
         trained().save(tmp_path / "a" / "m.fastcnn")
+
+
+def test_skip_mismatch_loads_what_fits(tmp_path: Path) -> None:
+    path = tmp_path / "w.fastcnn"
+    old, new = model_of(3), model_of(4)
+    old.save_weights(path)
+    before = new.layers[-1].get_weights()
+    new.load_weights(path, skip_mismatch=True)
+    np.testing.assert_array_equal(new.layers[0].get_weights()[0], old.layers[0].get_weights()[0])
+    np.testing.assert_array_equal(new.layers[-1].get_weights()[0], before[0])
