@@ -135,7 +135,7 @@ def test_sequential_add_and_pop() -> None:
     model.pop()
     assert model.outputs[0].shape == (None, 3)
     with pytest.raises(ArgumentError, match="another name"):
-        model.add(model.layers[1])
+        model.add(model.layers[0])
 
 
 def test_fully_convolutional_models_take_any_size() -> None:

@@ -79,8 +79,13 @@ class Sequential(Model):
 
     @property
     def sublayers(self) -> list[Layer]:
-        """The layers in order."""
+        """The layers in order, the Input among them."""
         return self._chain
+
+    @property
+    def layers(self) -> list[Layer]:
+        """The layers in order; as in Keras the Input is not one of them."""
+        return [layer for layer in self._chain if not isinstance(layer, InputLayer)]
 
     def build(self, input_shape: Any) -> None:
         """Draw the chain for inputs of this shape (with the batch)."""
