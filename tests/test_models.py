@@ -132,8 +132,10 @@ def test_sequential_add_and_pop() -> None:
     model.add(Input((4,)))
     model.add(layers.Dense(3))
     model.add(layers.Dense(2))
+    assert model.predict_on_batch(normal(2, 4)).shape == (2, 2)
     model.pop()
     assert model.outputs[0].shape == (None, 3)
+    assert model.predict_on_batch(normal(2, 4)).shape == (2, 3)
     with pytest.raises(ArgumentError, match="another name"):
         model.add(model.layers[1])
 
