@@ -95,6 +95,7 @@ def test_explicit_training_argument_is_kept() -> None:
     model = Model(x, layers.Dropout(0.5)(x, training=True))
     y = model.predict_on_batch(np.ones((50, 6), np.float32))
     assert set(np.unique(y)) == {0.0, 2.0}
+    assert (model.predict_on_batch(np.ones((50, 6), np.float32)) != y).any()
 
 
 def test_subclassed_model() -> None:

@@ -60,7 +60,7 @@ class InferencePlan:
         self._versions: list[int] | None = None
         self._folded: list[Array] = []
         self._prologue = Plan([], parts.prologue, backend=backend)
-        self._rng = np.zeros(4, np.uint32)
+        self._runs = 0
         inputs = [*lowered.inputs, lowered.trace.rng, *parts.inputs]
         self.plan = Plan(inputs, parts.outputs, backend=backend)
 
@@ -73,7 +73,10 @@ class InferencePlan:
         versions = [p.version for p in self._parameters]
         if versions != self._versions:
             self._folded, self._versions = self._prologue.run(), versions
-        return [*arrays, self._rng, *self._folded]
+        # Layers that a model calls with training=True draw anew in every run.
+        self._runs += 1
+        state = np.array([0, 0, self._runs & 0xFFFFFFFF, self._runs >> 32], np.uint32)
+        return [*arrays, state, *self._folded]
 
 
 class PlanCache(Generic[T]):
