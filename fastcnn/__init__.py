@@ -41,7 +41,7 @@ _NAMES = {
     "set_random_seed": "fastcnn.random",
     "show_config": "fastcnn.environment",
 }
-__all__ = [*_MODULES, *_NAMES, "__version__"]  # noqa: PLE0604 - names are strings
+__all__ = [*_MODULES, *_NAMES, "__version__"]
 
 
 def __getattr__(name: str) -> Any:

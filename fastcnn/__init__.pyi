@@ -15,9 +15,10 @@ from fastcnn import ops as ops
 from fastcnn import optimizers as optimizers
 from fastcnn import regularizers as regularizers
 from fastcnn import utils as utils
+from fastcnn.autodiff import gradients as gradients
 from fastcnn.backends.threads import get_num_threads as get_num_threads
 from fastcnn.backends.threads import set_num_threads as set_num_threads
-from fastcnn.autodiff import gradients as gradients
+from fastcnn.environment import show_config as show_config
 from fastcnn.layers import Input as Input
 from fastcnn.layers import Layer as Layer
 from fastcnn.models import Functional as Functional
@@ -25,6 +26,5 @@ from fastcnn.models import Model as Model
 from fastcnn.models import Sequential as Sequential
 from fastcnn.plan import Plan as Plan
 from fastcnn.random import set_random_seed as set_random_seed
-from fastcnn.environment import show_config as show_config
 
 __version__: str

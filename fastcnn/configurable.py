@@ -155,6 +155,6 @@ def _an(kind: str) -> str:
 
 
 def snake_case(class_name: str) -> str:
-    """Keras' name of a class: Conv2D -> conv2d, TopKAccuracy -> top_k_accuracy, PReLU -> p_re_lu."""
+    """Keras' name of a class: Conv2D -> conv2d, TopK -> top_k, PReLU -> p_re_lu."""
     words = re.sub(r"(.)([A-Z][a-z0-9]+)", r"\1_\2", re.sub(r"\W+", "", class_name))
     return re.sub(r"([a-z])([A-Z])", r"\1_\2", words).lower()

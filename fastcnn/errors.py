@@ -2,7 +2,7 @@
 """The errors of fastcnn.
 
 Every message is one sentence that says where, what was found, what was expected and what to try.
-They are raised in Python before any kernel runs, and leave weights and optimizer state as they were.
+They are raised in Python before any kernel runs, and leave weights and optimizer as they were.
 """
 
 from __future__ import annotations

@@ -17,6 +17,7 @@ import sys
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, fields
+from types import FrameType
 from typing import Any, ClassVar, final
 
 import numpy as np
@@ -215,12 +216,12 @@ class Parameter:
     @property
     def shape(self) -> tuple[int, ...]:
         """Shape of the value."""
-        return self.value.shape
+        return tuple(self.value.shape)
 
     @property
     def dtype(self) -> str:
         """Name of the value's dtype."""
-        return self.value.dtype.name
+        return str(self.value.dtype.name)
 
     @property
     def size(self) -> int:
@@ -392,8 +393,8 @@ class Trace:
         """Store `value` into `parameter` at the end of the run."""
         if value.shape != parameter.shape:
             raise ShapeError(
-                f"weight '{parameter.name}' of shape {parameter.shape} cannot take a value of shape "
-                f"{value.shape}; assign a tensor of the same shape"
+                f"weight '{parameter.name}' of shape {parameter.shape} cannot take a value of "
+                f"shape {value.shape}; assign a tensor of the same shape"
             )
         self._updates[id(parameter)] = (parameter, value)
 
@@ -436,10 +437,10 @@ def assign(parameter: Parameter, value: Tensor) -> None:
 def _user_line() -> str:
     """File and line of the first caller outside fastcnn: errors and plans point there."""
     package = __file__.rpartition("/")[0]
-    frame = sys._getframe(2)
+    frame: FrameType | None = sys._getframe(2)
     while frame is not None and frame.f_code.co_filename.startswith(package):
-        frame = frame.f_back  # type: ignore[assignment]
-    return f"{frame.f_code.co_filename}:{frame.f_lineno}" if frame is not None else ""
+        frame = frame.f_back
+    return "" if frame is None else f"{frame.f_code.co_filename}:{frame.f_lineno}"
 
 
 def add_node(op: Op, inputs: Sequence[Tensor]) -> Node:

@@ -15,7 +15,7 @@ from fastcnn.graph import Constant, Node, State, Tensor, placeholder, scope_path
 from fastcnn.ops._apply import apply
 from fastcnn.ops.conv import Conv2D
 from fastcnn.ops.conv_depthwise import DepthwiseConv2D
-from fastcnn.ops.norm import BatchNormInference
+from fastcnn.ops.norm_batch import BatchNormInference
 
 # Given a node and its rewritten inputs: replacement outputs, or None to keep the node.
 Rule = Callable[[Node, list[Tensor]], Sequence[Tensor] | None]
@@ -37,7 +37,7 @@ def rewrite(outputs: Sequence[Tensor], rule: Rule) -> list[Tensor]:
 def fold_batch_norm(outputs: Sequence[Tensor]) -> list[Tensor]:
     """Scale the filters instead of the feature maps where a convolution feeds only a batch norm.
 
-    With s = gamma / sqrt(variance + epsilon):  bn(conv(x, w) + b) = conv(x, w s) + (b - mean) s + beta.
+    bn(conv(x, w) + b) = conv(x, w s) + (b - mean) s + beta,  s = gamma / sqrt(variance + epsilon)
     """
     readers = _readers(outputs)
 
@@ -85,7 +85,8 @@ def _scaled(conv: Node, scale: Tensor) -> Tensor:
     kernel = conv.inputs[1]
     if isinstance(conv.op, DepthwiseConv2D):
         scale = ops.reshape(scale, kernel.spec.sizes[2:])
-    return ops.multiply(kernel, scale)
+    scaled: Tensor = ops.multiply(kernel, scale)
+    return scaled
 
 
 @dataclass(frozen=True)

@@ -79,8 +79,8 @@ def _checked_updates(updates: Updates) -> Updates:
         seen.add(id(parameter))
         if tensor.spec != parameter.spec:
             raise ShapeError(
-                f"weight '{label}' is {parameter.spec} but its update is {tensor.spec}, expected the "
-                "same shape and dtype; reshape the update"
+                f"weight '{label}' is {parameter.spec} but its update is {tensor.spec}, expected "
+                "the same shape and dtype; reshape the update"
             )
     return updates
 
@@ -91,7 +91,7 @@ def _computed(tensor: Tensor) -> Tensor:
 
 
 def _may_overwrite(parameter: Parameter, tensor: Tensor, late: Sequence[Node]) -> bool:
-    """Whether `tensor` may be computed right into the parameter: nobody reads the old value later."""
+    """Whether `tensor` may be computed right into the parameter: no one reads it afterwards."""
     positions = {id(node): i for i, node in enumerate(late)}
     own = positions.get(id(tensor.node))
     if own is None:
@@ -149,8 +149,8 @@ class Placement:
         leaf = parameter.tensor
         if not parameter.value.flags.c_contiguous:
             raise ArgumentError(
-                f"the array of weight '{parameter.path or parameter.name}' is not C-contiguous; make "
-                "the parameter of numpy.ascontiguousarray(value)"
+                f"the array of weight '{parameter.path or parameter.name}' is not C-contiguous; "
+                "make the parameter of numpy.ascontiguousarray(value)"
             )
         if leaf not in self._buffer:
             self.fixed[self._new_buffer(leaf)] = parameter.value
@@ -181,8 +181,6 @@ class Placement:
         last = self._last_uses()
         for position, node in enumerate(self.nodes):
             for out_index, in_index in node.op.inplace.items():
-                if out_index >= len(node.specs):
-                    continue
                 out, source = node.outputs[out_index], self.root(node.inputs[in_index])
                 others = [self.root(t) for i, t in enumerate(node.inputs) if i != in_index]
                 if (

@@ -128,8 +128,8 @@ class Plan:
         if outcome.status == "nonfinite":
             call = self.calls[outcome.call]
             raise NonFiniteError(
-                f"{call.label}: the loss is NaN or infinite, expected a finite number; no weight was "
-                "changed, so lower the learning rate or look for NaN in the data"
+                f"{call.label}: the loss is NaN or infinite, expected a finite number; no weight "
+                "was changed, so lower the learning rate or look for NaN in the data"
             )
 
     def __str__(self) -> str:

@@ -13,7 +13,10 @@ extern const fc_table fc_table__avx512;
 static int always(void) { return 1; }
 
 #ifdef FC_HAVE_AVX2
-static int has_avx2(void) { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }
+static int has_avx2(void)
+{
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+}
 #endif
 
 #ifdef FC_HAVE_AVX512

@@ -68,14 +68,14 @@ typedef struct {
 } fc_table;
 
 /* dispatch.c */
-int fc_isa_count(void);             /* tables compiled in, best last */
+int fc_isa_count(void); /* tables compiled in, best last */
 const fc_table *fc_isa_table(int i);
 int fc_isa_runs_here(int i);
 
 /* runtime.c */
-void fc_sync(const fc_call *call);  /* every thread of the team must come; a full barrier */
-int fc_max_threads(void);           /* what OpenMP would use by default */
-int fc_openmp(void);                /* the _OPENMP date, 0 when built without */
+void fc_sync(const fc_call *call); /* every thread of the team must come; a full barrier */
+int fc_max_threads(void);          /* what OpenMP would use by default */
+int fc_openmp(void);               /* the _OPENMP date, 0 when built without */
 /* Run calls[0..count) in order. On failure returns the status and the call's index in *failed. */
 fcnn_status fc_run(fc_call *calls, int count, int nthreads, int *failed);
 

@@ -82,5 +82,5 @@ static const fc_kernel kernels[] = {
 #undef FC_KERNEL
 #undef FC_KERNEL_PLANNED
 
-const fc_table FC_PASTE(fc_table__, FC_ISA) = {
-    FC_STRING(FC_ISA), FC_LANES, (int)(sizeof kernels / sizeof kernels[0]), kernels};
+const fc_table FC_PASTE(fc_table__, FC_ISA) = {FC_STRING(FC_ISA), FC_LANES,
+                                               (int)(sizeof kernels / sizeof kernels[0]), kernels};

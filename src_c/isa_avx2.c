@@ -19,13 +19,19 @@ static inline __m256i first_lanes(int64_t n)
 }
 
 static inline vf v_load(const float *p) { return _mm256_loadu_ps(p); }
-static inline vf v_load_n(const float *p, int64_t n) { return _mm256_maskload_ps(p, first_lanes(n)); }
+static inline vf v_load_n(const float *p, int64_t n)
+{
+    return _mm256_maskload_ps(p, first_lanes(n));
+}
 static inline vf v_load_or(const float *p, int64_t n, vf a)
 {
     return _mm256_blendv_ps(a, v_load_n(p, n), _mm256_castsi256_ps(first_lanes(n)));
 }
 static inline void v_store(float *p, vf a) { _mm256_storeu_ps(p, a); }
-static inline void v_store_n(float *p, vf a, int64_t n) { _mm256_maskstore_ps(p, first_lanes(n), a); }
+static inline void v_store_n(float *p, vf a, int64_t n)
+{
+    _mm256_maskstore_ps(p, first_lanes(n), a);
+}
 static inline vf v_set1(float a) { return _mm256_set1_ps(a); }
 static inline vf v_zero(void) { return _mm256_setzero_ps(); }
 static inline vf v_add(vf a, vf b) { return _mm256_add_ps(a, b); }

@@ -43,8 +43,8 @@ static void barrier(fc_team *team)
         atomic_store_explicit(&team->generation, generation + 1, memory_order_release);
         return;
     }
-    for (int spins = 0;
-         atomic_load_explicit(&team->generation, memory_order_acquire) == generation; spins++) {
+    for (int spins = 0; atomic_load_explicit(&team->generation, memory_order_acquire) == generation;
+         spins++) {
         if (spins < SPINS_BEFORE_YIELD)
             relax();
         else

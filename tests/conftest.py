@@ -1,7 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Shared by all tests: `cases` is importable."""
+"""Shared by all tests: `cases` is importable, hypothesis sets no deadline."""
 
 import sys
 from pathlib import Path
 
+from hypothesis import settings
+
 sys.path.insert(0, str(Path(__file__).parent))
+
+# A time limit per example fails tests on a busy machine and says nothing about the code.
+settings.register_profile("fastcnn", deadline=None)
+settings.load_profile("fastcnn")

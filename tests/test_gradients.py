@@ -12,8 +12,8 @@ import pytest
 from cases import CASES
 from cases.case import Case
 from fastcnn import ops
-from fastcnn.errors import NotDifferentiableError
 from fastcnn.autodiff import evaluate, gradients
+from fastcnn.errors import NotDifferentiableError
 from fastcnn.graph import add_node, placeholder
 from fastcnn.ops.registry import BY_NAME
 

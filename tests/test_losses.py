@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from fastcnn import losses, metrics, ops
-from fastcnn.errors import ArgumentError, DataError, DtypeError, ShapeError
 from fastcnn.autodiff import gradients
+from fastcnn.errors import ArgumentError, DataError, DtypeError, ShapeError
 from fastcnn.graph import Spec, placeholder
 from fastcnn.plan import Plan
 

@@ -24,7 +24,8 @@ def test_functional_model_with_two_inputs_and_outputs() -> None:
     model = Model(inputs=[a, b], outputs=outputs)
     x = [normal(6, 4), normal(6, 3)]
     first, second = model.predict(x, batch_size=4)
-    assert first.shape == (6, 2) and second.shape == (6, 1)
+    assert first.shape == (6, 2)
+    assert second.shape == (6, 1)
     by_name = model.predict({"b": x[1], "a": x[0]})
     np.testing.assert_array_equal(by_name[0], first)
     model.compile(
@@ -168,7 +169,7 @@ def test_model_errors() -> None:
         model.predict_on_batch(normal(2, 4, 4))
     with pytest.raises(DtypeError, match=r"uint8.*float32.*astype"):
         model.predict_on_batch(np.zeros((2, 4, 4, 3), np.uint8))
-    with pytest.raises(FastcnnError, match="object|numbers"):
+    with pytest.raises(FastcnnError, match=r"object|numbers"):
         model.predict_on_batch(np.array([[object()]]))
     with pytest.raises(ArgumentError, match="compile"):
         model.fit(normal(2, 4, 4, 3), np.zeros((2, 2)))

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from fastcnn import ops
-from fastcnn.errors import ArgumentError, DtypeError, FastcnnError, ShapeError
 from fastcnn.autodiff import gradient
+from fastcnn.errors import ArgumentError, DtypeError, FastcnnError, ShapeError
 from fastcnn.graph import Spec, placeholder, scope
 from fastcnn.ops.conv import Conv2D, Conv2DGradInput, Conv2DGradKernel
 from fastcnn.ops.conv_depthwise import DepthwiseConv2D

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from fastcnn import ops
-from fastcnn.errors import ArgumentError, DtypeError, NotDifferentiableError, ShapeError
 from fastcnn.autodiff import evaluate, gradient
+from fastcnn.errors import ArgumentError, DtypeError, NotDifferentiableError, ShapeError
 from fastcnn.graph import Parameter, Tensor, placeholder
 from fastcnn.ops.elementwise_binary import broadcast_shapes
 from fastcnn.ops.elementwise_dropout import philox4x32

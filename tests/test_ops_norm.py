@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from fastcnn import ops
-from fastcnn.errors import ArgumentError, DtypeError, NotDifferentiableError, ShapeError
 from fastcnn.autodiff import evaluate, gradients
+from fastcnn.errors import ArgumentError, DtypeError, NotDifferentiableError, ShapeError
 from fastcnn.graph import Spec, constant, infer, placeholder
 from fastcnn.ops.norm_batch import BatchNormInference, BatchNormTrain
 from fastcnn.ops.norm_group import GroupNorm, LayerNorm

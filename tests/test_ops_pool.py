@@ -11,8 +11,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from fastcnn import ops
-from fastcnn.errors import ArgumentError, DtypeError, ShapeError
 from fastcnn.autodiff import evaluate, gradient, gradients
+from fastcnn.errors import ArgumentError, DtypeError, ShapeError
 from fastcnn.graph import Spec, constant, infer, placeholder
 from fastcnn.ops.geometry import normalize_padding
 from fastcnn.ops.pool_max import MaxPool2D

@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fastcnn import ops
-from fastcnn.errors import ArgumentError, DtypeError, KernelMissing, NonFiniteError, ShapeError
 from fastcnn.autodiff import evaluate
+from fastcnn.backends import threads
+from fastcnn.errors import ArgumentError, DtypeError, KernelMissing, NonFiniteError, ShapeError
 from fastcnn.graph import Parameter, Tensor, constant, placeholder
 from fastcnn.plan import Plan
 
@@ -34,7 +35,7 @@ def leaf(*shape: int, name: str = "x") -> Tensor:
 
 @st.composite
 def graphs(draw: st.DrawFn) -> tuple[list[Tensor], list[Tensor], list[tuple[Parameter, Tensor]]]:
-    """Inputs, outputs and updates of a small random graph of (3, 4) tensors with state and views."""
+    """Inputs, outputs and updates of a random graph of (3, 4) tensors with state and views."""
     inputs = [leaf(3, 4, name=f"x{i}") for i in range(2)]
     state = [
         Parameter(f"p{i}", np.linspace(-1, 1 + i, 12, dtype=np.float32).reshape(3, 4))
@@ -61,7 +62,7 @@ def graphs(draw: st.DrawFn) -> tuple[list[Tensor], list[Tensor], list[tuple[Para
     return inputs, outputs, [(p, some()) for p in state if draw(st.booleans())]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(graphs(), st.sampled_from(BACKENDS))
 def test_equals_node_by_node_evaluation(graph: Any, backend: str) -> None:
     inputs, outputs, updates = graph
@@ -201,8 +202,6 @@ def test_writes_are_counted() -> None:
 
 
 def test_many_threads_meet_after_a_stop() -> None:
-    from fastcnn.backends import threads
-
     before = threads.get_num_threads()
     threads.set_num_threads(3)
     try:
@@ -250,8 +249,9 @@ def test_prints_a_row_per_call_and_the_memory() -> None:
     plan = Plan([x], [ops.sum(ops.relu(x), axis=1)])
     lines = str(plan).splitlines()
     assert len(lines) == 1 + len(plan.calls) + 1
-    assert "f32_relu" in lines[1] and "float32[2, 3]" in lines[1] and "24" in lines[1]
-    assert lines[-1].startswith("arena ") and "scratch" in lines[-1]
+    assert all(part in lines[1] for part in ("f32_relu", "float32[2, 3]", "24"))
+    assert lines[-1].startswith("arena ")
+    assert "scratch" in lines[-1]
     assert plan.kernels[0] == "f32_relu"
 
 
@@ -273,7 +273,8 @@ def test_wrong_inputs_leave_the_state(arrays: list[Array], error: Any, message: 
     plan = Plan([x], [x], [(p, ops.add(p.tensor, x))])
     with pytest.raises(error, match=message):
         plan.run(*arrays)
-    assert (p.value == 1).all() and p.version == 0
+    assert (p.value == 1).all()
+    assert p.version == 0
     plan.run(X)
     np.testing.assert_array_equal(p.value, X + 1)
 
@@ -295,13 +296,13 @@ def test_wrong_graphs() -> None:
         Plan([x], [], [(p, ops.relu(x))])
     with pytest.raises(ArgumentError, match="two updates of weight 'p'"):
         Plan([], [], [(p, ops.add(p.tensor, 1.0)), (p, p.tensor)])
+    batch = placeholder((None, 3))
     with pytest.raises(ShapeError, match="not fully known"):
-        batch = placeholder((None, 3))
         Plan([batch], [ops.relu(batch)])
+    turned = Parameter("t", np.ones((2, 3), np.float32).T)
     with pytest.raises(ArgumentError, match="not C-contiguous"):
-        turned = Parameter("t", np.ones((2, 3), np.float32).T)
         Plan([], [ops.relu(turned.tensor)])
+    double = placeholder((3,), "float64")
     with pytest.raises(KernelMissing, match="use float32"):
-        double = placeholder((3,), "float64")
         Plan([double], [ops.relu(double)])
     np.testing.assert_array_equal(p.value, [1, 2])

@@ -103,7 +103,7 @@ def test_truncated_files_are_refused(tmp_path: Path, keep: float) -> None:
     cut = int(len(whole) * keep) if isinstance(keep, float) else keep
     path.write_bytes(whole[:cut])
     before = model.get_weights()
-    with pytest.raises(FileError, match="m.fastcnn"):
+    with pytest.raises(FileError, match=r"m\.fastcnn"):
         models.load_model(path)
     with pytest.raises(FileError):
         model.load_weights(path)
@@ -153,7 +153,7 @@ def test_custom_layers_need_to_be_known(tmp_path: Path) -> None:
 
     model = Sequential([Input((3,)), Doubling(name="twice")])
     model.save(tmp_path / "m.fastcnn")
-    with pytest.raises(FastcnnError, match="Doubling.*custom_objects"):
+    with pytest.raises(FastcnnError, match=r"Doubling.*custom_objects"):
         models.load_model(tmp_path / "m.fastcnn")
     loaded = models.load_model(tmp_path / "m.fastcnn", custom_objects={"Doubling": Doubling})
     x = np.ones((2, 3), np.float32)

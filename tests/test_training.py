@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Training: it learns, it repeats bit for bit, it resumes, and it leaves weights whole on errors."""
+"""Training: it learns, repeats bit for bit, resumes, and leaves weights whole on errors."""
 
 from __future__ import annotations
 
@@ -64,7 +64,8 @@ def test_fifty_steps_have_the_same_bits_for_any_number_of_threads() -> None:
 
 
 def test_fifty_steps_have_the_same_bits_in_another_process() -> None:
-    code = "import sys; sys.path.insert(0, sys.argv[1]); import test_training as t; print(t.fifty_steps(2))"
+    code = "import sys; sys.path.insert(0, sys.argv[1])\n"
+    code += "import test_training as t; print(t.fifty_steps(2))"
     folder = __file__.rpartition("/")[0]
     done = subprocess.run(
         [sys.executable, "-c", code, folder],

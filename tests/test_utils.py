@@ -6,6 +6,7 @@ import io
 import os
 import sys
 import threading
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -95,7 +96,7 @@ class TestGetFile:
 
     def test_short_download_keeps_nothing(self, server, cache, monkeypatch):
         class Response(io.BytesIO):
-            headers = {"Content-Length": "100"}
+            headers: ClassVar = {"Content-Length": "100"}
 
         monkeypatch.setattr("urllib.request.urlopen", lambda *a, **k: Response(b"x" * 60))
         with pytest.raises(FileError, match="ended after 60 bytes, expected 100"):
@@ -104,7 +105,7 @@ class TestGetFile:
 
     def test_interrupt_keeps_nothing(self, server, cache, monkeypatch):
         class Response(io.BytesIO):
-            headers = {}
+            headers: ClassVar = {}
 
             def read(self, size=-1):
                 raise KeyboardInterrupt

@@ -8,7 +8,6 @@ into numbered buffers, whose addresses may be bound anew before any run.
 
 from libc.stdint cimport int32_t, int64_t, uintptr_t
 from libc.stdlib cimport calloc, free
-from libc.string cimport memcpy
 
 import re
 

@@ -46,12 +46,11 @@ class CpuProgram:
         ]
         self._threads = get_num_threads()
         self._program = _cpu.Program(backend.isa, records, self._threads)
-        refused = [
-            call for call, kernel in zip(calls, self._program.chosen, strict=True) if kernel is None
-        ]
+        chosen = list(zip(calls, self._program.chosen, strict=True))
+        refused = [describe(call) for call, kernel in chosen if kernel is None]
         if refused:
-            raise KernelMissing(missing_message(backend.name, [describe(call) for call in refused]))
-        self.kernels = tuple(backend.kernels[k][0] for k in self._program.chosen)
+            raise KernelMissing(missing_message(backend.name, refused))
+        self.kernels = tuple(backend.kernels[k][0] for _, k in chosen if k is not None)
         self.scratch_bytes: int = self._program.scratch_bytes
 
     def bind(self, buffer: int, array: Array) -> None:

@@ -286,9 +286,7 @@ class IterableAdapter(DataAdapter):
     generator lasts for one.
     """
 
-    def __init__(
-        self, source: Iterable[Any] | Callable[[], Any], converter: Converter, steps: int | None
-    ) -> None:
+    def __init__(self, source: Any, converter: Converter, steps: int | None) -> None:
         self._source, self._converter, self._steps = source, converter, steps
         self._name = getattr(source, "__name__", type(source).__name__)
         self._length: int | None = len(source) if isinstance(source, Sized) else None

@@ -75,7 +75,7 @@ class PReLU(Layer):
         shape = tuple(1 if i in shared else d for i, d in enumerate(input_shape) if i > 0)
         if None in shape:
             raise ShapeError(
-                f"PReLU found an input of shape {input_shape}, expected sizes that are known; share "
+                f"PReLU found an input of shape {input_shape}, expected known sizes; share "
                 "alpha over the others with shared_axes=[1, 2]"
             )
         self.alpha = self.add_weight(

@@ -430,7 +430,7 @@ def _unique(parameters: list[Parameter]) -> list[Parameter]:
     return list({id(p): p for p in parameters}.values())
 
 
-def _checked_name(name: str) -> str:
+def _checked_name(name: Any) -> str:
     if not isinstance(name, str) or not re.fullmatch(r"[^/\s]+", name):
         raise ArgumentError(
             f"layer name {name!r} is not usable; use letters, digits and underscores"

@@ -46,8 +46,8 @@ class _Conv(Layer):
             or input_shape[-1] is None
         ):
             raise ShapeError(
-                f"{type(self).__name__} found an input of shape {input_shape}, expected {layout} with "
-                "the number of channels known; reshape it or fix the input's size"
+                f"{type(self).__name__} found an input of shape {input_shape}, expected {layout} "
+                "with the number of channels known; reshape it or fix the input's size"
             )
         return int(input_shape[-1])
 
@@ -399,7 +399,8 @@ def channels_per_group(channels: int, groups: int) -> int:
     if channels % groups:
         divisors = [g for g in range(1, channels + 1) if channels % g == 0][:6]
         raise ArgumentError(
-            f"groups (={groups}) must divide the input channels (={channels}); try one of {divisors}"
+            f"groups (={groups}) must divide the input channels (={channels}); try one of "
+            f"{divisors}"
         )
     return channels // groups
 

@@ -95,14 +95,7 @@ class Flatten(Layer):
 
     def call(self, x: Any) -> Any:
         """One axis beside the batch."""
-        if x.ndim == 1:
-            return ops.reshape(x, (-1, 1))
-        size = 1
-        for dim in x.shape[1:]:
-            if dim is None:
-                return ops.reshape(x, (x.shape[0] or -1, None))
-            size *= dim
-        return ops.reshape(x, (-1, size))
+        return ops.flatten(x)
 
 
 @final

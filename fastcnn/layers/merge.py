@@ -27,8 +27,8 @@ class _Merge(Layer):
         if not isinstance(inputs, (list, tuple)) or len(inputs) < self.least:
             found = len(inputs) if isinstance(inputs, (list, tuple)) else "no list"
             raise ArgumentError(
-                f"{type(self).__name__} found {found}, expected a list of {self.least} or more tensors; "
-                f"call it as {type(self).__name__}()([a, b])"
+                f"{type(self).__name__} found {found}, expected a list of {self.least} or more "
+                f"tensors; call it as {type(self).__name__}()([a, b])"
             )
         return self.merge(inputs)
 

@@ -57,8 +57,8 @@ def known_channels(layer: Layer, input_shape: Any) -> int:
     """C of an input, which must be known."""
     if len(input_shape) < 2 or input_shape[-1] is None:
         raise ShapeError(
-            f"{type(layer).__name__} found an input of shape {input_shape}, expected (N, ..., C) with "
-            "C known; fix the input's size"
+            f"{type(layer).__name__} found an input of shape {input_shape}, expected (N, ..., C) "
+            "with C known; fix the input's size"
         )
     return int(input_shape[-1])
 

@@ -124,8 +124,8 @@ class UpSampling2D(Layer):
         """(N, H size, W size, C)."""
         if x.ndim != 4 or None in x.shape[1:3]:
             raise ShapeError(
-                f"UpSampling2D found an input of shape {x.shape}, expected (N, H, W, C) with H and W "
-                "known; fix the input's size"
+                f"UpSampling2D found an input of shape {x.shape}, expected (N, H, W, C) with H "
+                "and W known; fix the input's size"
             )
         height, width = (d * s for d, s in zip(x.shape[1:3], self.size, strict=True))
         return ops.resize(x, (height, width), interpolation=self.interpolation)

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, final
 
 from fastcnn.errors import ArgumentError
@@ -45,8 +45,8 @@ def steps_between(inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> list[S
         if isinstance(tensor.node.op, Placeholder):
             names = [t.node.layer for t in inputs]
             raise ArgumentError(
-                f"the outputs depend on input '{tensor.node.layer}', which is not among the model's inputs "
-                f"{names}; add it to inputs="
+                f"the outputs depend on input '{tensor.node.layer}', which is not among the "
+                f"model's inputs {names}; add it to inputs="
             )
         stack.append((tensor, True))
         stack += [(t, False) for t in reversed(step_inputs(step))]
@@ -59,18 +59,29 @@ class Functional(Model):
 
     def __init__(self, inputs: Any, outputs: Any, name: str | None = None, **kwargs: Any) -> None:
         super().__init__(name=name, **kwargs)
-        self.inputs: list[Tensor] = flatten(inputs)
-        self.outputs: list[Tensor] = flatten(outputs)
-        for tensor in (*self.inputs, *self.outputs):
+        self._inputs: list[Tensor] = flatten(inputs)
+        self._outputs: list[Tensor] = flatten(outputs)
+        for tensor in (*self._inputs, *self._outputs):
             if not isinstance(tensor, Tensor):
                 raise ArgumentError(
-                    f"Model inputs and outputs are symbolic tensors, found {type(tensor).__name__}; "
-                    "begin with fastcnn.Input(shape=...) and call layers on it"
+                    "Model inputs and outputs are symbolic tensors, found "
+                    f"{type(tensor).__name__}; begin with fastcnn.Input(shape=...) and call layers "
+                    "on it"
                 )
         self.input_structure, self.output_structure = inputs, outputs
         self.steps = steps_between(self.inputs, self.outputs)
         self._layers = self._find_layers()
         self.built = True
+
+    @property
+    def inputs(self) -> list[Tensor]:
+        """Symbolic inputs, in order."""
+        return self._inputs
+
+    @property
+    def outputs(self) -> list[Tensor]:
+        """Symbolic outputs, in order."""
+        return self._outputs
 
     def _find_layers(self) -> list[Layer]:
         calls = [step_of(t) for t in self.inputs] + list(self.steps)
@@ -109,7 +120,9 @@ class Functional(Model):
                 results = flatten(step.layer(*args, **{"training": training, **kwargs}))
                 values.update(zip(step.flat_outputs, results, strict=True))
             elif not isinstance(step.op, Leaf):
-                results = apply(step.op, *map(current, step.inputs))
-                results = results if isinstance(results, tuple) else (results,)
-                values.update(zip(step.outputs, results, strict=True))
+                values.update(zip(step.outputs, flatten(self._apply(step, current)), strict=True))
         return pack_as(self.output_structure, [current(t) for t in self.outputs])
+
+    @staticmethod
+    def _apply(node: Node, current: Callable[[Any], Any]) -> Any:
+        return apply(node.op, *map(current, node.inputs))

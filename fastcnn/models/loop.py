@@ -94,9 +94,9 @@ def fit(
     )
     self.history = hooks.history
     self.stop_training = False
-    self.resume_at = None
+    self.resume_at = (initial_epoch, 0)
     hooks.on_train_begin()
-    first, skip = self.resume_at or (initial_epoch, 0)
+    first, skip = self.resume_at
     data.reseed(trainer.seed)  # a callback may have restored the seed of an interrupted run
     logs: dict[str, float] = {}
     for epoch in range(first, epochs):
@@ -156,7 +156,7 @@ def evaluate(
     callbacks: Any = None,
     return_dict: bool = False,
 ) -> Any:
-    """Loss and metrics over the data: a float, a list in the order of `metrics_names`, or a dict."""
+    """Loss and metrics over the data: a float, a list in `metrics_names`' order, or a dict."""
     data = make_adapter(
         x,
         y,

@@ -31,9 +31,6 @@ class Model(Layer):
         name: name of the model.
     """
 
-    # Known only for models drawn from tensors.
-    inputs: list[Tensor] = []
-    outputs: list[Tensor] = []
     input_structure: Any = None
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Model:
@@ -47,7 +44,8 @@ class Model(Layer):
     def __init__(self, *, name: str | None = None, **kwargs: Any) -> None:
         super().__init__(name=name, **kwargs)
         self.stop_training = False
-        self.resume_at: tuple[int, int] | None = None
+        # Epoch and batch that fit begins with; a callback may set it when training begins.
+        self.resume_at = (0, 0)
         self.history: Any = None
         self._trainer: Trainer | None = None
         self._plans: PlanCache[InferencePlan] = PlanCache(PLANS_KEPT)
@@ -141,6 +139,16 @@ class Model(Layer):
         arrays = [np.asarray(a) for a in self.order_inputs(x)]
         plan = self.inference_plan(self.check_inputs(arrays))
         return pack_as(plan.structure, plan.run(self._cast(arrays)))
+
+    @property
+    def inputs(self) -> list[Tensor]:
+        """Symbolic inputs of a model drawn from tensors; none otherwise."""
+        return []
+
+    @property
+    def outputs(self) -> list[Tensor]:
+        """Symbolic outputs of a model drawn from tensors; none otherwise."""
+        return []
 
     # --- inputs ----------------------------------------------------------------------------------
 

@@ -57,8 +57,8 @@ def read_tensors(path: Any) -> tuple[dict[str, Array], dict[str, Any]]:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError, ValueError) as error:
         raise FileError(
-            f"'{path}' is not a whole safetensors file ({error}); it may be truncated or of another "
-            "kind, so save it again"
+            f"'{path}' is not a whole safetensors file ({error}); it may be truncated or of "
+            "another kind, so save it again"
         ) from None
     return tensors, _checked_metadata(path, metadata)
 
@@ -71,7 +71,8 @@ def _checked_metadata(path: Path, text: Mapping[str, str]) -> dict[str, Any]:
         )
     if int(text.get("version", "0")) > VERSION:
         raise FileError(
-            f"'{path}' has file version {text['version']}, this fastcnn reads up to {VERSION}; upgrade"
+            f"'{path}' has file version {text['version']}, this fastcnn reads up to {VERSION}; "
+            "upgrade"
         )
     return {k: json.loads(v) for k, v in text.items() if k not in ("format", "version")}
 

@@ -87,7 +87,7 @@ def _functional_config(model: Functional) -> Json:
             for t in model.inputs
         ],
         "layers": [serialize(layer) for layer in model.layers if id(layer) not in inputs],
-        "steps": [s for s in steps if s is not None],
+        "steps": steps,
         "input_structure": _encode(model.input_structure, places),
         "output_structure": _encode(model.output_structure, places),
     }

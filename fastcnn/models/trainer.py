@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastcnn import losses, metrics, ops, optimizers, random
+from fastcnn.autodiff import gradients
 from fastcnn.backends import cpu, threads
 from fastcnn.configurable import plain, serialize
 from fastcnn.data import Batch
 from fastcnn.errors import ArgumentError, NotDifferentiableError
-from fastcnn.autodiff import gradients
 from fastcnn.graph import Array, Spec, Tensor, placeholder, scope, tracing
 from fastcnn.models.lowering import Lowered, PlanCache, lower
 from fastcnn.plan import Plan
@@ -41,7 +41,7 @@ class _StepPlan:
     def __init__(
         self, trainer: Trainer, batch: Batch, specs: Sequence[Spec], training: bool
     ) -> None:
-        model, optimizer = trainer.model, trainer.optimizer
+        model = trainer.model
         lowered = lower(model, specs, training)
         self.outputs = [t.spec for t in lowered.outputs]
         objective = trainer.objective(lowered, batch)
@@ -322,13 +322,14 @@ class Trainer:
         shapes = [None if loss is None else next(targets).shape for loss in found]
         for argument, weighted in zip(self._metric_arguments, (False, True), strict=True):
             for output, wanted in enumerate(self._metrics_per_output(argument, len(outputs))):
-                if wanted and shapes[output] is None:
+                shape = shapes[output]
+                if wanted and shape is None:
                     raise ArgumentError(
                         f"output '{self._output_name(output)}' has metrics but no loss and target"
                     )
                 for identifier in wanted:
                     metric = metrics.resolve(
-                        identifier, found[output], shapes[output], outputs[output].shape
+                        identifier, found[output], shape or (), outputs[output].shape
                     )
                     prefix = f"{self._output_name(output)}_" if len(outputs) > 1 else ""
                     made.append((prefix + metric.name, metric, output, weighted))

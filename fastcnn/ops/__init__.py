@@ -89,7 +89,7 @@ from fastcnn.ops.shape_join import concat as concat
 from fastcnn.ops.shape_join import concatenate as concatenate
 from fastcnn.ops.shape_join import crop as crop
 from fastcnn.ops.shape_join import pad as pad
-from fastcnn.ops.shape_join import slice_block as slice
+from fastcnn.ops.shape_join import slice as slice
 from fastcnn.ops.shape_join import split as split
 from fastcnn.ops.shape_resize import resize as resize
 from fastcnn.ops.update import clip_by_global_norm as clip_by_global_norm

@@ -47,8 +47,8 @@ def _require_smoothing(label_smoothing: float) -> None:
 
 
 def _log_softmax(x: Array) -> Array:
-    z = x - x.max(-1, keepdims=True)
-    return z - np.log(np.exp(z).sum(-1, keepdims=True))
+    z: Array = x - x.max(-1, keepdims=True)
+    return np.asarray(z - np.log(np.exp(z).sum(-1, keepdims=True)))
 
 
 @final
@@ -67,7 +67,7 @@ class Softmax(Op):
     def reference(self, *inputs: Array) -> Array:
         """Shifted by the row's maximum."""
         e = np.exp(inputs[0] - inputs[0].max(-1, keepdims=True))
-        return e / e.sum(-1, keepdims=True)
+        return np.asarray(e / e.sum(-1, keepdims=True))
 
     def gradient(self, node: Node, *dys: Tensor | None) -> Sequence[Tensor | None]:
         """From y itself."""
@@ -90,7 +90,7 @@ class SoftmaxGrad(Op):
     def reference(self, *inputs: Array) -> Array:
         """As the formula."""
         y, dy = inputs
-        return y * (dy - (y * dy).sum(-1, keepdims=True))
+        return np.asarray(y * (dy - (y * dy).sum(-1, keepdims=True)))
 
 
 @final
@@ -131,7 +131,7 @@ class LogSoftmaxGrad(Op):
     def reference(self, *inputs: Array) -> Array:
         """As the formula."""
         y, dy = inputs
-        return dy - np.exp(y) * dy.sum(-1, keepdims=True)
+        return np.asarray(dy - np.exp(y) * dy.sum(-1, keepdims=True))
 
 
 def _first_only(dys: Sequence[Tensor | None]) -> Tensor:
@@ -167,8 +167,8 @@ class SparseSoftmaxCrossEntropy(Op):
         rows = zip(logits.shape, labels.shape, strict=False)
         if labels.rank != logits.rank - 1 or not all(p == q or None in (p, q) for p, q in rows):
             raise ShapeError(
-                f"found labels of shape {labels.shape} for logits of shape {logits.shape}, expected "
-                f"{logits.shape[:-1]}; give one class number per row of logits"
+                f"found labels of shape {labels.shape} for logits of shape {logits.shape}, "
+                f"expected {logits.shape[:-1]}; give one class number per row of logits"
             )
         return logits.with_shape(*logits.shape[:-1]), logits
 
@@ -211,7 +211,7 @@ class SparseSoftmaxCrossEntropyGrad(Op):
         target = (1 - self.label_smoothing) * one_hot + self.label_smoothing / classes
         known = (labels >= 0) & (labels < classes)
         scale = np.where(known, dy, np.array(np.nan, dy.dtype))
-        return (p - target) * scale[..., None]
+        return np.asarray((p - target) * scale[..., None])
 
 
 @final
@@ -270,7 +270,7 @@ class SoftmaxCrossEntropyGrad(Op):
         p, targets, dy = inputs
         s = self.label_smoothing
         target = (1 - s) * targets + s / p.shape[-1]
-        return (p * target.sum(-1, keepdims=True) - target) * dy[..., None]
+        return np.asarray((p * target.sum(-1, keepdims=True) - target) * dy[..., None])
 
 
 @final
@@ -284,13 +284,13 @@ class BinaryCrossEntropy(Op):
     def infer(self, *inputs: Spec) -> Spec:
         """The logits' spec."""
         require_float(*inputs)
-        _require_same(*inputs, "targets")
+        _require_same(inputs[0], inputs[1], "targets")
         return inputs[0]
 
     def reference(self, *inputs: Array) -> Array:
         """max(x, 0) - x t + log(1 + e^-|x|): no power overflows."""
         x, t = inputs
-        return np.maximum(x, 0) - x * t + np.log1p(np.exp(-np.abs(x)))
+        return np.asarray(np.maximum(x, 0) - x * t + np.log1p(np.exp(-np.abs(x))))
 
     def gradient(self, node: Node, *dys: Tensor | None) -> Sequence[Tensor | None]:
         """(sigmoid(x) - t) dy and -x dy."""
@@ -316,7 +316,7 @@ class BinaryCrossEntropyGrad(Op):
         """With the stable sigmoid."""
         x, t, dy = inputs
         e = np.exp(-np.abs(x))
-        return (np.where(x >= 0, 1, e) / (1 + e) - t) * dy
+        return np.asarray((np.where(x >= 0, 1, e) / (1 + e) - t) * dy)
 
 
 # --- functions ---------------------------------------------------------------------------------

@@ -43,8 +43,8 @@ class Reshape(Op):
         sizes = [d for d in self.target if d is not None and d != -1]
         if len(rest) > 1 or min(sizes, default=0) < 0 or (kept and kept[-1] >= x.rank):
             raise ShapeError(
-                f"found target shape {self.target} for an input of shape {x.shape}, expected sizes, "
-                "at most one -1, and None only where the input has an axis; spell out the sizes"
+                f"found target shape {self.target} for an input of shape {x.shape}, expected "
+                "sizes, at most one -1, and None where the input has an axis; spell out the sizes"
             )
         shape: list[Dim] = [x.shape[i] if d is None else d for i, d in enumerate(self.target)]
         source = [d for i, d in enumerate(x.shape) if i not in kept]
@@ -86,8 +86,8 @@ class Transpose(Op):
         x = inputs[0]
         if sorted(self.permutation) != list(range(x.rank)):
             raise ShapeError(
-                f"found axes {self.permutation} for an input of shape {x.shape}, expected every one "
-                f"of 0 to {x.rank - 1} once; list each axis once"
+                f"found axes {self.permutation} for an input of shape {x.shape}, expected every "
+                f"one of 0 to {x.rank - 1} once; list each axis once"
             )
         return x.with_shape(*(x.shape[i] for i in self.permutation))
 
@@ -156,8 +156,8 @@ class ChannelShuffle(Op):
         channels = x.shape[-1] if x.rank else None
         if channels is None or self.groups < 1 or channels % self.groups:
             raise ShapeError(
-                f"found groups={self.groups} for an input of shape {x.shape}, expected a divisor of "
-                f"its {channels} channels; choose another number of groups"
+                f"found groups={self.groups} for an input of shape {x.shape}, expected a divisor "
+                f"of its {channels} channels; choose another number of groups"
             )
         return x
 

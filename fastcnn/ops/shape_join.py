@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import builtins
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, ClassVar, final
 
 import numpy as np
@@ -55,8 +57,8 @@ class Concat(Op):
                 )
             if spec.rank != first.rank or not _agree(first, spec, axis):
                 raise ShapeError(
-                    f"found shapes {first.shape} for input 0 and {spec.shape} for input {position}, "
-                    f"expected equal sizes but along axis {axis}; pad or crop them first"
+                    f"found shapes {first.shape} for input 0 and {spec.shape} for input "
+                    f"{position}, expected equal sizes but on axis {axis}; pad or crop them first"
                 )
         shape = [_known(dims) for dims in zip(*(s.shape for s in inputs), strict=True)]
         along = [s.shape[axis] for s in inputs]
@@ -136,7 +138,7 @@ class Slice(Op):
     def reference(self, *inputs: Array) -> Array:
         """Basic indexing, copied."""
         block = (
-            slice(begin, None if size is None else begin + size)
+            builtins.slice(begin, None if size is None else begin + size)
             for begin, size in zip(self.begin, self.size, strict=True)
         )
         return inputs[0][tuple(block)].copy()
@@ -173,7 +175,7 @@ class Pad(Op):
             )
         if min((min(pair) for pair in self.pads), default=0) < 0:
             raise ShapeError(
-                f"found a negative pad in {self.pads}, expected none below 0; remove borders with crop"
+                f"found a negative pad in {self.pads}, expected none below 0; crop instead"
             )
         _check_fits(self.value, x.dtype)
         return x.with_shape(
@@ -202,8 +204,8 @@ def _check_fits(value: float, dtype: str) -> None:
     limits = np.iinfo(dtype)
     if value != int(value) or not limits.min <= value <= limits.max:
         raise ArgumentError(
-            f"found the padding value {value} for a tensor of {dtype}, expected a whole number from "
-            f"{limits.min} to {limits.max}; convert the tensor to float32 first"
+            f"found the padding value {value} for a tensor of {dtype}, expected a whole number "
+            f"from {limits.min} to {limits.max}; convert the tensor to float32 first"
         )
 
 
@@ -211,7 +213,7 @@ def _check_fits(value: float, dtype: str) -> None:
 
 
 def concatenate(xs: Sequence[Any], axis: int = 0) -> Any:
-    """Join tensors of equal sizes but along `axis`; the first one by default, as in Keras and NumPy.
+    """Join tensors of equal sizes but along `axis`, by default the first as in NumPy.
 
     Raises:
         ShapeError: other sizes differ, or there is nothing to join.
@@ -245,8 +247,8 @@ def split(x: Any, indices_or_sections: int | Sequence[int], axis: int = 0) -> li
         count = int(indices_or_sections)
         if count < 1 or size % count:
             raise ShapeError(
-                f"split: found {count} sections for axis {axis} of size {size}, expected a divisor of "
-                f"{size}; give the positions of the cuts for unequal parts"
+                f"split: found {count} sections for axis {axis} of size {size}, expected a divisor "
+                f"of {size}; give the positions of the cuts for unequal parts"
             )
         cuts = [size // count * i for i in range(count + 1)]
     else:
@@ -256,11 +258,11 @@ def split(x: Any, indices_or_sections: int | Sequence[int], axis: int = 0) -> li
                 f"split: found cuts at {cuts[1:-1]} for axis {axis} of size {size}, expected "
                 f"increasing positions from 0 to {size}; sort them"
             )
-    pairs = zip(cuts, cuts[1:], strict=False)
-    return [_along(x, axis, len(shape), begin, end - begin) for begin, end in pairs]
+    rank = len(shape)
+    return [_along(x, axis, rank, begin, end - begin) for begin, end in pairwise(cuts)]
 
 
-def slice_block(x: Any, start_indices: Sequence[int], shape: Sequence[int | None]) -> Any:
+def slice(x: Any, start_indices: Sequence[int], shape: Sequence[int | None]) -> Any:
     """The block of `shape` that starts at `start_indices`; None reaches to the axis' end."""
     sizes = tuple(None if s is None else int(s) for s in shape)
     return apply(Slice(tuple(int(i) for i in start_indices), sizes), x)
@@ -297,10 +299,10 @@ def crop(x: Any, cropping: int | Sequence[Sequence[int]]) -> Any:
         sizes.append(dim - before - after if dim is not None and before + after else None)
         if min(before, after) < 0 or (sizes[-1] or 0) < 0:
             raise ShapeError(
-                f"crop: found cropping {pairs} for shape {tuple(shape)}, expected no negative number "
-                "and none beyond the size; crop less"
+                f"crop: found cropping {pairs} for shape {tuple(shape)}, expected no negative "
+                "number and none beyond the size; crop less"
             )
-    return slice_block(x, [before for before, _ in pairs], sizes)
+    return slice(x, [before for before, _ in pairs], sizes)
 
 
 def _pairs(widths: int | Sequence[Sequence[int]], rank: int) -> tuple[tuple[int, int], ...]:
@@ -309,8 +311,8 @@ def _pairs(widths: int | Sequence[Sequence[int]], rank: int) -> tuple[tuple[int,
     pairs = tuple(tuple(int(w) for w in pair) for pair in widths)
     if len(pairs) != rank or any(len(pair) != 2 for pair in pairs):
         raise ShapeError(
-            f"found widths {widths} for an input of rank {rank}, expected (before, after) for every "
-            "axis; give (0, 0) for axes that stay as they are"
+            f"found widths {widths} for an input of rank {rank}, expected (before, after) for "
+            "every axis; give (0, 0) for axes that stay as they are"
         )
     return pairs  # type: ignore[return-value]
 

@@ -26,10 +26,10 @@ Size = tuple[int, int]
 def _infer(x: Spec, size: Size) -> Spec:
     require_float(x)
     require_rank(x, 4, "(N, H, W, C)")
-    if len(size) != 2 or min(size) < 1 or 0 in x.shape[1:3]:
+    if min(size) < 1 or 0 in x.shape[1:3]:
         raise ShapeError(
-            f"found size {size} for an input of shape {x.shape}, expected a height and a width of at "
-            "least 1 on both sides; give size=(height, width)"
+            f"found size {size} for an input of shape {x.shape}, expected a height and a width of "
+            "at least 1 on both sides; give size=(height, width)"
         )
     return x.with_shape(x.shape[0], *size, x.shape[3])
 
@@ -53,7 +53,8 @@ def _neighbours(size_in: int, size_out: int, align_corners: bool) -> tuple[Array
 def _mix(x: Array, axis: int, size_out: int, align_corners: bool) -> Array:
     low, high, share = _neighbours(x.shape[axis], size_out, align_corners)
     share = share.astype(x.dtype).reshape([-1 if i == axis else 1 for i in range(x.ndim)])
-    return x.take(low, axis) * (1 - share) + x.take(high, axis) * share
+    mixed: Array = x.take(low, axis) * (1 - share) + x.take(high, axis) * share
+    return mixed
 
 
 def _scatter(dy: Array, axis: int, size_in: int, parts: Sequence[tuple[Array, Array]]) -> Array:
@@ -186,16 +187,20 @@ def resize(
 
     Raises:
         ShapeError: the input has no rank 4, or a size is below 1.
-        ArgumentError: an unknown interpolation.
+        ArgumentError: an unknown interpolation, or a size that is not a pair.
     """
-    target = tuple(int(s) for s in size)
+    if len(size) != 2:
+        raise ArgumentError(
+            f"resize: found size={size}, expected (height, width); give two numbers"
+        )
+    target = (int(size[0]), int(size[1]))
     if interpolation == "nearest" and not align_corners:
-        return apply(ResizeNearest(target), x)  # type: ignore[arg-type]
+        return apply(ResizeNearest(target), x)
     if interpolation == "bilinear":
-        return apply(ResizeBilinear(target, align_corners), x)  # type: ignore[arg-type]
+        return apply(ResizeBilinear(target, align_corners), x)
     raise ArgumentError(
-        f"resize: found interpolation='{interpolation}' and align_corners={align_corners}, expected "
-        "'nearest' or 'bilinear', and align_corners with 'bilinear' only"
+        f"resize: found interpolation='{interpolation}' and align_corners={align_corners}, "
+        "expected 'nearest' or 'bilinear', and align_corners with 'bilinear' only"
     )
 
 

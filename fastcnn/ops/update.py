@@ -32,8 +32,10 @@ from fastcnn.ops.reduce import sum as sum_
 class Update(Op):
     """(parameter, g, numbers, slots...) -> (parameter', slots'...)."""
 
-    # The number of slots depends on the op's attributes; a plan ignores those that are absent.
-    inplace: ClassVar[dict[int, int]] = {0: 0, 1: 3, 2: 4, 3: 5}
+    @property
+    def inplace(self) -> dict[int, int]:  # type: ignore[override]
+        """Every new value may take the place of the old one."""
+        return {0: 0, **{1 + i: 3 + i for i in range(len(self.slots))}}
 
     @property
     @abstractmethod
@@ -46,13 +48,14 @@ class Update(Op):
         expected = ("the parameter", "the gradient", "numbers", *self.slots)
         if len(inputs) != len(expected):
             raise ShapeError(
-                f"found {len(inputs)} inputs, expected {len(expected)}: {', '.join(expected)}; give "
-                "one slot for each state the settings ask for"
+                f"found {len(inputs)} inputs, expected {len(expected)}: {', '.join(expected)}; "
+                "give one slot for each state the settings ask for"
             )
         parameter, _, numbers = inputs[:3]
         if numbers.shape != (2,):
             raise ShapeError(
-                f"found numbers of shape {numbers.shape}, expected (2,): the step size and the decay"
+                f"found numbers of shape {numbers.shape}, expected (2,): step size and decay; "
+                "put both into one tensor"
             )
         for name, spec in zip(expected, inputs, strict=True):
             if name != "numbers" and spec.shape != parameter.shape:
