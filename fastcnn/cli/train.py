@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     data.add_argument(
         "--data-path",
         type=Path,
-        metavar="P",
+        metavar="DIR",
         help="folder with the files; else downloaded",
     )
     data.add_argument(
