@@ -269,7 +269,7 @@ def _decode_compile(
 
 
 def _each(decode: Any, given: Any, found: Mapping[str, Any]) -> Any:
-    """`decode` on every config in a nesting of lists and dicts; names stay names, unless `found`."""
+    """`decode` on every config in nested lists and dicts; names stay names unless `found`."""
     if isinstance(given, list):
         return [_each(decode, g, found) for g in given]
     if isinstance(given, dict) and "class_name" not in given:
