@@ -66,3 +66,12 @@ def one_of(where: str, name: str, value: Any, allowed: Sequence[Any]) -> Any:
         listed = ", ".join(repr(a) for a in allowed)
         raise ArgumentError(f"{where}: found {name}={value!r}, expected one of {listed}")
     return value
+
+
+def only_default(where: str, name: str, value: Any, *harmless: Any) -> None:
+    """Refuse an argument of Keras that fastcnn lacks, unless it is given as it is by default."""
+    if not any(value is h or (type(value) is type(h) and value == h) for h in harmless):
+        raise ArgumentError(
+            f"{where}: found {name}={value!r}, which fastcnn does not have; leave it at "
+            f"{harmless[0]!r}"
+        )

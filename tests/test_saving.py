@@ -200,3 +200,13 @@ def test_a_nameless_loss_does_not_keep_the_network_from_being_saved(tmp_path: Pa
         model.save(tmp_path / "m.fastcnn")
     loaded = models.load_model(tmp_path / "m.fastcnn")
     assert not loaded.compiled
+
+
+def test_skip_mismatch_loads_what_fits(tmp_path: Path) -> None:
+    path = tmp_path / "w.fastcnn"
+    old, new = model_of(3), model_of(4)
+    old.save_weights(path)
+    before = new.layers[-1].get_weights()
+    new.load_weights(path, skip_mismatch=True)
+    np.testing.assert_array_equal(new.layers[0].get_weights()[0], old.layers[0].get_weights()[0])
+    np.testing.assert_array_equal(new.layers[-1].get_weights()[0], before[0])

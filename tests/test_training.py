@@ -279,3 +279,14 @@ def test_regularizers_add_to_the_loss() -> None:
 def test_empty_epoch_of_a_generator_is_an_error() -> None:
     with pytest.raises(DataError):
         compiled().fit(iter(()), verbose=0)
+
+
+def test_activity_regularizers_penalise_outputs_over_the_batch() -> None:
+    layer = layers.Dense(2, kernel_initializer="ones", activity_regularizer="l2")
+    model = Sequential([Input((3,)), layer, layers.Dense(1, kernel_initializer="zeros")])
+    model.compile(optimizers.SGD(0.1), "mse")
+    x = np.arange(6, dtype=np.float32).reshape(2, 3)
+    penalty = 0.01 * 2 * (3.0**2 + 12.0**2) / 2
+    assert model.test_on_batch(x, np.zeros((2, 1), np.float32)) == pytest.approx(penalty)
+    again = layers.Dense.from_config(layer.get_config())
+    assert again.activity_regularizer.l2 == 0.01

@@ -74,9 +74,16 @@ def _takes_two(function: Callable[..., Any]) -> bool:
 
 @final
 class TerminateOnNaN(Callback):
-    """Ends `fit` in peace when the loss becomes NaN or infinite, with the weights before it."""
+    """Ends `fit` in peace when the loss becomes NaN or infinite, with the weights before it.
 
-    handles_nonfinite = True
+    Args:
+        raise_error: have `fit` raise its NonFiniteError, as it does without this callback.
+    """
+
+    def __init__(self, raise_error: bool = False) -> None:
+        super().__init__()
+        self.raise_error = raise_error
+        self.handles_nonfinite = not raise_error
 
     def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
         """Stop on a loss that is not finite."""

@@ -26,12 +26,7 @@ class _Conv(Layer):
         data_format: str | None = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
-        if data_format not in (None, "channels_last"):
-            raise ArgumentError(
-                f"data_format is '{data_format}'; fastcnn computes in 'channels_last' (NHWC), so "
-                "transpose the images: x.transpose(0, 2, 3, 1)"
-            )
+        super().__init__(data_format=data_format, **kwargs)
         self.padding = padding
         self.activation = activations.get(activation)
         self.use_bias = use_bias

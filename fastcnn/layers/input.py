@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Any, final
 
-from fastcnn import config
+from fastcnn import arguments, config
 from fastcnn.errors import ShapeError
 from fastcnn.graph import Node, Placeholder, Shape, Spec, Tensor
 from fastcnn.layers.base import Layer, LayerCall
@@ -22,6 +22,7 @@ class InputLayer(Layer):
         dtype: "float32", or "uint8"/"int32" when the model converts by itself (Rescaling).
         batch_shape: the whole shape at once, in place of `shape` and `batch_size`.
         name: name of the input, also the key by which it may be fed.
+        sparse, ragged, input_tensor, optional: only as they are by default.
     """
 
     def __init__(
@@ -29,10 +30,16 @@ class InputLayer(Layer):
         shape: Shape | None = None,
         batch_size: int | None = None,
         dtype: str | None = None,
+        sparse: bool | None = None,
+        ragged: bool | None = None,
         batch_shape: Shape | None = None,
+        input_tensor: Any = None,
+        optional: bool = False,
         name: str | None = None,
         **kwargs: Any,
     ) -> None:
+        _only_dense(sparse=sparse, ragged=ragged, input_tensor=input_tensor)
+        arguments.only_default("Input", "optional", optional, False)
         super().__init__(
             name=name or unique_name("InputLayer"), dtype=dtype or config.floatx(), **kwargs
         )
@@ -74,13 +81,25 @@ def _dims(shape: Any) -> list[int | None]:
     return dims
 
 
+def _only_dense(**given: Any) -> None:
+    for name, value in given.items():
+        arguments.only_default("Input", name, value, None, False)
+
+
 def Input(
     shape: Shape | None = None,
     batch_size: int | None = None,
     dtype: str | None = None,
+    sparse: bool | None = None,
+    ragged: bool | None = None,
     batch_shape: Shape | None = None,
     name: str | None = None,
+    tensor: Any = None,
+    optional: bool = False,
 ) -> Tensor:
     """A symbolic tensor to draw a model from; arguments as `InputLayer`."""
-    tensor: Tensor = InputLayer(shape, batch_size, dtype, batch_shape, name).output
-    return tensor
+    layer = InputLayer(
+        shape, batch_size, dtype, sparse, ragged, batch_shape, tensor, optional, name
+    )
+    output: Tensor = layer.output
+    return output

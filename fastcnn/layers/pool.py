@@ -6,7 +6,6 @@ from __future__ import annotations
 from typing import Any, final
 
 from fastcnn import ops
-from fastcnn.errors import ArgumentError
 from fastcnn.layers.base import Layer
 from fastcnn.layers.conv import padding_1d, single
 from fastcnn.ops.geometry import normalize_padding, pair
@@ -24,9 +23,7 @@ class _Pool2D(Layer):
         ceil_mode: bool = False,
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
-        if data_format not in (None, "channels_last"):
-            raise ArgumentError(f"data_format is '{data_format}', expected 'channels_last' (NHWC)")
+        super().__init__(data_format=data_format, **kwargs)
         normalize_padding(padding)
         self.pool_size = pair(pool_size, "pool_size")
         self.strides = self.pool_size if strides is None else pair(strides, "strides")
@@ -104,9 +101,7 @@ class _Pool1D(Layer):
         data_format: str | None = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
-        if data_format not in (None, "channels_last"):
-            raise ArgumentError(f"data_format is '{data_format}', expected 'channels_last' (NWC)")
+        super().__init__(data_format=data_format, **kwargs)
         self.pool_size = single(pool_size, "pool_size")
         self.strides = self.pool_size if strides is None else single(strides, "strides")
         self.padding = padding
@@ -140,9 +135,7 @@ class _GlobalPool(Layer):
     def __init__(
         self, data_format: str | None = None, keepdims: bool = False, **kwargs: Any
     ) -> None:
-        super().__init__(**kwargs)
-        if data_format not in (None, "channels_last"):
-            raise ArgumentError(f"data_format is '{data_format}', expected 'channels_last'")
+        super().__init__(data_format=data_format, **kwargs)
         self.keepdims = keepdims
 
 

@@ -43,7 +43,7 @@ class ZeroPadding2D(Layer):
     def __init__(
         self, padding: Any = (1, 1), data_format: str | None = None, **kwargs: Any
     ) -> None:
-        super().__init__(**kwargs)
+        super().__init__(data_format=data_format, **kwargs)
         self.padding = sides_2d(padding, "padding")
 
     def call(self, x: Any) -> Any:
@@ -56,7 +56,7 @@ class ZeroPadding1D(Layer):
     """Zeros before and after a row."""
 
     def __init__(self, padding: Any = 1, data_format: str | None = None, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
+        super().__init__(data_format=data_format, **kwargs)
         self.padding = sides_1d(padding, "padding")
 
     def call(self, x: Any) -> Any:
@@ -71,7 +71,7 @@ class Cropping2D(Layer):
     def __init__(
         self, cropping: Any = ((0, 0), (0, 0)), data_format: str | None = None, **kwargs: Any
     ) -> None:
-        super().__init__(**kwargs)
+        super().__init__(data_format=data_format, **kwargs)
         self.cropping = sides_2d(cropping, "cropping")
 
     def call(self, x: Any) -> Any:
@@ -86,7 +86,7 @@ class Cropping1D(Layer):
     def __init__(
         self, cropping: Any = (1, 1), data_format: str | None = None, **kwargs: Any
     ) -> None:
-        super().__init__(**kwargs)
+        super().__init__(data_format=data_format, **kwargs)
         self.cropping = sides_1d(cropping, "cropping")
 
     def call(self, x: Any) -> Any:
@@ -116,7 +116,7 @@ class UpSampling2D(Layer):
         interpolation: str = "nearest",
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
+        super().__init__(data_format=data_format, **kwargs)
         self.size = pair(size, "size")
         self.interpolation = interpolation
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from fastcnn import arguments
 from fastcnn.backends import cpu, threads
 from fastcnn.errors import ArgumentError, DtypeError, ShapeError
 from fastcnn.graph import Array, Spec, Tensor, spec_of
@@ -59,6 +60,10 @@ class Model(Layer):
         loss_weights: Any = None,
         metrics: Any = None,
         weighted_metrics: Any = None,
+        run_eagerly: bool = False,
+        steps_per_execution: int = 1,
+        jit_compile: bool | str = "auto",
+        auto_scale_loss: bool = True,
         backend: str | None = None,
     ) -> None:
         """Choose what `fit` and `evaluate` use. Weights stay as they are.
@@ -70,8 +75,15 @@ class Model(Layer):
             loss_weights: factor of each output's loss.
             metrics: names, configs, `metrics.Metric`s; a list or dict of lists for several outputs.
             weighted_metrics: the same, weighted by sample_weight and class_weight.
+            run_eagerly, steps_per_execution, auto_scale_loss: only as they are by default.
+            jit_compile: "auto" or True: a model always runs as a compiled plan.
             backend: "cpu" or "reference"; by the model's dtype when None.
         """
+        where = f"model '{self.name}': compile"
+        arguments.only_default(where, "run_eagerly", run_eagerly, False)
+        arguments.only_default(where, "steps_per_execution", steps_per_execution, 1)
+        arguments.only_default(where, "jit_compile", jit_compile, "auto", True)
+        arguments.only_default(where, "auto_scale_loss", auto_scale_loss, True)
         self._trainer = Trainer(
             self, optimizer, loss, loss_weights, metrics, weighted_metrics, backend
         )

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastcnn import losses, metrics, optimizers
+from fastcnn import arguments, losses, metrics, optimizers
 from fastcnn.errors import ArgumentError, FastcnnError, FileError, ShapeError
 from fastcnn.graph import Array, Parameter
 from fastcnn.utils.atomic import write_atomically
@@ -81,13 +81,17 @@ def _checked_metadata(path: Path, text: Mapping[str, str]) -> dict[str, Any]:
 # --- methods of Model ----------------------------------------------------------------------------
 
 
-def save_model(self: Model, filepath: Any, overwrite: bool = True) -> None:
+def save_model(
+    self: Model, filepath: Any, overwrite: bool = True, zipped: bool | None = None
+) -> None:
     """Write layers, weights, compile arguments and optimizer state to one file.
 
     Args:
         filepath: by convention "name.fastcnn".
         overwrite: False makes an existing file an error.
+        zipped: only None: the file is not an archive.
     """
+    arguments.only_default(f"model '{self.name}': save", "zipped", zipped, None)
     if not overwrite and Path(filepath).exists():
         raise FileError(f"'{filepath}' exists; pass overwrite=True or another name")
     from fastcnn.models.serialization import serialize
@@ -96,17 +100,30 @@ def save_model(self: Model, filepath: Any, overwrite: bool = True) -> None:
     write_tensors(filepath, tensors, {**metadata, "config": serialize(self)})
 
 
-def save_weights(self: Model, filepath: Any, overwrite: bool = True) -> None:
-    """Write the weights alone."""
+def save_weights(
+    self: Model, filepath: Any, overwrite: bool = True, max_shard_size: float | None = None
+) -> None:
+    """Write the weights alone, to one file: `max_shard_size` must be None."""
+    where = f"model '{self.name}': save_weights"
+    arguments.only_default(where, "max_shard_size", max_shard_size, None)
     if not overwrite and Path(filepath).exists():
         raise FileError(f"'{filepath}' exists; pass overwrite=True or another name")
     write_tensors(filepath, _prefixed(_WEIGHTS, _built_weights(self)), {})
 
 
-def load_weights(self: Model, filepath: Any) -> None:
-    """Read weights into this model; on any error its weights stay as they were."""
+def load_weights(self: Model, filepath: Any, skip_mismatch: bool = False) -> None:
+    """Read weights into this model; on any error its weights stay as they were.
+
+    Args:
+        filepath: what `save_weights` or `save` wrote.
+        skip_mismatch: take the weights whose name and shape fit, and leave the others.
+    """
     tensors, _ = read_tensors(filepath)
-    _located(filepath, self, _unprefixed(_WEIGHTS, tensors))
+    arrays = _unprefixed(_WEIGHTS, tensors)
+    if skip_mismatch:
+        shapes = {name: p.shape for name, p in self.named_weights().items()}
+        arrays = {n: a for n, a in arrays.items() if shapes.get(n) == a.shape}
+    _located(filepath, self, arrays, strict=not skip_mismatch)
 
 
 def load_state_dict(self: Model, state_dict: Mapping[str, Any], strict: bool = True) -> None:
@@ -170,7 +187,10 @@ def load_state(self: Model, filepath: Any) -> dict[str, Any]:
 
 
 def load_model(
-    filepath: Any, custom_objects: Mapping[str, Any] | None = None, compile: bool = True
+    filepath: Any,
+    custom_objects: Mapping[str, Any] | None = None,
+    compile: bool = True,
+    safe_mode: bool = True,
 ) -> Any:
     """The model that `Model.save` wrote, compiled as it was.
 
@@ -178,6 +198,7 @@ def load_model(
         filepath: the file.
         custom_objects: layer, loss or metric classes by name that fastcnn does not know.
         compile: False leaves optimizer, loss and metrics out.
+        safe_mode: of no consequence: a file holds no code.
     """
     from fastcnn.models.serialization import deserialize
 
@@ -214,9 +235,9 @@ def _unprefixed(prefix: str, arrays: Mapping[str, Array]) -> dict[str, Array]:
     return {n.removeprefix(prefix): a for n, a in arrays.items() if n.startswith(prefix)}
 
 
-def _located(filepath: Any, model: Model, arrays: Mapping[str, Array]) -> None:
+def _located(filepath: Any, model: Model, arrays: Mapping[str, Array], strict: bool = True) -> None:
     try:
-        load_state_dict(model, arrays)
+        load_state_dict(model, arrays, strict)
     except FastcnnError as error:
         raise type(error)(f"'{filepath}': {error}") from None
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, final
 
+from fastcnn import arguments
 from fastcnn.errors import ArgumentError
 from fastcnn.graph import Tensor
 from fastcnn.layers.base import Layer, LayerCall
@@ -39,8 +40,9 @@ class Sequential(Model):
         for layer in layers or ():
             self.add(layer)
 
-    def add(self, layer: Any) -> None:
-        """Append a layer; an Input only at the start."""
+    def add(self, layer: Any, rebuild: bool = True) -> None:
+        """Append a layer; an Input only at the start. The model is always drawn anew."""
+        arguments.only_default(f"Sequential '{self.name}': add", "rebuild", rebuild, True)
         if isinstance(layer, Tensor) and isinstance(layer.node.call, LayerCall):
             layer = layer.node.call.layer
         if not isinstance(layer, Layer):
@@ -65,8 +67,9 @@ class Sequential(Model):
         self._plans.clear()
         self.built = self._end is not None
 
-    def pop(self) -> Layer:
-        """Remove the last layer and return it."""
+    def pop(self, rebuild: bool = True) -> Layer:
+        """Remove the last layer and return it. The model is always drawn anew."""
+        arguments.only_default(f"Sequential '{self.name}': pop", "rebuild", rebuild, True)
         if not self._chain:
             raise ArgumentError("the Sequential has no layer to remove")
         layer = self._chain.pop()
@@ -78,8 +81,13 @@ class Sequential(Model):
 
     @property
     def sublayers(self) -> list[Layer]:
-        """The layers in order."""
+        """The layers in order, the Input among them."""
         return self._chain
+
+    @property
+    def layers(self) -> list[Layer]:
+        """The layers in order; as in Keras the Input is not one of them."""
+        return [layer for layer in self._chain if not isinstance(layer, InputLayer)]
 
     def build(self, input_shape: Any) -> None:
         """Draw the chain for inputs of this shape (with the batch)."""
