@@ -9,19 +9,9 @@ import numpy as np
 import pytest
 
 from fastcnn import Input, layers, ops
+from fastcnn.drawing import Trace, assign, read, scope, tracing
 from fastcnn.errors import ArgumentError, ShapeError
-from fastcnn.graph import (
-    Parameter,
-    Spec,
-    Trace,
-    assign,
-    constant,
-    placeholder,
-    read,
-    scope,
-    topological,
-    tracing,
-)
+from fastcnn.graph import Parameter, Spec, constant, placeholder, topological
 from fastcnn.ops.registry import BY_NAME, FAMILIES
 
 
