@@ -95,6 +95,7 @@ def test_explicit_training_argument_is_kept() -> None:
     model = Model(x, layers.Dropout(0.5)(x, training=True))
     y = model.predict_on_batch(np.ones((50, 6), np.float32))
     assert set(np.unique(y)) == {0.0, 2.0}
+    assert (model.predict_on_batch(np.ones((50, 6), np.float32)) != y).any()
 
 
 def test_subclassed_model() -> None:
@@ -132,8 +133,10 @@ def test_sequential_add_and_pop() -> None:
     model.add(Input((4,)))
     model.add(layers.Dense(3))
     model.add(layers.Dense(2))
+    assert model.predict_on_batch(normal(2, 4)).shape == (2, 2)
     model.pop()
     assert model.outputs[0].shape == (None, 3)
+    assert model.predict_on_batch(normal(2, 4)).shape == (2, 3)
     with pytest.raises(ArgumentError, match="another name"):
         model.add(model.layers[0])
 

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 from fastcnn import ops
+from fastcnn.drawing import add_node
 from fastcnn.errors import ArgumentError, DtypeError, NonFiniteError, ShapeError
-from fastcnn.graph import Parameter, Tensor, add_node, placeholder
+from fastcnn.graph import Parameter, Tensor, placeholder
 from fastcnn.ops.update import (
     AdagradUpdate,
     AdamUpdate,
@@ -232,3 +233,23 @@ def test_wrong_inputs() -> None:
         add_node(MomentumUpdate(), [w, w, numbers, placeholder((4,))])
     with pytest.raises(DtypeError, match="one float type"):
         add_node(SGDUpdate(), [w, w, placeholder((2,), "float64")])
+
+
+def test_functions_run_at_once_and_agree_with_the_reference_formulas() -> None:
+    w, g = np.float32([1.0, -2.0]), np.float32([0.5, 0.25])
+    numbers = np.float32([0.1, 0.01])
+    np.testing.assert_allclose(ops.sgd_update(w, g, numbers), w - 0.1 * g, rtol=1e-6)
+    decayed = ops.sgd_update(w, g, numbers, decay=True)
+    np.testing.assert_allclose(decayed, w * 0.99 - 0.1 * g, rtol=1e-6)
+    new, velocity = ops.sgd_update(w, g, numbers, np.float32([1, 1]), momentum=0.9)
+    np.testing.assert_allclose(velocity, 0.9 - 0.1 * g, rtol=1e-6)
+    np.testing.assert_allclose(new, w + velocity, rtol=1e-6)
+    zero = np.zeros(2, np.float32)
+    new, m, v = ops.adam_update(w, g, numbers, zero, zero)
+    np.testing.assert_allclose(m, 0.1 * g, rtol=1e-5)
+    np.testing.assert_allclose(v, 0.001 * g * g, rtol=1e-4)
+    np.testing.assert_allclose(new, w - 0.1 * m / (np.sqrt(v) + 1e-7), rtol=1e-5)
+    new, square = ops.rmsprop_update(w, g, numbers, zero)
+    np.testing.assert_allclose(square, 0.1 * g * g, rtol=1e-5)
+    new, total = ops.adagrad_update(w, g, numbers, zero)
+    np.testing.assert_allclose(total, g * g, rtol=1e-6)

@@ -20,21 +20,17 @@ import numpy as np
 
 from fastcnn import activations, arguments, config, initializers, ops, regularizers
 from fastcnn.configurable import plain, snake_case
-from fastcnn.errors import ArgumentError, FastcnnError, ShapeError, located
-from fastcnn.graph import (
-    Array,
-    Node,
-    Parameter,
-    Tensor,
+from fastcnn.drawing import (
     Trace,
     assign,
     current_call,
     current_scope,
     current_trace,
-    placeholder,
     scope,
     tracing,
 )
+from fastcnn.errors import ArgumentError, FastcnnError, ShapeError, located
+from fastcnn.graph import Array, Node, Parameter, Tensor, placeholder
 from fastcnn.ops.shape import Reshape
 from fastcnn.plan import Plan
 from fastcnn.structure import flatten, map_structure, pack_as

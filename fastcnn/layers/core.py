@@ -7,8 +7,8 @@ import math
 from typing import Any, final
 
 from fastcnn import activations, initializers, ops, regularizers
+from fastcnn.drawing import random_state
 from fastcnn.errors import ArgumentError, ShapeError
-from fastcnn.graph import random_state
 from fastcnn.layers.base import Layer
 from fastcnn.ops.geometry import positive
 

@@ -12,7 +12,7 @@ from fastcnn.callbacks import CallbackList, History
 from fastcnn.data import Batch, DataAdapter, make_adapter, train_validation_split
 from fastcnn.errors import ArgumentError, DataError, NonFiniteError
 from fastcnn.structure import pack_as
-from fastcnn.utils.progress import progress
+from fastcnn.utils.progress import Progress, progress
 
 if TYPE_CHECKING:
     from fastcnn.models.model import Model
@@ -101,12 +101,11 @@ def fit(
     logs: dict[str, float] = {}
     for epoch in range(first, epochs):
         hooks.on_epoch_begin(epoch)
-        title = f"Epoch {epoch + 1}/{epochs}"
-        logs = _train_epoch(self, data, hooks, epoch, skip if epoch == first else 0, title, verbose)
-        if validation is not None and _is_due(epoch + 1, validation_freq):
-            logs.update({f"val_{k}": v for k, v in _test(self, validation, hooks).items()})
-            if verbose in (1, 2):
-                print(" - ".join(f"{k}: {v:.4f}" for k, v in logs.items() if k.startswith("val_")))
+        with progress(data.num_batches, f"Epoch {epoch + 1}/{epochs}", verbose) as bar:
+            logs = _train_epoch(self, data, hooks, epoch, skip if epoch == first else 0, bar)
+            if validation is not None and _is_due(epoch + 1, validation_freq):
+                logs.update({f"val_{k}": v for k, v in _test(self, validation, hooks).items()})
+                bar.update(0, logs)
         hooks.on_epoch_end(epoch, logs)
         if self.stop_training:
             break
@@ -121,27 +120,25 @@ def _train_epoch(
     hooks: CallbackList,
     epoch: int,
     skip: int,
-    title: str,
-    verbose: int | str,
+    bar: Progress,
 ) -> dict[str, float]:
     trainer = model.trainer
     trainer.reset_metrics()
     logs: dict[str, float] = {}
-    with progress(data.num_batches, title, verbose) as bar:
-        for step, batch in enumerate(_batches(model, data, epoch)):
-            if step < skip:
-                continue
-            hooks.on_train_batch_begin(step)
-            try:
-                logs = trainer.train(batch)
-            except NonFiniteError:
-                if not hooks.handles_nonfinite:
-                    raise
-                logs = {**logs, "loss": float("nan")}
-            hooks.on_train_batch_end(step, logs)
-            bar.update(1, logs)
-            if model.stop_training:
-                break
+    for step, batch in enumerate(_batches(model, data, epoch)):
+        if step < skip:
+            continue
+        hooks.on_train_batch_begin(step)
+        try:
+            logs = trainer.train(batch)
+        except NonFiniteError:
+            if not hooks.handles_nonfinite:
+                raise
+            logs = {**logs, "loss": float("nan")}
+        hooks.on_train_batch_end(step, logs)
+        bar.update(1, logs)
+        if model.stop_training:
+            break
     return dict(logs)
 
 

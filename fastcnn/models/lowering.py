@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 import numpy as np
 
 from fastcnn import passes
-from fastcnn.graph import Array, Parameter, Spec, Tensor, Trace, placeholder, tracing
+from fastcnn.drawing import Trace, tracing
+from fastcnn.graph import Array, Parameter, Spec, Tensor, placeholder
 from fastcnn.layers.base import training_phase
 from fastcnn.plan import Plan
 from fastcnn.structure import flatten, pack_as
@@ -60,7 +61,7 @@ class InferencePlan:
         self._versions: list[int] | None = None
         self._folded: list[Array] = []
         self._prologue = Plan([], parts.prologue, backend=backend)
-        self._rng = np.zeros(4, np.uint32)
+        self._runs = 0
         inputs = [*lowered.inputs, lowered.trace.rng, *parts.inputs]
         self.plan = Plan(inputs, parts.outputs, backend=backend)
 
@@ -73,7 +74,10 @@ class InferencePlan:
         versions = [p.version for p in self._parameters]
         if versions != self._versions:
             self._folded, self._versions = self._prologue.run(), versions
-        return [*arrays, self._rng, *self._folded]
+        # Layers that a model calls with training=True draw anew in every run.
+        self._runs += 1
+        state = np.array([0, 0, self._runs & 0xFFFFFFFF, self._runs >> 32], np.uint32)
+        return [*arrays, state, *self._folded]
 
 
 class PlanCache(Generic[T]):

@@ -227,7 +227,7 @@ class Model(Layer):
         """The plan that `predict` runs for these input specs; kept for the last few shapes."""
         backend = self._trainer.backend if self._trainer else self.default_backend()
         isa = cpu.default_isa() if backend == "cpu" else ""
-        key = (tuple(specs), backend, isa, threads.get_num_threads(), len(self.weights))
+        key = (tuple(specs), backend, isa, threads.get_num_threads())
         return self._plans.get(key, lambda: InferencePlan(self, specs, backend))
 
     # --- looking ---------------------------------------------------------------------------------

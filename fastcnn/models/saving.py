@@ -9,6 +9,7 @@ metadata: format, version, config (layers and how they are joined), training (co
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -246,11 +247,17 @@ def _state(model: Model) -> tuple[dict[str, Array], dict[str, Any]]:
     if not model.compiled:
         return tensors, {}
     trainer = model.trainer
+    try:
+        arguments = trainer.get_config()
+    except ArgumentError as error:
+        # The network is worth more than how it was trained.
+        warnings.warn(f"saved without optimizer and loss: {error}", stacklevel=3)
+        return tensors, {}
     tensors.update(_prefixed(_OPTIMIZER, trainer.optimizer.state()))
     training = {
         "seed": trainer.seed,
         "iterations": trainer.optimizer.iterations,
-        "compile": trainer.get_config(),
+        "compile": arguments,
     }
     return tensors, {"training": training}
 
@@ -268,21 +275,26 @@ def _restore_training(model: Model, tensors: Mapping[str, Array], training: dict
 def _decode_compile(
     config: Mapping[str, Any], custom_objects: Mapping[str, Any] | None
 ) -> dict[str, Any]:
+    found = custom_objects or {}
+
+    def metric(given: Any) -> Any:
+        return metrics.get(given, custom_objects)
+
     return {
         **config,
         "optimizer": optimizers.deserialize(config["optimizer"], custom_objects),
-        "loss": _each(lambda c: losses.get(c, custom_objects), config["loss"]),
-        "metrics": _each(lambda c: metrics.get(c, custom_objects), config["metrics"]),
-        "weighted_metrics": _each(
-            lambda c: metrics.get(c, custom_objects), config["weighted_metrics"]
-        ),
+        "loss": _each(lambda given: losses.get(given, custom_objects), config["loss"], found),
+        "metrics": _each(metric, config["metrics"], found),
+        "weighted_metrics": _each(metric, config["weighted_metrics"], found),
     }
 
 
-def _each(decode: Any, given: Any) -> Any:
-    """`decode` on every config in a nesting of lists and dicts; names stay names."""
+def _each(decode: Any, given: Any, found: Mapping[str, Any]) -> Any:
+    """`decode` on every config in nested lists and dicts; names stay names unless `found`."""
     if isinstance(given, list):
-        return [_each(decode, g) for g in given]
+        return [_each(decode, g, found) for g in given]
     if isinstance(given, dict) and "class_name" not in given:
-        return {k: _each(decode, g) for k, g in given.items()}
-    return decode(given) if isinstance(given, dict) else given
+        return {k: _each(decode, g, found) for k, g in given.items()}
+    if isinstance(given, dict):
+        return decode(given)
+    return found.get(given, given) if isinstance(given, str) else given

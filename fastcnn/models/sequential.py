@@ -64,6 +64,7 @@ class Sequential(Model):
             self._end = layer(self._end)
         self._chain.append(layer)
         self._drawn = None
+        self._plans.clear()
         self.built = self._end is not None
 
     def pop(self, rebuild: bool = True) -> Layer:
@@ -73,6 +74,7 @@ class Sequential(Model):
             raise ArgumentError("the Sequential has no layer to remove")
         layer = self._chain.pop()
         self._drawn = None
+        self._plans.clear()
         if self._begin is not None:
             self._draw_from(self._begin)
         return layer

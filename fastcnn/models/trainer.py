@@ -14,8 +14,9 @@ from fastcnn.autodiff import gradients
 from fastcnn.backends import cpu, threads
 from fastcnn.configurable import plain, serialize
 from fastcnn.data import Batch
+from fastcnn.drawing import scope, tracing
 from fastcnn.errors import ArgumentError, NotDifferentiableError
-from fastcnn.graph import Array, Spec, Tensor, placeholder, scope, tracing
+from fastcnn.graph import Array, Spec, Tensor, placeholder
 from fastcnn.models.lowering import Lowered, PlanCache, lower
 from fastcnn.plan import Plan
 

@@ -92,9 +92,13 @@ from fastcnn.ops.shape_join import pad as pad
 from fastcnn.ops.shape_join import slice as slice
 from fastcnn.ops.shape_join import split as split
 from fastcnn.ops.shape_resize import resize as resize
+from fastcnn.ops.update import adagrad_update as adagrad_update
+from fastcnn.ops.update import adam_update as adam_update
 from fastcnn.ops.update import clip_by_global_norm as clip_by_global_norm
 from fastcnn.ops.update import clip_by_norm as clip_by_norm
 from fastcnn.ops.update import ema_update as ema_update
+from fastcnn.ops.update import rmsprop_update as rmsprop_update
+from fastcnn.ops.update import sgd_update as sgd_update
 
 _Function = _Callable[..., _Any]
 

@@ -227,6 +227,78 @@ class EMAUpdate(Op):
 # --- functions ---------------------------------------------------------------------------------
 
 
+def sgd_update(
+    parameter: Any,
+    gradient: Any,
+    numbers: Any,
+    velocity: Any = None,
+    momentum: float = 0.0,
+    nesterov: bool = False,
+    decay: bool = False,
+) -> Any:
+    """One step of gradient descent.
+
+    Args:
+        parameter, gradient: arrays or tensors of one shape.
+        numbers: (2,) of learning rate and decay.
+        velocity: as the parameter, with momentum only.
+        momentum: share of the velocity that is kept.
+        nesterov: look ahead along the velocity.
+        decay: whether `numbers[1]` is used.
+
+    Returns:
+        The new parameter; with a velocity, also the new velocity.
+    """
+    if velocity is None:
+        return apply(SGDUpdate(decay), parameter, gradient, numbers)
+    step = MomentumUpdate(float(momentum), nesterov, decay)
+    return apply(step, parameter, gradient, numbers, velocity)
+
+
+def rmsprop_update(
+    parameter: Any,
+    gradient: Any,
+    numbers: Any,
+    *slots: Any,
+    rho: float = 0.9,
+    momentum: float = 0.0,
+    epsilon: float = 1e-7,
+    centered: bool = False,
+    decay: bool = False,
+) -> Any:
+    """One step of RMSprop; `slots` as `RMSpropUpdate` orders them. Returns parameter and slots."""
+    step = RMSpropUpdate(rho, momentum, epsilon, centered, decay)
+    return apply(step, parameter, gradient, numbers, *slots)
+
+
+def adam_update(
+    parameter: Any,
+    gradient: Any,
+    numbers: Any,
+    *slots: Any,
+    beta_1: float = 0.9,
+    beta_2: float = 0.999,
+    epsilon: float = 1e-7,
+    amsgrad: bool = False,
+    decay: bool = False,
+) -> Any:
+    """One step of Adam (AdamW with `decay`); `numbers[0]` is alpha. Returns parameter and slots."""
+    step = AdamUpdate(beta_1, beta_2, epsilon, amsgrad, decay)
+    return apply(step, parameter, gradient, numbers, *slots)
+
+
+def adagrad_update(
+    parameter: Any,
+    gradient: Any,
+    numbers: Any,
+    accumulator: Any,
+    epsilon: float = 1e-7,
+    decay: bool = False,
+) -> Any:
+    """One step of Adagrad. Returns the new parameter and accumulator."""
+    return apply(AdagradUpdate(epsilon, decay), parameter, gradient, numbers, accumulator)
+
+
 def ema_update(average: Any, value: Any, momentum: float) -> Any:
     """momentum * average + (1 - momentum) * value; not differentiable."""
     return apply(EMAUpdate(float(momentum)), average, value)

@@ -16,8 +16,9 @@ import numpy as np
 
 from fastcnn import arguments, ops
 from fastcnn.configurable import Configurable
+from fastcnn.drawing import add_node
 from fastcnn.errors import ArgumentError, ShapeError
-from fastcnn.graph import Array, Parameter, Tensor, add_node
+from fastcnn.graph import Array, Parameter, Tensor
 from fastcnn.ops.update import Update
 from fastcnn.optimizers import schedules
 
