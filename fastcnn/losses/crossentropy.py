@@ -207,11 +207,14 @@ class SparseCategoricalCrossentropy(Loss):
         )
 
     def _reduce(self, values: Any, weights: Any, y_true: Any, y_pred: Any) -> Any:
-        if self.ignore_class is None or self.reduction not in ("sum_over_batch_size", "mean"):
+        if self.ignore_class is None or self.reduction in ("sum", "none", None):
             return super()._reduce(values, weights, y_true, y_pred)
         weighted = values if weights is None else ops.multiply(values, weights)
-        counted = ops.sum(ops.one_hot(y_true, y_pred.shape[self.axis], str(y_pred.dtype)))
-        return ops.divide(ops.sum(weighted), ops.add(counted, EPSILON))
+        # An ignored label is -1 and has no one in its row.
+        counted = ops.sum(ops.one_hot(y_true, y_pred.shape[self.axis], str(y_pred.dtype)), axis=-1)
+        if self.reduction == "mean_with_sample_weight" and weights is not None:
+            counted = ops.multiply(counted, weights)
+        return ops.divide(ops.sum(weighted), ops.add(ops.sum(counted), EPSILON))
 
     def target_spec(self, prediction: Spec, target_shape: Shape) -> Spec:
         """int32 labels."""

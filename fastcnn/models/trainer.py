@@ -333,7 +333,8 @@ class Trainer:
                         identifier, found[output], shape or (), outputs[output].shape
                     )
                     prefix = f"{self._output_name(output)}_" if len(outputs) > 1 else ""
-                    made.append((prefix + metric.name, metric, output, weighted))
+                    name = _free_name(prefix, metric.name, weighted, [n for n, *_ in made])
+                    made.append((name, metric, output, weighted))
         return made
 
     def _metrics_per_output(self, given: Any, count: int) -> list[list[Any]]:
@@ -348,3 +349,11 @@ class Trainer:
             [] if g is None else list(g) if isinstance(g, (list, tuple)) else [g]
             for g in per_output
         ]
+
+
+def _free_name(prefix: str, name: str, weighted: bool, taken: Sequence[str]) -> str:
+    """A name for the logs: metrics of one name would hide each other."""
+    if weighted and prefix + name in taken:
+        name = f"weighted_{name}"
+    names = (prefix + name, *(f"{prefix}{name}_{i}" for i in range(1, len(taken) + 1)))
+    return next(n for n in names if n not in taken)
