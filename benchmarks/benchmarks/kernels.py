@@ -195,6 +195,7 @@ DRAWN = {
     **REDUCE,
     **SHAPE,
 }
+CASES = [*DRAWN, *UPDATE]
 # Cases whose operations are counted, so that a share of the peak can be told.
 COUNTED = {**CONV2D, **CONV2D_GRAD, **DEPTHWISE, **DENSE}
 
