@@ -13,13 +13,13 @@ import functools
 import inspect
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 
 from fastcnn import activations, arguments, config, initializers, ops, regularizers
-from fastcnn.configurable import plain, snake_case
+from fastcnn.configurable import plain
 from fastcnn.drawing import (
     Trace,
     assign,
@@ -31,10 +31,11 @@ from fastcnn.drawing import (
 )
 from fastcnn.errors import ArgumentError, FastcnnError, ShapeError, located
 from fastcnn.graph import Array, Node, Parameter, Tensor, placeholder
+from fastcnn.layers.call import LayerCall
 from fastcnn.ops.shape import Reshape
 from fastcnn.plan import Plan
 from fastcnn.structure import flatten, map_structure, pack_as
-from fastcnn.utils.naming import unique_name
+from fastcnn.utils.naming import local_names, unique_name
 
 _BASE_ARGUMENTS = ("name", "trainable", "dtype", "input_shape", "activity_regularizer")
 
@@ -66,51 +67,6 @@ def training_phase(training: bool) -> Iterator[None]:
         yield
     finally:
         _training.reset(token)
-
-
-def local_names(layers: Sequence[Layer]) -> list[str]:
-    """Names of sibling layers for weight paths; automatic ones count anew from the first sibling.
-
-    So a model's weight names do not depend on what else the process has built.
-    """
-    counts: dict[str, int] = {}
-    given = {layer.name for layer in layers if not _is_automatic(layer)}
-    names = []
-    for layer in layers:
-        base = snake_case(type(layer).__name__)
-        name = layer.name
-        while _is_automatic(layer):
-            count = counts.get(base, 0)
-            counts[base] = count + 1
-            name = f"{base}_{count}" if count else base
-            if name not in given:
-                break
-        names.append(name)
-    return names
-
-
-def _is_automatic(layer: Layer) -> bool:
-    return re.fullmatch(snake_case(type(layer).__name__) + r"(_\d+)?", layer.name) is not None
-
-
-class LayerCall:
-    """One use of a layer in a drawn model: what it was called with, and what it returned."""
-
-    def __init__(self, layer: Layer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        self.layer = layer
-        self.args = args
-        self.kwargs = kwargs
-        self.outputs: Any = None
-
-    @property
-    def flat_inputs(self) -> list[Tensor]:
-        """Symbolic tensors among the arguments."""
-        return [t for t in flatten([self.args, self.kwargs]) if isinstance(t, Tensor)]
-
-    @property
-    def flat_outputs(self) -> list[Tensor]:
-        """Output tensors."""
-        return flatten(self.outputs)
 
 
 class Layer(ABC):

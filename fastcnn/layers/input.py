@@ -8,7 +8,8 @@ from typing import Any, final
 from fastcnn import arguments, config
 from fastcnn.errors import ShapeError
 from fastcnn.graph import Node, Placeholder, Shape, Spec, Tensor
-from fastcnn.layers.base import Layer, LayerCall
+from fastcnn.layers.base import Layer
+from fastcnn.layers.call import LayerCall
 from fastcnn.utils.naming import unique_name
 
 

@@ -8,7 +8,8 @@ from typing import Any, final
 
 from fastcnn.errors import ArgumentError
 from fastcnn.graph import Leaf, Node, Placeholder, Tensor
-from fastcnn.layers.base import Layer, LayerCall
+from fastcnn.layers.base import Layer
+from fastcnn.layers.call import LayerCall
 from fastcnn.models.model import Model
 from fastcnn.ops._apply import apply
 from fastcnn.structure import flatten, map_structure, pack_as

@@ -9,7 +9,8 @@ from typing import Any, final
 from fastcnn import arguments
 from fastcnn.errors import ArgumentError
 from fastcnn.graph import Tensor
-from fastcnn.layers.base import Layer, LayerCall
+from fastcnn.layers.base import Layer
+from fastcnn.layers.call import LayerCall
 from fastcnn.layers.input import Input, InputLayer
 from fastcnn.models.functional import Functional
 from fastcnn.models.model import Model

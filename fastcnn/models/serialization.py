@@ -15,7 +15,8 @@ import numpy as np
 
 from fastcnn.errors import ArgumentError, FileError
 from fastcnn.graph import Constant, Node, Tensor
-from fastcnn.layers.base import Layer, LayerCall
+from fastcnn.layers.base import Layer
+from fastcnn.layers.call import LayerCall
 from fastcnn.models.functional import Functional, step_of
 from fastcnn.models.sequential import Sequential
 from fastcnn.ops._apply import apply
