@@ -18,7 +18,7 @@ from typing import Any, ClassVar, final
 
 import numpy as np
 
-from fastcnn.errors import FastcnnError, NotDifferentiableError, ShapeError, located
+from fastcnn.errors import DtypeError, FastcnnError, NotDifferentiableError, ShapeError, located
 
 Shape = tuple[int | None, ...]
 Array = np.ndarray[Any, Any]
@@ -173,15 +173,15 @@ class Tensor:
         return self.node.name
 
     def __array__(self, *_: Any, **__: Any) -> Array:
-        raise TypeError(
+        raise DtypeError(
             f"{self} is symbolic and has no values; use fastcnn.ops on it, or run a Model"
         )
 
     def __bool__(self) -> bool:
-        raise TypeError(f"{self} is symbolic and has no truth value; graphs have no branches")
+        raise DtypeError(f"{self} is symbolic and has no truth value; graphs have no branches")
 
     def __len__(self) -> int:
-        raise TypeError(f"{self} is symbolic; use its .shape")
+        raise DtypeError(f"{self} is symbolic; use its .shape")
 
     def __str__(self) -> str:
         return f"<Tensor {self.name} {self.spec}>"

@@ -6,17 +6,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
 from fastcnn import arguments
 from fastcnn.backends import cpu, threads
+from fastcnn.data.arrays import as_array
 from fastcnn.errors import ArgumentError, DtypeError, ShapeError
 from fastcnn.graph import Array, Spec, Tensor, spec_of
 from fastcnn.layers.base import Layer
 from fastcnn.models import loop, saving
 from fastcnn.models.lowering import InferencePlan, PlanCache
 from fastcnn.models.summary import count_macs, summary
-from fastcnn.models.trainer import Trainer
+from fastcnn.models.trainer import Trainer, check_identifiers
 from fastcnn.structure import flatten, pack_as
 
 # Plans hold arenas, so only a few input shapes are kept ready.
@@ -84,9 +83,15 @@ class Model(Layer):
         arguments.only_default(where, "steps_per_execution", steps_per_execution, 1)
         arguments.only_default(where, "jit_compile", jit_compile, "auto", True)
         arguments.only_default(where, "auto_scale_loss", auto_scale_loss, True)
+        check_identifiers(loss, metrics, weighted_metrics)
         self._trainer = Trainer(
             self, optimizer, loss, loss_weights, metrics, weighted_metrics, backend
         )
+
+    def compile_as_saved(self, config: dict[str, Any]) -> None:
+        """`compile`, but a loss or metric that is not known only matters once it is needed."""
+        names = ("optimizer", "loss", "loss_weights", "metrics", "weighted_metrics", "backend")
+        self._trainer = Trainer(self, *(config[name] for name in names))
 
     @property
     def trainer(self) -> Trainer:
@@ -148,7 +153,7 @@ class Model(Layer):
 
     def predict_on_batch(self, x: Any) -> Any:
         """Outputs for one batch: arrays in the nesting of the model's outputs."""
-        arrays = [np.asarray(a) for a in self.order_inputs(x)]
+        arrays = [as_array(a, "x") for a in self.order_inputs(x)]
         plan = self.inference_plan(self.check_inputs(arrays))
         return pack_as(plan.structure, plan.run(self._cast(arrays)))
 

@@ -211,7 +211,7 @@ def load_model(
     _located(filepath, model, _unprefixed(_WEIGHTS, tensors))
     training = metadata.get("training")
     if compile and training:
-        model.compile(**_decode_compile(training["compile"], custom_objects))
+        model.compile_as_saved(_decode_compile(training["compile"], custom_objects))
         _restore_training(model, tensors, training)
     return model
 
