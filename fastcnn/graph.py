@@ -189,6 +189,17 @@ class Tensor:
     __repr__ = __str__
 
 
+def numbers_of(value: Any, where: str) -> Array:
+    """The array of numbers that `value` is or spells out, or a DtypeError."""
+    try:
+        array = np.asarray(value)
+    except (TypeError, ValueError) as error:
+        raise DtypeError(f"{where}: found something that is no array ({error})") from None
+    if array.dtype.kind not in "biuf":
+        raise DtypeError(f"{where}: found values of dtype {array.dtype}, expected real numbers")
+    return array
+
+
 @final
 @dataclass(eq=False)
 class Parameter:
@@ -231,7 +242,7 @@ class Parameter:
 
     def assign(self, value: Any) -> None:
         """Overwrite the value in place; a ShapeError leaves it as it was."""
-        array = np.asarray(value)
+        array = numbers_of(value, f"weight '{self.path or self.name}'")
         if array.shape != self.value.shape:
             raise ShapeError(
                 f"weight '{self.path or self.name}' has shape {self.value.shape} but the new value "

@@ -14,6 +14,7 @@ from typing import Any, final
 
 import numpy as np
 
+from fastcnn import arguments
 from fastcnn.callbacks.base import Callback, Logs
 from fastcnn.callbacks.monitor import settable_rate
 from fastcnn.errors import ArgumentError, FileError
@@ -110,7 +111,7 @@ class CSVLogger(Callback):
         self, filename: str | os.PathLike[str], separator: str = ",", append: bool = False
     ) -> None:
         super().__init__()
-        self.filename = Path(filename)
+        self.filename = Path(arguments.path("CSVLogger", "filename", filename))
         self.separator = separator
         self.append = append
         self._rows: list[dict[str, Any]] = []

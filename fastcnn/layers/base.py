@@ -29,8 +29,8 @@ from fastcnn.drawing import (
     scope,
     tracing,
 )
-from fastcnn.errors import ArgumentError, FastcnnError, ShapeError, located
-from fastcnn.graph import Array, Node, Parameter, Tensor, placeholder
+from fastcnn.errors import ArgumentError, DtypeError, FastcnnError, ShapeError, located
+from fastcnn.graph import Array, Node, Parameter, Tensor, numbers_of, placeholder
 from fastcnn.layers.call import LayerCall
 from fastcnn.ops.shape import Reshape
 from fastcnn.plan import Plan
@@ -100,8 +100,12 @@ class Layer(ABC):
         _refuse(type(self), unknown)
         self.name = unique_name(type(self).__name__) if name is None else _checked_name(name)
         self.dtype = config.floatx() if dtype is None else dtype
+        arguments.one_of(type(self).__name__, "dtype", self.dtype, ("float32", "float64"))
         self.built = False
-        self.declared_input_shape = None if input_shape is None else tuple(input_shape)
+        self.declared_input_shape = input_shape
+        if input_shape is not None:
+            where = f"{type(self).__name__}: input_shape"
+            self.declared_input_shape = arguments.shape(where, input_shape)
         self.activity_regularizer = regularizers.get(activity_regularizer)
         self._trainable = trainable
         self._weights: list[Parameter] = []
@@ -251,7 +255,12 @@ class Layer(ABC):
     def set_weights(self, weights: list[Any]) -> None:
         """Overwrite all weights, or none: a ShapeError leaves them as they were."""
         parameters = self.weights
-        arrays = [np.asarray(w) for w in weights]
+        if not isinstance(weights, (list, tuple)):
+            raise DtypeError(
+                f"layer '{self.name}': found weights of type {type(weights).__name__}, expected a "
+                "list of arrays; pass what get_weights() returns"
+            )
+        arrays = [numbers_of(w, f"layer '{self.name}': set_weights") for w in weights]
         found, expected = [a.shape for a in arrays], [p.shape for p in parameters]
         if found != expected:
             raise ShapeError(

@@ -12,6 +12,9 @@ from fastcnn.layers.base import Layer
 from fastcnn.layers.call import LayerCall
 from fastcnn.utils.naming import unique_name
 
+# What a plan can be fed with.
+DTYPES = ("float32", "float64", "uint8", "int32", "uint32")
+
 
 @final
 class InputLayer(Layer):
@@ -41,16 +44,17 @@ class InputLayer(Layer):
     ) -> None:
         _only_dense(sparse=sparse, ragged=ragged, input_tensor=input_tensor)
         arguments.only_default("Input", "optional", optional, False)
-        super().__init__(
-            name=name or unique_name("InputLayer"), dtype=dtype or config.floatx(), **kwargs
-        )
+        dtype = config.floatx() if dtype is None else dtype
+        arguments.one_of("Input", "dtype", dtype, DTYPES)
+        super().__init__(name=unique_name("InputLayer") if name is None else name, **kwargs)
+        self.dtype = dtype
         if batch_shape is None:
             if shape is None:
                 raise ShapeError(
                     "Input needs the shape of one sample; try Input(shape=(32, 32, 3))"
                 )
-            batch_shape = (batch_size, *_dims(shape))
-        self.batch_shape: Shape = tuple(_dims(batch_shape))
+            batch_shape = (batch_size, *arguments.shape("Input shape", shape))
+        self.batch_shape: Shape = arguments.shape("Input shape", batch_shape)
         spec = Spec(self.batch_shape, self.dtype)
         call = LayerCall(self, (), {})
         node = Node(Placeholder(spec, self.name), (), (spec,), self.name, "", call)
@@ -65,21 +69,6 @@ class InputLayer(Layer):
     def get_config(self) -> dict[str, Any]:
         """Name, dtype and shape."""
         return {"name": self.name, "dtype": self.dtype, "batch_shape": list(self.batch_shape)}
-
-
-def _dims(shape: Any) -> list[int | None]:
-    """The sizes of `shape`, each a positive integer or None."""
-    try:
-        dims = [None if d is None else int(d) for d in shape]
-    except TypeError:
-        raise ShapeError(
-            f"Input shape {shape!r} is not a tuple of sizes; try shape=(32, 32, 3)"
-        ) from None
-    if any(d is not None and d <= 0 for d in dims):
-        raise ShapeError(
-            f"Input shape {tuple(dims)} has a size below 1; all must be positive or None"
-        )
-    return dims
 
 
 def _only_dense(**given: Any) -> None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 from typing import Any, final
 
 from fastcnn import ops
+from fastcnn.errors import ShapeError
 from fastcnn.layers.base import Layer
 from fastcnn.layers.conv import padding_1d, single
 from fastcnn.ops.geometry import normalize_padding, pair
@@ -138,6 +139,16 @@ class _GlobalPool(Layer):
         super().__init__(data_format=data_format, **kwargs)
         self.keepdims = keepdims
 
+    def over(self, x: Any, axes: tuple[int, ...]) -> tuple[int, ...]:
+        """The spatial axes, once it is known that there are these and no others."""
+        if x.ndim != len(axes) + 2:
+            layout = "(N, H, W, C)" if len(axes) == 2 else "(N, W, C)"
+            raise ShapeError(
+                f"{type(self).__name__} found an input of shape {x.shape}, expected {layout}; use "
+                "the layer for that many dimensions or reshape the input"
+            )
+        return axes
+
 
 @final
 class GlobalAveragePooling2D(_GlobalPool):
@@ -145,7 +156,7 @@ class GlobalAveragePooling2D(_GlobalPool):
 
     def call(self, x: Any) -> Any:
         """Mean over H and W."""
-        return ops.mean(x, axis=(1, 2), keepdims=self.keepdims)
+        return ops.mean(x, axis=self.over(x, (1, 2)), keepdims=self.keepdims)
 
 
 @final
@@ -154,7 +165,7 @@ class GlobalMaxPooling2D(_GlobalPool):
 
     def call(self, x: Any) -> Any:
         """Maximum over H and W."""
-        return ops.max(x, axis=(1, 2), keepdims=self.keepdims)
+        return ops.max(x, axis=self.over(x, (1, 2)), keepdims=self.keepdims)
 
 
 @final
@@ -163,7 +174,7 @@ class GlobalAveragePooling1D(_GlobalPool):
 
     def call(self, x: Any) -> Any:
         """Mean over W."""
-        return ops.mean(x, axis=1, keepdims=self.keepdims)
+        return ops.mean(x, axis=self.over(x, (1,)), keepdims=self.keepdims)
 
 
 @final
@@ -172,7 +183,7 @@ class GlobalMaxPooling1D(_GlobalPool):
 
     def call(self, x: Any) -> Any:
         """Maximum over W."""
-        return ops.max(x, axis=1, keepdims=self.keepdims)
+        return ops.max(x, axis=self.over(x, (1,)), keepdims=self.keepdims)
 
 
 @final

@@ -39,6 +39,11 @@ class Model(Layer):
             from fastcnn.models.functional import Functional
 
             return super().__new__(Functional)
+        if cls is Model:
+            raise ArgumentError(
+                "Model found no inputs and outputs; call it as Model(inputs, outputs), or derive a "
+                "class with a call of its own"
+            )
         return super().__new__(cls)
 
     def __init__(self, *, name: str | None = None, **kwargs: Any) -> None:
@@ -244,13 +249,18 @@ class Model(Layer):
 
     def get_layer(self, name: str | None = None, index: int | None = None) -> Layer:
         """A layer by name or position."""
+        if index is not None and (name is not None or not hasattr(index, "__index__")):
+            raise ArgumentError(
+                f"model '{self.name}': get_layer found name={name!r} and index={index!r}, expected "
+                "a name or an integer"
+            )
         if index is not None and -len(self.layers) <= index < len(self.layers):
             return self.layers[index]
         for layer in self.layers:
             if layer.name == name:
                 return layer
         raise ArgumentError(
-            f"model '{self.name}' has no layer {name or index!r}; it has "
+            f"model '{self.name}' has no layer {name if index is None else index!r}; it has "
             f"{[layer.name for layer in self.layers]}"
         )
 

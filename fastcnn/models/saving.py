@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastcnn import arguments, losses, metrics, optimizers
-from fastcnn.errors import ArgumentError, FastcnnError, FileError, ShapeError
-from fastcnn.graph import Array, Parameter
+from fastcnn.errors import ArgumentError, DtypeError, FastcnnError, FileError, ShapeError
+from fastcnn.graph import Array, Parameter, numbers_of
 from fastcnn.utils.atomic import write_atomically
 
 if TYPE_CHECKING:
@@ -147,7 +147,13 @@ def _matched(
 ) -> tuple[dict[str, Parameter], dict[str, Array]]:
     """Parameters and arrays that fit them, or an error listing all that do not."""
     parameters = model.named_weights()
-    arrays = {name: np.asarray(value) for name, value in state_dict.items()}
+    if not isinstance(state_dict, Mapping):
+        raise DtypeError(
+            f"model '{model.name}': found weights of type {type(state_dict).__name__}, expected a "
+            "dict of arrays by name; pass what state_dict() returns"
+        )
+    where = f"model '{model.name}': weight"
+    arrays = {name: numbers_of(value, f"{where} '{name}'") for name, value in state_dict.items()}
     problems = []
     missing = [n for n in parameters if n not in arrays]
     unexpected = [n for n in arrays if n not in parameters]

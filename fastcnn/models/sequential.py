@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, final
 
 from fastcnn import arguments
@@ -28,7 +28,7 @@ class Sequential(Model):
 
     def __init__(
         self,
-        layers: Iterable[Any] | None = None,
+        layers: Any = None,
         trainable: bool = True,
         name: str | None = None,
         **kwargs: Any,
@@ -38,6 +38,8 @@ class Sequential(Model):
         self._begin: Tensor | None = None
         self._end: Tensor | None = None
         self._drawn: Functional | None = None
+        if not isinstance(layers, (Iterable, type(None))) or isinstance(layers, (str, Mapping)):
+            raise ArgumentError(f"Sequential takes a list of layers, found {layers!r}")
         for layer in layers or ():
             self.add(layer)
 
@@ -45,7 +47,8 @@ class Sequential(Model):
         """Append a layer; an Input only at the start. The model is always drawn anew."""
         arguments.only_default(f"Sequential '{self.name}': add", "rebuild", rebuild, True)
         if isinstance(layer, Tensor) and isinstance(layer.node.call, LayerCall):
-            layer = layer.node.call.layer
+            source = layer.node.call.layer
+            layer = source if isinstance(source, InputLayer) else layer
         if not isinstance(layer, Layer):
             raise ArgumentError(
                 f"Sequential takes layers, found {type(layer).__name__}; compose functions of "
@@ -127,6 +130,8 @@ class Sequential(Model):
 
     def call(self, inputs: Any, training: bool = False) -> Any:
         """Outputs of the last layer."""
+        if not self._chain:
+            raise ArgumentError(f"Sequential '{self.name}' has no layers; add some")
         for layer in self._chain:
             if not isinstance(layer, InputLayer):
                 inputs = layer(inputs, training=training)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastcnn import losses, metrics, ops, optimizers, random
+from fastcnn import arguments, losses, metrics, ops, optimizers, random
 from fastcnn.autodiff import gradients
 from fastcnn.backends import cpu, threads
 from fastcnn.configurable import plain, serialize
@@ -235,7 +235,8 @@ class Trainer:
 
     def _factors(self, count: int) -> list[float]:
         given = self._per_output(self._loss_weights, count, "loss_weights")
-        return [1.0 if g is None else float(g) for g in given]
+        where = f"model '{self.model.name}'"
+        return [1.0 if g is None else arguments.number(where, "loss_weights", g) for g in given]
 
     def order_targets(self, y: list[Array], keys: Sequence[str]) -> list[Array]:
         """Targets given by output name, in the order of the outputs."""
