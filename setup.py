@@ -37,8 +37,9 @@ def isas() -> list[str]:
 
 DEBUG = bool(os.environ.get("FASTCNN_BUILD_DEBUG"))
 SANITIZE = os.environ.get("FASTCNN_BUILD_SANITIZE", "")
+# The kernels' threads are our own (runtime.c); OpenMP is for the reference kernels.
 OPENMP = [] if sys.platform == "darwin" else ["-fopenmp"]
-COMMON = ["-std=gnu99", "-fPIC", "-fvisibility=hidden", "-Wall", "-Wextra", *OPENMP]
+COMMON = ["-std=gnu99", "-fPIC", "-fvisibility=hidden", "-Wall", "-Wextra", "-pthread"]
 COMMON += ["-O1", "-g"] if DEBUG else ["-O3", "-DNDEBUG", "-fno-math-errno", "-fno-trapping-math"]
 SANITIZER = [f"-fsanitize={SANITIZE}", "-fno-omit-frame-pointer"] if SANITIZE else []
 COMMON += SANITIZER
@@ -67,7 +68,7 @@ EXTENSION = {
     "include_dirs": ["src_c", numpy.get_include()],
     "define_macros": [("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION")],
     "extra_compile_args": ["-O3", *OPENMP, *SANITIZER],
-    "extra_link_args": [*OPENMP, *SANITIZER] + ([] if DEBUG or SANITIZE else ["-s"]),
+    "extra_link_args": ["-pthread", *OPENMP, *SANITIZER] + ([] if DEBUG or SANITIZE else ["-s"]),
 }
 extensions = [
     Extension(

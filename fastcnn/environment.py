@@ -25,7 +25,6 @@ def config_facts() -> dict[str, Any]:
         "vector_floats": _cpu.vector_floats(isa),
         "kernels": len(_cpu.kernels(isa)),
         "threads": threads.get_num_threads(),
-        "openmp": _cpu.openmp() or "none",
         "python": platform.python_version(),
         "numpy": np.__version__,
         "machine": platform.machine(),

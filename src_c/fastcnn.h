@@ -75,9 +75,8 @@ int fc_isa_runs_here(int i);
 
 /* runtime.c */
 void fc_sync(const fc_call *call); /* every thread of the team must come; a full barrier */
-int fc_max_threads(void);          /* what OpenMP would use by default */
-int fc_openmp(void);               /* the _OPENMP date, 0 when built without */
-/* Run calls[0..count) in order. On failure returns the status and the call's index in *failed. */
+/* Run calls[0..count) in order on a team of at most `nthreads`. Other threads may run other calls
+ * at the same time. On failure returns the status and the call's index in *failed. */
 fcnn_status fc_run(fc_call *calls, int count, int nthreads, int *failed);
 
 #endif

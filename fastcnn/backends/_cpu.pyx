@@ -58,8 +58,6 @@ cdef extern from "fastcnn.h":
     int fc_isa_count() nogil
     const fc_table *fc_isa_table(int i) nogil
     bint fc_isa_runs_here(int i) nogil
-    int fc_max_threads() nogil
-    int fc_openmp() nogil
     fcnn_status fc_run(fc_call *calls, int count, int nthreads, int *failed) noexcept nogil
 
 
@@ -72,11 +70,6 @@ def isas():
     return {
         fc_isa_table(i).isa.decode(): bool(fc_isa_runs_here(i)) for i in range(fc_isa_count())
     }
-
-
-def openmp():
-    """The _OPENMP date of the C library, 0 when it was built without."""
-    return fc_openmp()
 
 
 cdef const fc_table *table_of(str isa) except NULL:

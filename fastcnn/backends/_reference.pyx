@@ -21,6 +21,8 @@ import numpy as np
 
 from cython cimport floating
 from cython.parallel cimport prange
+from posix.types cimport pid_t
+from posix.unistd cimport getpid
 
 cdef extern from *:
     """
@@ -34,6 +36,12 @@ cdef extern from *:
 
 
 cdef int num_threads = omp_get_max_threads()
+cdef pid_t home = getpid()
+
+
+cdef int team() noexcept nogil:
+    """Threads of a loop. A forked child has none of OpenMP's, and would wait for them for ever."""
+    return num_threads if getpid() == home else 1
 
 
 def set_num_threads(int n):
@@ -113,7 +121,7 @@ def conv2d(
     cdef Py_ssize_t N = x.shape[0], P = win.h.size_out, Q = win.w.size_out, row
     y = np.zeros_like(x, shape=(N, P, Q, kernel.shape[3]), order="C")
     cdef floating[:, :, :, ::1] out = y
-    for row in prange(N * P, nogil=True, num_threads=num_threads):
+    for row in prange(N * P, nogil=True, num_threads=team()):
         conv2d_row(x, kernel, out, win, groups, row // P, row % P)
     return y
 
@@ -156,7 +164,7 @@ def conv2d_grad_input(
     # (R, S, K, C/G): the channels of dx lie side by side.
     cdef const floating[:, :, :, ::1] swapped = np.ascontiguousarray(np.swapaxes(kernel, 2, 3))
     cdef floating[:, :, :, ::1] out = dx
-    for row in prange(N * H, nogil=True, num_threads=num_threads):
+    for row in prange(N * H, nogil=True, num_threads=team()):
         conv2d_grad_input_row(dy, swapped, out, win, groups, row // H, row % H)
     return dx
 
@@ -195,7 +203,7 @@ def conv2d_grad_kernel(
     cdef Py_ssize_t R = win.h.taps, S = win.w.taps, C = x.shape[3] // groups, row
     dw = np.zeros_like(x, shape=(R, S, C, dy.shape[3]), order="C")
     cdef floating[:, :, :, ::1] out = dw
-    for row in prange(R * S * C, nogil=True, num_threads=num_threads):
+    for row in prange(R * S * C, nogil=True, num_threads=team()):
         conv2d_grad_kernel_row(x, dy, out, win, groups, row // (S * C), row // C % S, row % C)
     return dw
 
@@ -233,7 +241,7 @@ def depthwise_conv2d(
     cdef Py_ssize_t N = x.shape[0], P = win.h.size_out, Q = win.w.size_out, row
     y = np.zeros_like(x, shape=(N, P, Q, kernel.shape[2] * kernel.shape[3]), order="C")
     cdef floating[:, :, :, ::1] out = y
-    for row in prange(N * P, nogil=True, num_threads=num_threads):
+    for row in prange(N * P, nogil=True, num_threads=team()):
         depthwise_row(x, kernel, out, win, row // P, row % P)
     return y
 
@@ -271,7 +279,7 @@ def depthwise_conv2d_grad_input(
     cdef Py_ssize_t N = dy.shape[0], H = win.h.size_in, W = win.w.size_in, row
     dx = np.zeros_like(dy, shape=(N, H, W, kernel.shape[2]), order="C")
     cdef floating[:, :, :, ::1] out = dx
-    for row in prange(N * H, nogil=True, num_threads=num_threads):
+    for row in prange(N * H, nogil=True, num_threads=team()):
         depthwise_grad_input_row(dy, kernel, out, win, row // H, row % H)
     return dx
 
@@ -308,7 +316,7 @@ def depthwise_conv2d_grad_kernel(
     cdef Py_ssize_t R = win.h.taps, S = win.w.taps, C = x.shape[3], tap
     dw = np.zeros_like(x, shape=(R, S, C, dy.shape[3] // C), order="C")
     cdef floating[:, :, :, ::1] out = dw
-    for tap in prange(R * S, nogil=True, num_threads=num_threads):
+    for tap in prange(R * S, nogil=True, num_threads=team()):
         depthwise_grad_kernel_tap(x, dy, out, win, tap // S, tap % S)
     return dw
 
@@ -348,7 +356,7 @@ def max_pool2d(const floating[:, :, :, ::1] x, pool_size, strides, pads, output_
     index = np.zeros((N, P, Q, x.shape[3]), dtype=np.int32)
     cdef floating[:, :, :, ::1] out = y
     cdef int[:, :, :, ::1] winner = index
-    for row in prange(N * P, nogil=True, num_threads=num_threads):
+    for row in prange(N * P, nogil=True, num_threads=team()):
         max_pool2d_row(x, out, winner, win, row // P, row % P)
     return y, index.astype(np.uint8) if win.h.taps * win.w.taps <= 256 else index
 
@@ -394,7 +402,7 @@ def max_pool2d_grad(
     dx = np.zeros_like(dy, shape=(N, H, W, dy.shape[3]), order="C")
     cdef floating[:, :, :, ::1] out = dx
     cdef const int[:, :, :, ::1] winner = np.ascontiguousarray(index, dtype=np.int32)
-    for row in prange(N * H, nogil=True, num_threads=num_threads):
+    for row in prange(N * H, nogil=True, num_threads=team()):
         max_pool2d_grad_row(dy, winner, out, win, row // H, row % H)
     return dx
 

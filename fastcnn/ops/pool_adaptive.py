@@ -121,7 +121,7 @@ class AdaptiveMaxPool2D(Op):
         y = np.empty((N, *self.output_size, C), x.dtype)
         index = np.empty(y.shape, np.int32)
         for p, q, rows, columns in all_bins((H, W), self.output_size):
-            cells = x[:, rows, columns].reshape(N, -1, C)
+            cells = np.concatenate([x[:, r, columns] for r in range(rows.start, rows.stop)], 1)
             r, s = np.divmod(cells.argmax(axis=1), columns.stop - columns.start)
             index[:, p, q] = (rows.start + r) * W + columns.start + s
             y[:, p, q] = np.take_along_axis(cells, cells.argmax(axis=1)[:, None], 1)[:, 0]

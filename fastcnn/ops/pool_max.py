@@ -199,7 +199,7 @@ class MaxUnpool2DGrad(Op):
         """Backwards, so that the writer that stayed is met first."""
         dy, index = inputs
         N, P, Q, C = index.shape
-        flat = dy.reshape(N, -1, C)
+        flat = dy.reshape(N, dy.shape[1] * dy.shape[2], C)
         dx, taken = np.zeros(index.shape, dy.dtype), np.zeros(flat.shape, bool)
         for n, p, q, c in reversed(list(np.ndindex(N, P, Q, C))):
             at = index[n, p, q, c]

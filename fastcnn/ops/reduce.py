@@ -183,7 +183,7 @@ class ReduceExtremumGrad(Op):
         kept = [i for i in range(x.ndim) if i not in axes]
         order = (*kept, *axes)
         moved = x.transpose(order)
-        rows = moved.reshape(y.size, -1)
+        rows = moved.reshape(y.size, math.prod(x.shape[i] for i in axes))
         hit = rows == y.reshape(-1, 1)
         first = hit & (np.cumsum(hit, axis=1) == 1)
         marked = np.where(first, dy.reshape(-1, 1), 0).astype(x.dtype)

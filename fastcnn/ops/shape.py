@@ -164,7 +164,7 @@ class ChannelShuffle(Op):
     def reference(self, *inputs: Array) -> Array:
         """Channels as (groups, C / groups), transposed."""
         x = inputs[0]
-        grouped = x.reshape(*x.shape[:-1], self.groups, -1)
+        grouped = x.reshape(*x.shape[:-1], self.groups, x.shape[-1] // self.groups)
         return grouped.swapaxes(-1, -2).reshape(x.shape).copy()
 
     def gradient(self, node: Node, *dys: Tensor | None) -> Sequence[Tensor | None]:

@@ -189,7 +189,8 @@ FC_DEFINE(f32_concat)
     int64_t block = SHAPE_BLOCK * 4, begin, end;
     int64_t bytes = count_of(&call->out[0]) * element_bytes(&call->out[0]);
     share(ceil_div(bytes, block), tid, nthreads, &begin, &end);
-    concat_bytes(call, attrs->axis, begin * block, min_i64(end * block, bytes));
+    if (begin < end) /* rows of an empty output have no length to divide by */
+        concat_bytes(call, attrs->axis, begin * block, min_i64(end * block, bytes));
     return FCNN_OK;
 }
 
