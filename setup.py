@@ -44,8 +44,8 @@ COMMON += ["-O1", "-g"] if DEBUG else ["-O3", "-DNDEBUG", "-fno-math-errno", "-f
 SANITIZER = [f"-fsanitize={SANITIZE}", "-fno-omit-frame-pointer"] if SANITIZE else []
 COMMON += SANITIZER
 
-HEADERS = ["src_c/fastcnn.h", "src_c/isa.inc.h", "src_c/kernels.def"]
-HEADERS += sorted(glob("src_c/kernels/*.inc.h"))
+HEADERS = ["src_c/fastcnn.h", "src_c/kernels.def"]
+HEADERS += sorted(glob("src_c/*.inc.h") + glob("src_c/kernels/*.inc.h"))
 
 
 def library(name: str, sources: list[str], flags: list[str], macros: list) -> tuple:

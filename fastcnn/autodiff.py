@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from fastcnn import ops
+from fastcnn.drawing import scope_path
 from fastcnn.errors import NotDifferentiableError
-from fastcnn.graph import Array, Node, Op, Parameter, Tensor, constant, placeholder, scope_path
+from fastcnn.graph import Array, Node, Op, Parameter, Tensor, constant, placeholder
 from fastcnn.graph import topological as _topological
 from fastcnn.ops._apply import FLOATS, run
 

@@ -78,6 +78,8 @@ class Constant(Initializer):
     """The same value everywhere, or an array of the shape that is asked for."""
 
     def __init__(self, value: Any = 0.0) -> None:
+        if np.asarray(value).dtype.kind not in "biuf":
+            raise ArgumentError(f"Constant: found value={value!r}, expected numbers")
         self.value = plain(value)
 
     def __call__(self, shape: Sequence[int], dtype: str = "float32") -> Array:
@@ -158,6 +160,8 @@ class RandomUniform(RandomInitializer):
         self, minval: float = -0.05, maxval: float = 0.05, seed: int | None = None
     ) -> None:
         super().__init__(seed)
+        minval = arguments.number("RandomUniform", "minval", minval)
+        maxval = arguments.number("RandomUniform", "maxval", maxval)
         if not minval <= maxval:
             raise ArgumentError(
                 f"RandomUniform: found minval={minval} above maxval={maxval}; swap them"

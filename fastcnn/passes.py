@@ -11,7 +11,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from fastcnn import ops
-from fastcnn.graph import Constant, Node, State, Tensor, placeholder, scope_path, topological
+from fastcnn.drawing import scope_path
+from fastcnn.graph import Constant, Node, State, Tensor, placeholder, topological
 from fastcnn.ops._apply import apply
 from fastcnn.ops.conv import Conv2D
 from fastcnn.ops.conv_depthwise import DepthwiseConv2D

@@ -64,7 +64,8 @@ typedef struct {
     const char *isa;
     int vector_floats; /* lanes of one vector */
     int count;
-    const fc_kernel *kernels; /* in order of preference within an op */
+    const fc_kernel *kernels;                             /* in order of preference within an op */
+    int64_t (*multiply_adds)(int64_t rounds, float *sum); /* see peak.inc.h */
 } fc_table;
 
 /* dispatch.c */

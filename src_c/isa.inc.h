@@ -64,6 +64,8 @@
 #include "kernels/shape_resize.inc.h"
 #include "kernels/update.inc.h"
 
+#include "peak.inc.h"
+
 /* A kernel without a plan half does every call of its op, without scratch. */
 static int64_t plan_always(const fc_call *call, int nthreads)
 {
@@ -82,5 +84,5 @@ static const fc_kernel kernels[] = {
 #undef FC_KERNEL
 #undef FC_KERNEL_PLANNED
 
-const fc_table FC_PASTE(fc_table__, FC_ISA) = {FC_STRING(FC_ISA), FC_LANES,
-                                               (int)(sizeof kernels / sizeof kernels[0]), kernels};
+const fc_table FC_PASTE(fc_table__, FC_ISA) = {
+    FC_STRING(FC_ISA), FC_LANES, (int)(sizeof kernels / sizeof kernels[0]), kernels, multiply_adds};

@@ -71,6 +71,13 @@ def test_demo_writes_everything(few_digits, tmp_path, capsys):
         assert str(file) in printed
 
 
+def test_demo_learns_the_digits(tmp_path):
+    # One thread: the bits are the same, and other tests may be using the rest.
+    assert run("demo", "--no-plots", "--threads", 1, "--out", tmp_path) == 0
+    result = json.loads((tmp_path / "history.json").read_text())["test"]
+    assert result["accuracy"] >= 0.985
+
+
 def test_files_of_a_run_agree(few_digits, tmp_path):
     assert run("demo", "--epochs", 3, "--out", tmp_path, "--no-plots", "--seed", 5) == 0
     images = load_images("digits", 32)

@@ -237,9 +237,7 @@ def norms(draw: Draw) -> Iterator[Case]:
 def joins(draw: Draw) -> Iterator[Case]:
     shape = draw.shape(1, 5)
     rank, axis = len(shape), draw.whole(0, len(shape) - 1)
-    parts = [
-        (*shape[:axis], draw.size(33, 0), *shape[axis + 1 :]) for _ in range(draw.whole(1, 4))
-    ]
+    parts = [(*shape[:axis], draw.size(33, 0), *shape[axis + 1 :]) for _ in range(draw.whole(1, 4))]
     yield Case(Concat(axis), normal(*parts), 0.0)
     begin = tuple(draw.whole(0, d) for d in shape)
     size = tuple(draw.whole(0, d - b) for d, b in zip(shape, begin, strict=True))

@@ -13,8 +13,9 @@ from cases import CASES
 from cases.case import Case
 from fastcnn import ops
 from fastcnn.autodiff import evaluate, gradients
+from fastcnn.drawing import add_node
 from fastcnn.errors import NotDifferentiableError
-from fastcnn.graph import add_node, placeholder
+from fastcnn.graph import placeholder
 from fastcnn.ops.registry import BY_NAME
 
 Array = np.ndarray[Any, Any]

@@ -16,7 +16,7 @@ import pytest
 
 from cases import CASES
 from cases.case import Case
-from fastcnn.backends import Call, Slot, cpu
+from fastcnn.backends import Call, Slot, _cpu, cpu
 from fastcnn.backends import threads as threads_
 from fastcnn.graph import infer, spec_of
 from fastcnn.ops.registry import BY_NAME, MISSING
@@ -194,3 +194,10 @@ def test_every_op_has_a_case() -> None:
 def test_case_names_are_unique() -> None:
     names = [case.id for case in CASES]
     assert sorted(set(names)) == sorted(names)
+
+
+@pytest.mark.parametrize("isa", cpu.available_isas())
+def test_the_peak_probe_counts_its_operations(isa: str) -> None:
+    lanes = _cpu.vector_floats(isa)
+    assert _cpu.multiply_adds(isa, 7) == 7 * _cpu.multiply_adds(isa, 1)
+    assert _cpu.multiply_adds(isa, 1) % (2 * lanes) == 0  # each lane multiplies and adds

@@ -138,7 +138,7 @@ def test_sequential_add_and_pop() -> None:
     assert model.outputs[0].shape == (None, 3)
     assert model.predict_on_batch(normal(2, 4)).shape == (2, 3)
     with pytest.raises(ArgumentError, match="another name"):
-        model.add(model.layers[1])
+        model.add(model.layers[0])
 
 
 def test_fully_convolutional_models_take_any_size() -> None:
@@ -200,3 +200,25 @@ def test_float64_models_run_on_the_reference() -> None:
         assert model.predict_on_batch(data).dtype == np.float64
     finally:
         config.set_floatx("float32")
+
+
+def test_summary_can_show_what_trains() -> None:
+    model = Sequential([Input((4,)), layers.Dense(2, trainable=False), layers.Dense(2)])
+    lines: list[str] = []
+    model.summary(print_fn=lines.append, show_trainable=True)
+    rows = [line.split()[-1] for line in lines if "(Dense)" in line]
+    assert rows == ["no", "yes"]
+
+
+def test_weights_without_names_get_some() -> None:
+    class Affine(layers.Layer):
+        def build(self, input_shape: Any) -> None:
+            self.scale = self.add_weight(shape=(input_shape[-1],), initializer="ones")
+            self.shift = self.add_weight(shape=(input_shape[-1],), initializer="zeros")
+
+        def call(self, x: Any) -> Any:
+            return x * self.scale + self.shift
+
+    layer = Affine()
+    assert layer(np.ones((1, 2), np.float32)).tolist() == [[1.0, 1.0]]
+    assert list(layer.named_weights()) == ["weight", "weight_1"]

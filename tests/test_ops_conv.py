@@ -10,8 +10,9 @@ import pytest
 
 from fastcnn import ops
 from fastcnn.autodiff import gradient
+from fastcnn.drawing import scope
 from fastcnn.errors import ArgumentError, DtypeError, FastcnnError, ShapeError
-from fastcnn.graph import Spec, placeholder, scope
+from fastcnn.graph import Spec, placeholder
 from fastcnn.ops.conv import Conv2D, Conv2DGradInput, Conv2DGradKernel
 from fastcnn.ops.conv_depthwise import DepthwiseConv2D
 from fastcnn.ops.geometry import normalize_padding, pair

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 from fastcnn import ops
+from fastcnn.drawing import add_node
 from fastcnn.errors import ArgumentError, DtypeError, NonFiniteError, ShapeError
-from fastcnn.graph import Parameter, Tensor, add_node, placeholder
+from fastcnn.graph import Parameter, Tensor, placeholder
 from fastcnn.ops.update import (
     AdagradUpdate,
     AdamUpdate,

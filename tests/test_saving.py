@@ -171,3 +171,42 @@ def test_overwrite_false_keeps_the_file(tmp_path: Path) -> None:
 def test_no_folder_is_said(tmp_path: Path) -> None:
     with pytest.raises(FileError, match="folder"):
         trained().save(tmp_path / "a" / "m.fastcnn")
+
+
+def distance(y_true: Any, y_pred: Any) -> Any:
+    from fastcnn import ops
+
+    return ops.mean(ops.abs(y_pred - y_true), axis=-1)
+
+
+def test_functions_as_loss_are_found_by_name(tmp_path: Path) -> None:
+    model = Sequential([Input((3,)), layers.Dense(2)])
+    model.compile("adam", distance)
+    x, y = np.ones((4, 3), np.float32), np.zeros((4, 2), np.float32)
+    model.train_on_batch(x, y)
+    model.save(tmp_path / "m.fastcnn")
+    loaded = models.load_model(tmp_path / "m.fastcnn", custom_objects={"distance": distance})
+    assert loaded.test_on_batch(x, y) == model.test_on_batch(x, y)
+    unknown = models.load_model(tmp_path / "m.fastcnn")
+    np.testing.assert_array_equal(unknown.predict_on_batch(x), model.predict_on_batch(x))
+    with pytest.raises(FastcnnError, match="distance"):
+        unknown.train_on_batch(x, y)
+
+
+def test_a_nameless_loss_does_not_keep_the_network_from_being_saved(tmp_path: Path) -> None:
+    model = Sequential([Input((3,)), layers.Dense(2)])
+    model.compile("adam", lambda y_true, y_pred: distance(y_true, y_pred))
+    with pytest.warns(UserWarning, match="without optimizer and loss"):
+        model.save(tmp_path / "m.fastcnn")
+    loaded = models.load_model(tmp_path / "m.fastcnn")
+    assert not loaded.compiled
+
+
+def test_skip_mismatch_loads_what_fits(tmp_path: Path) -> None:
+    path = tmp_path / "w.fastcnn"
+    old, new = model_of(3), model_of(4)
+    old.save_weights(path)
+    before = new.layers[-1].get_weights()
+    new.load_weights(path, skip_mismatch=True)
+    np.testing.assert_array_equal(new.layers[0].get_weights()[0], old.layers[0].get_weights()[0])
+    np.testing.assert_array_equal(new.layers[-1].get_weights()[0], before[0])

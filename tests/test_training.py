@@ -248,9 +248,8 @@ def test_compile_errors() -> None:
     model.compile("adam")
     with pytest.raises(ArgumentError, match="loss"):
         model.train_on_batch(*data(4))
-    model.compile("adam", "no_such_loss")
     with pytest.raises(ArgumentError, match="no_such_loss"):
-        model.train_on_batch(*data(4))
+        model.compile("adam", "no_such_loss")
 
 
 def test_frozen_layers_do_not_move() -> None:
@@ -279,3 +278,99 @@ def test_regularizers_add_to_the_loss() -> None:
 def test_empty_epoch_of_a_generator_is_an_error() -> None:
     with pytest.raises(DataError):
         compiled().fit(iter(()), verbose=0)
+
+
+def test_activity_regularizers_penalise_outputs_over_the_batch() -> None:
+    layer = layers.Dense(2, kernel_initializer="ones", activity_regularizer="l2")
+    model = Sequential([Input((3,)), layer, layers.Dense(1, kernel_initializer="zeros")])
+    model.compile(optimizers.SGD(0.1), "mse")
+    x = np.arange(6, dtype=np.float32).reshape(2, 3)
+    penalty = 0.01 * 2 * (3.0**2 + 12.0**2) / 2
+    assert model.test_on_batch(x, np.zeros((2, 1), np.float32)) == pytest.approx(penalty)
+    again = layers.Dense.from_config(layer.get_config())
+    assert again.activity_regularizer.l2 == 0.01
+
+
+def small(**compiled: Any) -> Sequential:
+    fastcnn.set_random_seed(1)
+    model = Sequential([Input((4,)), layers.Dense(3, activation="softmax", name="d")])
+    arguments = {"optimizer": "adam", "loss": "sparse_categorical_crossentropy", **compiled}
+    model.compile(**arguments)
+    return model
+
+
+X = np.random.default_rng(0).standard_normal((12, 4)).astype(np.float32)
+Y = np.arange(12) % 3
+LATE = np.where(np.arange(12) == 11, 3, Y)  # one label out of range, in the last batch
+
+
+def everything(model: Model) -> list[Any]:
+    optimizer = model.optimizer
+    return [*model.get_weights(), *(v.numpy() for v in optimizer.variables), optimizer.iterations]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"y": LATE}, "labels run from 0 to 3"),
+        ({"validation_data": (X, LATE)}, "validation_data"),
+        ({"validation_data": (X, None)}, "validation_data"),
+        ({"validation_data": (X[:, :3], Y)}, "validation_data"),
+        ({"validation_data": X}, "validation_data"),
+        ({"epochs": 0}, "epochs"),
+        ({"epochs": 1.5}, "epochs"),
+        ({"epochs": True}, "epochs"),
+        ({"initial_epoch": -1}, "initial_epoch"),
+        ({"batch_size": 0}, "batch_size"),
+        ({"batch_size": 2.0}, "batch_size"),
+        ({"verbose": "loud"}, "verbose"),
+        ({"validation_split": 1.0}, "validation_split"),
+        ({"validation_split": -0.1}, "validation_split"),
+        ({"validation_split": "a"}, "validation_split"),
+        ({"validation_freq": 0}, "validation_freq"),
+        ({"validation_freq": [0]}, "validation_freq"),
+        ({"validation_freq": "a"}, "validation_freq"),
+        ({"validation_batch_size": 0, "validation_data": (X, Y)}, "batch_size"),
+        ({"sample_weight": {"zz": np.ones(12)}}, "sample_weight"),
+        ({"sample_weight": np.ones((12, 2))}, "weights"),
+        ({"class_weight": {0: -1.0}}, "class_weight"),
+        ({"callbacks": [callbacks.History]}, "callbacks"),
+        ({"x": lambda: 3, "y": None}, "iterable"),
+    ],
+    ids=str,
+)
+def test_fit_refuses_what_it_can_know_before_it_changes_anything(
+    arguments: dict[str, Any], words: str
+) -> None:
+    model = small()
+    model.fit(X, Y, verbose=0)
+    before = everything(model)
+    with pytest.raises(FastcnnError, match=words):
+        model.fit(**{"x": X, "y": Y, "batch_size": 4, "shuffle": False, "verbose": 0, **arguments})
+    for a, b in zip(everything(model), before, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"metrics": ["nope"]}, "nope"),
+        ({"weighted_metrics": {"d": ["nope"]}}, "nope"),
+        ({"metrics": [3]}, "metric"),
+        ({"loss": "nope"}, "nope"),
+        ({"loss": {"d": "nope"}}, "nope"),
+        ({"optimizer": "nope"}, "nope"),
+        ({"optimizer": 0.1}, "optimizer"),
+    ],
+    ids=str,
+)
+def test_compile_names_what_does_not_exist(arguments: dict[str, Any], words: str) -> None:
+    with pytest.raises(ArgumentError, match=words):
+        small(**arguments)
+
+
+def test_batches_that_form_no_array_are_refused() -> None:
+    model = small()
+    for call in (model.predict_on_batch, lambda x: model.train_on_batch(x, [0, 1])):
+        with pytest.raises(DataError, match="same shape"):
+            call([[1.0, 2.0], [3.0]])

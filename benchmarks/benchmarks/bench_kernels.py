@@ -1,117 +1,96 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Single ops on arrays: what one kernel costs, with the small fixed price of an eager call."""
+"""C kernels by family, each alone in a plan made beforehand, for every instruction set."""
 
 from __future__ import annotations
 
-from fastcnn import ops
-
-from .common import THREADS, uniform, use_threads
-
-# name: (x, kernel, strides, padding, groups)
-CONV2D = {
-    "stem_224x224x3_7x7_s2": ((1, 224, 224, 3), (7, 7, 3, 64), 2, "same", 1),
-    "vgg_56x56x64_3x3": ((1, 56, 56, 64), (3, 3, 64, 64), 1, "same", 1),
-    "vgg_28x28x128_3x3": ((1, 28, 28, 128), (3, 3, 128, 128), 1, "same", 1),
-    "resnet_14x14x256_3x3": ((1, 14, 14, 256), (3, 3, 256, 256), 1, "same", 1),
-    "resnet_7x7x512_3x3": ((1, 7, 7, 512), (3, 3, 512, 512), 1, "same", 1),
-    "pointwise_56x56x64_256": ((1, 56, 56, 64), (1, 1, 64, 256), 1, "valid", 1),
-    "pointwise_14x14x1024_256": ((1, 14, 14, 1024), (1, 1, 1024, 256), 1, "valid", 1),
-    "grouped_28x28x128_g32": ((1, 28, 28, 128), (3, 3, 4, 128), 1, "same", 32),
-    "cifar_b32_32x32x16_3x3": ((32, 32, 32, 16), (3, 3, 16, 16), 1, "same", 1),
-    "lenet_b32_32x32x1_5x5": ((32, 32, 32, 1), (5, 5, 1, 6), 1, "valid", 1),
-}
-
-# name: (x, kernel, strides)
-DEPTHWISE = {
-    "mobilenet_112x112x32": ((1, 112, 112, 32), (3, 3, 32, 1), 1),
-    "mobilenet_56x56x128_s2": ((1, 56, 56, 128), (3, 3, 128, 1), 2),
-    "mobilenet_14x14x512": ((1, 14, 14, 512), (3, 3, 512, 1), 1),
-    "efficientnet_14x14x480_5x5": ((1, 14, 14, 480), (5, 5, 480, 1), 1),
-}
-
-# name: (x, pool size, strides)
-POOL = {
-    "resnet_112x112x64_3x3_s2": ((1, 112, 112, 64), 3, 2),
-    "vgg_224x224x64_2x2": ((1, 224, 224, 64), 2, 2),
-    "inception_28x28x192_3x3_s1": ((1, 28, 28, 192), 3, 1),
-    "lenet_b32_28x28x6_2x2": ((32, 28, 28, 6), 2, 2),
-}
-
-# name: (rows, inputs, outputs)
-DENSE = {
-    "resnet_head_1x2048x1000": (1, 2048, 1000),
-    "vgg_head_1x25088x4096": (1, 25088, 4096),
-    "lenet_32x400x120": (32, 400, 120),
-    "square_512": (512, 512, 512),
-}
+from . import kernels
+from .common import THREADS, use_threads
 
 
-class Conv2D:
-    params = [list(CONV2D), THREADS]
-    param_names = ["case", "threads"]
+class _Kernel:
+    param_names = ["case", "isa", "threads"]
+    # Many and steady: a quarter of a second each, in two rounds.
+    rounds = 2
+    repeat = (2, 10, 0.2)
+    warmup_time = 0.02
+    sample_time = 0.01
 
-    def setup(self, case: str, threads: int | str) -> None:
+    def setup(self, case: str, isa: str, threads: int) -> None:
         use_threads(threads)
-        x, kernel, self.strides, self.padding, self.groups = CONV2D[case]
-        self.x, self.kernel, self.bias = uniform(*x), uniform(*kernel), uniform(kernel[-1])
-        self.time_conv2d(case, threads)  # plans and touches every page
+        self.run = kernels.plan_of(case, kernels.use_isa(isa)).run
 
-    def time_conv2d(self, case: str, threads: int | str) -> None:
-        ops.conv2d(
-            self.x,
-            self.kernel,
-            self.bias,
-            strides=self.strides,
-            padding=self.padding,
-            groups=self.groups,
-        )
+    def time_run(self, case: str, isa: str, threads: int) -> None:
+        self.run()
 
 
-class DepthwiseConv2D:
-    params = [list(DEPTHWISE), THREADS]
-    param_names = ["case", "threads"]
+class Conv2D(_Kernel):
+    params = [list(kernels.CONV2D), kernels.ISAS, THREADS]
 
-    def setup(self, case: str, threads: int | str) -> None:
+
+class Conv2DGrad(_Kernel):
+    params = [list(kernels.CONV2D_GRAD), kernels.ISAS, THREADS]
+
+
+class DepthwiseConv2D(_Kernel):
+    params = [list(kernels.DEPTHWISE), kernels.ISAS, THREADS]
+
+
+class Dense(_Kernel):
+    params = [list(kernels.DENSE), kernels.ISAS, THREADS]
+
+
+class Pool(_Kernel):
+    params = [list(kernels.POOL), kernels.ISAS, THREADS]
+
+
+class Norm(_Kernel):
+    params = [list(kernels.NORM), kernels.ISAS, THREADS]
+
+
+class Elementwise(_Kernel):
+    params = [list(kernels.ELEMENTWISE), kernels.ISAS, THREADS]
+
+
+class Loss(_Kernel):
+    params = [list(kernels.LOSS), kernels.ISAS, THREADS]
+
+
+class Reduce(_Kernel):
+    params = [list(kernels.REDUCE), kernels.ISAS, THREADS]
+
+
+class Shape(_Kernel):
+    params = [list(kernels.SHAPE), kernels.ISAS, THREADS]
+
+
+class Update(_Kernel):
+    params = [list(kernels.UPDATE), kernels.ISAS, THREADS]
+
+
+class FmaPeak:
+    """What part of the multiply-adds the machine can do, a kernel does."""
+
+    params = [list(kernels.COUNTED), kernels.VECTOR_ISAS, THREADS]
+    param_names = ["case", "isa", "threads"]
+    unit = "% of FMA peak"
+
+    def setup(self, case: str, isa: str, threads: int) -> None:
         use_threads(threads)
-        x, kernel, self.strides = DEPTHWISE[case]
-        self.x, self.kernel = uniform(*x), uniform(*kernel)
-        self.time_depthwise_conv2d(case, threads)
+        self.kernel = kernels.plan_of(case, kernels.use_isa(isa))
 
-    def time_depthwise_conv2d(self, case: str, threads: int | str) -> None:
-        ops.depthwise_conv2d(self.x, self.kernel, strides=self.strides, padding="same")
+    def track_share(self, case: str, isa: str, threads: int) -> float:
+        measured = kernels.measure(self.kernel, isa, threads, rounds=8, slice_=0.01)
+        return 100 * self.kernel.flops / measured.seconds / measured.peak
 
 
-class Pool2D:
-    params = [list(POOL), THREADS]
-    param_names = ["case", "threads"]
+class Machine:
+    """The peak itself: when it moves, the machine has changed and not fastcnn."""
 
-    def setup(self, case: str, threads: int | str) -> None:
+    params = [kernels.VECTOR_ISAS, THREADS]
+    param_names = ["isa", "threads"]
+    unit = "GFLOP/s"
+
+    def track_fma_peak(self, isa: str, threads: int) -> float:
         use_threads(threads)
-        x, self.size, self.strides = POOL[case]
-        self.x = uniform(*x)
-        self.time_max_pool2d(case, threads)
-        self.time_max_pool2d_indices(case, threads)
-        self.time_avg_pool2d(case, threads)
-
-    def time_max_pool2d(self, case: str, threads: int | str) -> None:
-        ops.max_pool2d(self.x, self.size, strides=self.strides, padding="same")
-
-    def time_max_pool2d_indices(self, case: str, threads: int | str) -> None:
-        ops.max_pool2d(self.x, self.size, strides=self.strides, padding="same", return_indices=True)
-
-    def time_avg_pool2d(self, case: str, threads: int | str) -> None:
-        ops.avg_pool2d(self.x, self.size, strides=self.strides, padding="same")
-
-
-class Dense:
-    params = [list(DENSE), THREADS]
-    param_names = ["case", "threads"]
-
-    def setup(self, case: str, threads: int | str) -> None:
-        use_threads(threads)
-        rows, inputs, outputs = DENSE[case]
-        self.x, self.kernel = uniform(rows, inputs), uniform(inputs, outputs)
-        self.time_matmul(case, threads)
-
-    def time_matmul(self, case: str, threads: int | str) -> None:
-        ops.matmul(self.x, self.kernel)
+        kernels.use_isa(isa)
+        return max(kernels.peak_flops(isa, threads) for _ in range(20)) / 1e9

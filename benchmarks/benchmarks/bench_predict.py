@@ -12,13 +12,13 @@ class Predict:
     params = [list(NETWORKS), BATCHES, THREADS]
     param_names = ["network", "batch", "threads"]
 
-    def setup(self, network: str, count: int, threads: int | str) -> None:
+    def setup(self, network: str, count: int, threads: int) -> None:
         use_threads(threads)
         self.model = compiled(network)
         self.x, _ = batch(network, count)
         self.model.predict_on_batch(self.x)  # plans
 
-    def time_predict_on_batch(self, network: str, count: int, threads: int | str) -> None:
+    def time_predict_on_batch(self, network: str, count: int, threads: int) -> None:
         self.model.predict_on_batch(self.x)
 
 

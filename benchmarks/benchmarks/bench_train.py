@@ -12,13 +12,13 @@ class TrainStep:
     params = [list(NETWORKS), THREADS]
     param_names = ["network", "threads"]
 
-    def setup(self, network: str, threads: int | str) -> None:
+    def setup(self, network: str, threads: int) -> None:
         use_threads(threads)
         self.model = compiled(network)
         self.x, self.y = batch(network, BATCH)
         self.model.train_on_batch(self.x, self.y)  # plans
 
-    def time_train_on_batch(self, network: str, threads: int | str) -> None:
+    def time_train_on_batch(self, network: str, threads: int) -> None:
         self.model.train_on_batch(self.x, self.y)
 
 

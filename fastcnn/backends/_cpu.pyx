@@ -53,6 +53,7 @@ cdef extern from "fastcnn.h":
         int vector_floats
         int count
         const fc_kernel *kernels
+        int64_t (*multiply_adds)(int64_t rounds, float *sum) noexcept nogil
 
     int fc_isa_count() nogil
     const fc_table *fc_isa_table(int i) nogil
@@ -82,6 +83,20 @@ cdef const fc_table *table_of(str isa) except NULL:
 def vector_floats(str isa):
     """Floats in one vector of `isa`."""
     return table_of(isa).vector_floats
+
+
+def multiply_adds(str isa, int64_t rounds):
+    """Do so many rounds of independent multiply-adds in the vectors of `isa`, without the GIL.
+
+    Returns the floating-point operations done. Divided by the seconds that took, they are the peak
+    of this processor, of which benchmarks give the share that a kernel reaches.
+    """
+    cdef const fc_table *table = table_of(isa)
+    cdef int64_t operations
+    cdef float sum_
+    with nogil:
+        operations = table.multiply_adds(rounds, &sum_)
+    return operations
 
 
 def attribute_types(str text):

@@ -41,7 +41,7 @@ def check_num_threads(value: Any, where: str) -> int:
     """`value` as a number of threads, or an error that says what is possible."""
     try:
         count = int(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         count = 0
     if not 1 <= count <= 1024:
         raise BackendError(f"{where}={value!r} is not a number of threads; give 1 to 1024")

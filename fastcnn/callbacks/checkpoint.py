@@ -55,7 +55,7 @@ class ModelCheckpoint(MonitorCallback):
         initial_value_threshold: float | None = None,
     ) -> None:
         super().__init__(monitor, mode, initial_value_threshold)
-        self.filepath = os.fspath(filepath)
+        self.filepath = arguments.path("ModelCheckpoint", "filepath", filepath)
         self.verbose = verbose
         self.save_best_only = save_best_only
         self.save_weights_only = save_weights_only
@@ -138,9 +138,7 @@ class BackupAndRestore(Callback):
         delete_checkpoint: bool = True,
     ) -> None:
         super().__init__()
-        if not os.fspath(backup_dir):
-            raise ArgumentError("BackupAndRestore: found an empty backup_dir, expected a folder")
-        self.backup_dir = Path(backup_dir)
+        self.backup_dir = Path(arguments.path("BackupAndRestore", "backup_dir", backup_dir))
         self.save_freq = save_freq
         self.double_checkpoint = double_checkpoint
         self.delete_checkpoint = delete_checkpoint

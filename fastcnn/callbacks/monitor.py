@@ -40,6 +40,8 @@ class MonitorCallback(Callback):
         self.monitor = monitor
         self.mode = arguments.one_of(type(self).__name__, "mode", mode, ("auto", "min", "max"))
         self.min_delta = abs(arguments.number(type(self).__name__, "min_delta", min_delta))
+        if baseline is not None:
+            baseline = arguments.number(type(self).__name__, "the first best value", baseline)
         self._initial = baseline
         self.best = baseline
 
@@ -121,6 +123,8 @@ class EarlyStopping(MonitorCallback):
         self.patience = arguments.integer("EarlyStopping", "patience", patience)
         self.verbose = verbose
         self.baseline = baseline
+        if baseline is not None:
+            self.baseline = arguments.number("EarlyStopping", "baseline", baseline)
         self.restore_best_weights = restore_best_weights
         self.start_from_epoch = arguments.integer(
             "EarlyStopping", "start_from_epoch", start_from_epoch

@@ -14,6 +14,7 @@ from typing import Any, final
 
 import numpy as np
 
+from fastcnn import arguments
 from fastcnn.callbacks.base import Callback, Logs
 from fastcnn.callbacks.monitor import settable_rate
 from fastcnn.errors import ArgumentError, FileError
@@ -74,9 +75,16 @@ def _takes_two(function: Callable[..., Any]) -> bool:
 
 @final
 class TerminateOnNaN(Callback):
-    """Ends `fit` in peace when the loss becomes NaN or infinite, with the weights before it."""
+    """Ends `fit` in peace when the loss becomes NaN or infinite, with the weights before it.
 
-    handles_nonfinite = True
+    Args:
+        raise_error: have `fit` raise its NonFiniteError, as it does without this callback.
+    """
+
+    def __init__(self, raise_error: bool = False) -> None:
+        super().__init__()
+        self.raise_error = raise_error
+        self.handles_nonfinite = not raise_error
 
     def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
         """Stop on a loss that is not finite."""
@@ -103,7 +111,7 @@ class CSVLogger(Callback):
         self, filename: str | os.PathLike[str], separator: str = ",", append: bool = False
     ) -> None:
         super().__init__()
-        self.filename = Path(filename)
+        self.filename = Path(arguments.path("CSVLogger", "filename", filename))
         self.separator = separator
         self.append = append
         self._rows: list[dict[str, Any]] = []

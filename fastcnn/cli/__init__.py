@@ -13,6 +13,8 @@ from fastcnn.errors import ArgumentError, FastcnnError
 
 COMMANDS = (demo, train, summary, config)
 
+DESCRIPTION = "Convolutional networks, trained and run on ordinary CPUs."
+
 EXIT_ERROR = 2
 # 128 + SIGINT, what a shell reports for a program ended by Ctrl-C.
 EXIT_INTERRUPTED = 130
@@ -29,7 +31,7 @@ def parser() -> argparse.ArgumentParser:
     """What the command line may look like."""
     import fastcnn
 
-    root = _Parser(prog="fastcnn", description=fastcnn.__doc__, allow_abbrev=False)
+    root = _Parser(prog="fastcnn", description=DESCRIPTION, allow_abbrev=False)
     root.add_argument("--version", action="version", version=f"fastcnn {fastcnn.__version__}")
     root.add_argument("--debug", action="store_true", help="show the traceback of an error")
     commands = root.add_subparsers(title="commands", metavar="COMMAND", dest="command")

@@ -13,7 +13,7 @@ from fastcnn import applications
 from fastcnn.cli import experiment
 from fastcnn.cli.experiment import Recipe
 from fastcnn.cli.images import load_images
-from fastcnn.cli.options import add_run_options
+from fastcnn.cli.options import add_epochs_option, add_run_options
 
 # Chosen by five-fold cross-validation inside the training images, never by the test images.
 EPOCHS = 50
@@ -25,7 +25,7 @@ SHIFT = 2
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Epochs and where to write."""
-    parser.add_argument("--epochs", type=int, default=EPOCHS, help="(%(default)s)")
+    add_epochs_option(parser, EPOCHS)
     add_run_options(parser, out="demo")
 
 

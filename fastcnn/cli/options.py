@@ -25,6 +25,17 @@ def image_shape(text: str) -> tuple[int, ...]:
     return sizes
 
 
+def add_epochs_option(parser: argparse._ActionsContainer, default: int) -> None:
+    """How long to train."""
+    parser.add_argument(
+        "--epochs",
+        type=int,
+        default=default,
+        metavar="N",
+        help="passes over the training images (%(default)s)",
+    )
+
+
 def add_run_options(parser: argparse.ArgumentParser, out: str) -> None:
     """Where a training run writes, and what makes it repeatable."""
     parser.add_argument(
@@ -35,7 +46,9 @@ def add_run_options(parser: argparse.ArgumentParser, out: str) -> None:
         help="where to write (%(default)s)",
     )
     parser.add_argument(
-        "--seed", type=int, default=0, help="equal seeds give equal bits (%(default)s)"
+        "--seed", type=int, default=0, metavar="N", help="equal seeds give equal bits (%(default)s)"
     )
-    parser.add_argument("--threads", type=int, help="processors to use; all by default")
+    parser.add_argument(
+        "--threads", type=int, metavar="N", help="processors to use; all by default"
+    )
     parser.add_argument("--no-plots", action="store_true", help="write no pictures")

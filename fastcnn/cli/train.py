@@ -12,7 +12,7 @@ from fastcnn import applications
 from fastcnn.cli import experiment
 from fastcnn.cli.experiment import Recipe
 from fastcnn.cli.images import DATASETS, load_images
-from fastcnn.cli.options import add_run_options, network_names
+from fastcnn.cli.options import add_epochs_option, add_run_options, network_names
 from fastcnn.cli.schedules import SCHEDULES
 from fastcnn.models import Model
 
@@ -21,11 +21,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The network, the data, and how to train."""
     parser.add_argument("network", metavar="NETWORK", help=network_names())
     data = parser.add_argument_group("data")
-    data.add_argument("--dataset", default="digits", help=f"{', '.join(DATASETS)} (%(default)s)")
+    data.add_argument(
+        "--dataset", default="digits", metavar="NAME", help=f"{', '.join(DATASETS)} (%(default)s)"
+    )
     data.add_argument(
         "--data-path",
         type=Path,
-        metavar="P",
+        metavar="DIR",
         help="folder with the files; else downloaded",
     )
     data.add_argument(
@@ -46,12 +48,33 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="move training images at random by at most so many (%(default)s)",
     )
     how = parser.add_argument_group("training")
-    how.add_argument("--epochs", type=int, default=20, help="(%(default)s)")
-    how.add_argument("--batch-size", type=int, default=32, help="(%(default)s)")
-    how.add_argument("--optimizer", default="adam", help="(%(default)s)")
-    how.add_argument("--learning-rate", type=float, default=1e-3, help="(%(default)s)")
-    how.add_argument("--schedule", default="cosine", help=f"{', '.join(SCHEDULES)} (%(default)s)")
-    how.add_argument("--label-smoothing", type=float, default=0.0, help="(%(default)s)")
+    add_epochs_option(how, default=20)
+    how.add_argument(
+        "--batch-size", type=int, default=32, metavar="N", help="images per update (%(default)s)"
+    )
+    how.add_argument(
+        "--optimizer", default="adam", metavar="NAME", help="as in Keras: sgd, ... (%(default)s)"
+    )
+    how.add_argument(
+        "--learning-rate",
+        type=float,
+        default=1e-3,
+        metavar="RATE",
+        help="the highest one (%(default)s)",
+    )
+    how.add_argument(
+        "--schedule",
+        default="cosine",
+        metavar="NAME",
+        help=f"how the rate changes: {', '.join(SCHEDULES)} (%(default)s)",
+    )
+    how.add_argument(
+        "--label-smoothing",
+        type=float,
+        default=0.0,
+        metavar="SHARE",
+        help="of each target, spread over all classes (%(default)s)",
+    )
     how.add_argument("--weights", type=Path, metavar="FILE", help="begin with saved weights")
     add_run_options(parser, out="run")
 

@@ -18,6 +18,7 @@ from typing import Any, TypeAlias, cast, final
 import numpy as np
 import numpy.typing as npt
 
+from fastcnn.data.arrays import Array
 from fastcnn.data.batch import ArraySpec, Batch, Converter, Samples, check_class_weight
 from fastcnn.data.packing import unpack_x_y_sample_weight
 from fastcnn.data.prefetch import map_ahead
@@ -37,6 +38,8 @@ class DataAdapter(ABC):
         y_structure: nesting of the labels; has no leaves without labels.
         x_specs: shape without the batch axis and dtype of each input, after conversion.
         y_specs: the same for the labels.
+        first: the first sample as a batch of one.
+        labels: the labels at hand before the first step: all of arrays, else the first batch's.
         num_samples: samples in the whole set, None when unknown.
         batch_size: samples in a full batch, None when the source decides.
     """
@@ -45,6 +48,8 @@ class DataAdapter(ABC):
     y_structure: Structure
     x_specs: list[ArraySpec]
     y_specs: list[ArraySpec]
+    first: Batch
+    labels: list[Array]
     num_samples: int | None = None
     batch_size: int | None = None
 
@@ -63,14 +68,14 @@ class DataAdapter(ABC):
     def reseed(self, seed: int) -> None:  # noqa: B027 - sources without random order ignore it
         """Key the random orders of the following epochs by `seed`."""
 
-    def _describe(self, samples: Samples, converter: Converter) -> Batch:
-        """Set structures and specs from checked samples; return their first row as a batch."""
+    def _describe(self, samples: Samples, converter: Converter) -> None:
+        """Set structures, specs and what can be looked at beforehand from checked samples."""
         converter.check(samples)
         row = converter.batch(samples, slice(0, 1))
         self.x_structure, self.y_structure = samples.x_structure, samples.y_structure
         self.x_specs = [ArraySpec(array.shape[1:], array.dtype) for array in row.x]
         self.y_specs = [ArraySpec(array.shape[1:], array.dtype) for array in row.y]
-        return row
+        self.first, self.labels = row, samples.y
 
     def _check_batch(self, raw: Any, where: str) -> Samples:
         """Check one batch of a user's source against the first one."""
@@ -337,7 +342,12 @@ class IterableAdapter(DataAdapter):
     def _start(self) -> Iterator[Any]:
         made = self._source() if callable(self._source) else self._source
         self._delivered = 0
-        return iter(cast(Iterable[Any], made))
+        if not isinstance(made, Iterable):
+            raise DataError(
+                f"{self._name} returned a {type(made).__name__}, expected a generator or another "
+                "iterable of batches; yield them."
+            )
+        return iter(made)
 
     def _batch(self, raw: Any) -> Batch:
         samples = self._check_batch(raw, f"Batch {self._delivered - 1} of {self._name}")

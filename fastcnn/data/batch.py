@@ -182,7 +182,7 @@ def _flatten_weights(weight: Any, structure: Structure, name: str) -> list[Any]:
         parts = list(weight)
     else:
         parts = []
-    if len(parts) != len(structure.children):
+    if len(parts) != len(structure.children) or structure.kind == "leaf":
         raise DataError(
             f"{name} is nested as {given}, expected one array or the nesting of y: {structure}."
         )

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from fastcnn import arguments
 from fastcnn.data.batch import Samples
 from fastcnn.data.structure import Structure
 from fastcnn.errors import ArgumentError, DataError
@@ -64,7 +65,7 @@ def train_validation_split(
             f"validation_split works with arrays, found x of type {type(x).__name__}; "
             "pass validation_data instead."
         )
-    if not 0 < validation_split < 1:
+    if not 0 < arguments.number("fit", "validation_split", validation_split) < 1:
         raise ArgumentError(
             f"Found validation_split={validation_split}, expected 0 < fraction < 1."
         )

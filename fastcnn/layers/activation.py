@@ -5,14 +5,14 @@ from __future__ import annotations
 
 from typing import Any, final
 
-from fastcnn import initializers, ops, regularizers
-from fastcnn.errors import ArgumentError, ShapeError
+from fastcnn import arguments, initializers, ops, regularizers
+from fastcnn.errors import ShapeError
 from fastcnn.layers.base import Layer
 
 
 @final
 class ReLU(Layer):
-    """max(x, 0), with a slope below and a ceiling above where given."""
+    """max(x, 0), with another threshold, a slope below it and a ceiling above where given."""
 
     def __init__(
         self,
@@ -22,16 +22,15 @@ class ReLU(Layer):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        if threshold != 0.0:
-            raise ArgumentError(f"threshold is {threshold}, expected 0; shift the input instead")
-        if max_value is not None and max_value < 0:
-            raise ArgumentError(f"max_value is {max_value}, expected None or at least 0")
-        self.max_value, self.negative_slope, self.threshold = max_value, negative_slope, threshold
+        self.max_value = max_value
+        if max_value is not None:
+            self.max_value = arguments.non_negative("ReLU", "max_value", max_value)
+        self.negative_slope = arguments.non_negative("ReLU", "negative_slope", negative_slope)
+        self.threshold = arguments.non_negative("ReLU", "threshold", threshold)
 
     def call(self, x: Any) -> Any:
         """Same shape."""
-        y = ops.leaky_relu(x, self.negative_slope) if self.negative_slope else ops.relu(x)
-        return y if self.max_value is None else ops.minimum(y, self.max_value)
+        return ops.relu(x, self.negative_slope, self.max_value, self.threshold)
 
 
 @final
@@ -40,7 +39,7 @@ class LeakyReLU(Layer):
 
     def __init__(self, negative_slope: float = 0.3, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.negative_slope = negative_slope
+        self.negative_slope = arguments.non_negative("LeakyReLU", "negative_slope", negative_slope)
 
     def call(self, x: Any) -> Any:
         """Same shape."""
@@ -67,7 +66,9 @@ class PReLU(Layer):
         super().__init__(**kwargs)
         self.alpha_initializer = initializers.get(alpha_initializer)
         self.alpha_regularizer = regularizers.get(alpha_regularizer)
-        self.shared_axes = None if shared_axes is None else tuple(_axes(shared_axes))
+        self.shared_axes = None
+        if shared_axes is not None:
+            self.shared_axes = arguments.integers("PReLU", "shared_axes", shared_axes, 1)
 
     def build(self, input_shape: Any) -> None:
         """alpha of the sample's shape, 1 along shared axes."""
@@ -93,7 +94,7 @@ class ELU(Layer):
 
     def __init__(self, alpha: float = 1.0, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.alpha = alpha
+        self.alpha = arguments.non_negative("ELU", "alpha", alpha)
 
     def call(self, x: Any) -> Any:
         """Same shape."""
@@ -111,7 +112,3 @@ class Softmax(Layer):
     def call(self, x: Any) -> Any:
         """Same shape; sums to 1 along `axis`."""
         return ops.softmax(x, axis=self.axis)
-
-
-def _axes(value: Any) -> list[int]:
-    return [value] if isinstance(value, int) else [int(v) for v in value]

@@ -13,34 +13,48 @@ import functools
 import inspect
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 
-from fastcnn import activations, config, initializers, regularizers
-from fastcnn.configurable import plain, snake_case
-from fastcnn.errors import ArgumentError, FastcnnError, ShapeError, located
-from fastcnn.graph import (
-    Array,
-    Node,
-    Parameter,
-    Tensor,
+from fastcnn import activations, arguments, config, initializers, ops, regularizers
+from fastcnn.configurable import plain
+from fastcnn.drawing import (
     Trace,
     assign,
     current_call,
     current_scope,
     current_trace,
-    placeholder,
     scope,
     tracing,
 )
+from fastcnn.errors import ArgumentError, DtypeError, FastcnnError, ShapeError, located
+from fastcnn.graph import Array, Node, Parameter, Tensor, numbers_of, placeholder
+from fastcnn.layers.call import LayerCall
 from fastcnn.ops.shape import Reshape
 from fastcnn.plan import Plan
 from fastcnn.structure import flatten, map_structure, pack_as
-from fastcnn.utils.naming import unique_name
+from fastcnn.utils.naming import local_names, unique_name
 
-_BASE_ARGUMENTS = ("name", "trainable", "dtype", "input_shape")
+_BASE_ARGUMENTS = ("name", "trainable", "dtype", "input_shape", "activity_regularizer")
+
+# Keras' arguments that fastcnn lacks, with the values that ask for nothing; so do `*_constraint`.
+_LACKING: dict[str, tuple[Any, ...]] = {
+    "antialias": (False,),
+    "autocast": (True,),
+    "crop_to_aspect_ratio": (False,),
+    "fill_mode": ("constant",),
+    "fill_value": (0.0, 0),
+    "lora_alpha": (None,),
+    "lora_rank": (None,),
+    "pad_to_aspect_ratio": (False,),
+    "quantization_config": (None,),
+    "renorm": (False,),
+    "renorm_clipping": (None,),
+    "renorm_momentum": (0.99,),
+    "synchronized": (False,),
+}
 
 _training: contextvars.ContextVar[bool] = contextvars.ContextVar("training", default=False)
 
@@ -55,51 +69,6 @@ def training_phase(training: bool) -> Iterator[None]:
         _training.reset(token)
 
 
-def local_names(layers: Sequence[Layer]) -> list[str]:
-    """Names of sibling layers for weight paths; automatic ones count anew from the first sibling.
-
-    So a model's weight names do not depend on what else the process has built.
-    """
-    counts: dict[str, int] = {}
-    given = {layer.name for layer in layers if not _is_automatic(layer)}
-    names = []
-    for layer in layers:
-        base = snake_case(type(layer).__name__)
-        name = layer.name
-        while _is_automatic(layer):
-            count = counts.get(base, 0)
-            counts[base] = count + 1
-            name = f"{base}_{count}" if count else base
-            if name not in given:
-                break
-        names.append(name)
-    return names
-
-
-def _is_automatic(layer: Layer) -> bool:
-    return re.fullmatch(snake_case(type(layer).__name__) + r"(_\d+)?", layer.name) is not None
-
-
-class LayerCall:
-    """One use of a layer in a drawn model: what it was called with, and what it returned."""
-
-    def __init__(self, layer: Layer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        self.layer = layer
-        self.args = args
-        self.kwargs = kwargs
-        self.outputs: Any = None
-
-    @property
-    def flat_inputs(self) -> list[Tensor]:
-        """Symbolic tensors among the arguments."""
-        return [t for t in flatten([self.args, self.kwargs]) if isinstance(t, Tensor)]
-
-    @property
-    def flat_outputs(self) -> list[Tensor]:
-        """Output tensors."""
-        return flatten(self.outputs)
-
-
 class Layer(ABC):
     """Base of all layers.
 
@@ -111,6 +80,11 @@ class Layer(ABC):
         trainable: whether training changes the weights.
         dtype: float type of the weights; `config.floatx()` when None.
         input_shape: shape of one sample; lets a Sequential begin without an Input.
+        activity_regularizer: adds a penalty of the outputs, over the batch size, to the loss.
+
+    Raises:
+        ArgumentError: an argument that the layer does not take, or one of Keras that fastcnn lacks
+            with anything but its default.
     """
 
     def __init__(
@@ -120,17 +94,19 @@ class Layer(ABC):
         trainable: bool = True,
         dtype: str | None = None,
         input_shape: tuple[int | None, ...] | None = None,
+        activity_regularizer: Any = None,
         **unknown: Any,
     ) -> None:
-        if unknown:
-            raise ArgumentError(
-                f"{type(self).__name__} does not take {sorted(unknown)}; "
-                f"it takes {_argument_names(type(self))}"
-            )
+        _refuse(type(self), unknown)
         self.name = unique_name(type(self).__name__) if name is None else _checked_name(name)
         self.dtype = config.floatx() if dtype is None else dtype
+        arguments.one_of(type(self).__name__, "dtype", self.dtype, ("float32", "float64"))
         self.built = False
-        self.declared_input_shape = None if input_shape is None else tuple(input_shape)
+        self.declared_input_shape = input_shape
+        if input_shape is not None:
+            where = f"{type(self).__name__}: input_shape"
+            self.declared_input_shape = arguments.shape(where, input_shape)
+        self.activity_regularizer = regularizers.get(activity_regularizer)
         self._trainable = trainable
         self._weights: list[Parameter] = []
         self._calls: list[LayerCall] = []
@@ -153,6 +129,8 @@ class Layer(ABC):
         own = {n: plain(getattr(self, n)) for n in names if hasattr(self, n)}
         if "activation" in own:
             own["activation"] = activations.serialize(own["activation"])
+        if self.activity_regularizer is not None:
+            own["activity_regularizer"] = plain(self.activity_regularizer)
         return {"name": self.name, "trainable": self._trainable, "dtype": self.dtype, **own}
 
     @classmethod
@@ -164,24 +142,34 @@ class Layer(ABC):
 
     def add_weight(
         self,
-        shape: Any = (),
-        initializer: Any = "glorot_uniform",
+        shape: Any = None,
+        initializer: Any = None,
         dtype: str | None = None,
         trainable: bool = True,
+        autocast: bool = True,
         regularizer: Any = None,
-        name: str = "weight",
+        constraint: Any = None,
+        aggregation: str = "none",
+        name: str | None = None,
     ) -> Parameter:
         """A new weight of this layer.
 
         Args:
-            shape: its sizes, all positive.
-            initializer: name, config or callable of (shape, dtype).
+            shape: its sizes, all positive; a single number when None.
+            initializer: name, config or callable of (shape, dtype); "glorot_uniform" when None.
             dtype: float type; the layer's when None.
             trainable: False for statistics that training does not optimise.
+            autocast, constraint, aggregation: only as they are by default.
             regularizer: name, config or callable that adds to the loss.
-            name: unique within the layer.
+            name: unique within the layer; "weight", "weight_1", ... when None.
         """
-        sizes = tuple(shape)
+        where = f"layer '{self.name}': add_weight"
+        arguments.only_default(where, "autocast", autocast, True)
+        arguments.only_default(where, "constraint", constraint, None)
+        arguments.only_default(where, "aggregation", aggregation, "none")
+        sizes = (shape,) if isinstance(shape, int) else tuple(shape or ())
+        name = name or _next_name([p.name for p in self._weights])
+        initializer = "glorot_uniform" if initializer is None else initializer
         if not all(isinstance(d, (int, np.integer)) and d > 0 for d in sizes):
             raise ShapeError(
                 f"layer '{self.name}': weight '{name}' would have shape {sizes}, expected positive "
@@ -197,11 +185,11 @@ class Layer(ABC):
         """Have the run store `value` in `parameter` when it is done."""
         assign(parameter, value)
 
-    def add_loss(self, value: Tensor) -> None:
+    def add_loss(self, loss: Tensor) -> None:
         """Add a symbolic scalar to the training loss."""
         trace = current_trace()
         if trace is not None:
-            trace.losses.append(value)
+            trace.losses.append(loss)
 
     @property
     def sublayers(self) -> list[Layer]:
@@ -267,7 +255,12 @@ class Layer(ABC):
     def set_weights(self, weights: list[Any]) -> None:
         """Overwrite all weights, or none: a ShapeError leaves them as they were."""
         parameters = self.weights
-        arrays = [np.asarray(w) for w in weights]
+        if not isinstance(weights, (list, tuple)):
+            raise DtypeError(
+                f"layer '{self.name}': found weights of type {type(weights).__name__}, expected a "
+                "list of arrays; pass what get_weights() returns"
+            )
+        arrays = [numbers_of(w, f"layer '{self.name}': set_weights") for w in weights]
         found, expected = [a.shape for a in arrays], [p.shape for p in parameters]
         if found != expected:
             raise ShapeError(
@@ -305,9 +298,17 @@ class Layer(ABC):
                 kwargs = {**kwargs, "training": phase}
             with training_phase(phase):
                 outputs = self.call(*args, **kwargs)
+                self._regularize(outputs)
             call.outputs = map_structure(lambda t: self._own(t, call), outputs)
             self._note(call)
         return call.outputs
+
+    def _regularize(self, outputs: Any) -> None:
+        if self.activity_regularizer is None or current_trace() is None:
+            return
+        for output in flatten(outputs):
+            if output.shape[0] is not None:
+                self.add_loss(ops.divide(self.activity_regularizer(output), float(output.shape[0])))
 
     def _note(self, call: LayerCall) -> None:
         trace = current_trace()
@@ -424,6 +425,27 @@ def _located_errors(path: str) -> Iterator[None]:
 def tuples(value: Any) -> Any:
     """JSON's lists as the tuples they were."""
     return tuple(tuples(v) for v in value) if isinstance(value, list) else value
+
+
+def _refuse(cls: type, unknown: dict[str, Any]) -> None:
+    data_format = unknown.pop("data_format", None)
+    if data_format not in (None, "channels_last"):
+        raise ArgumentError(
+            f"{cls.__name__}: found data_format={data_format!r}, expected 'channels_last' (NHWC); "
+            "transpose the images: x.transpose(0, 2, 3, 1)"
+        )
+    strange = [name for name in unknown if name not in _LACKING and "_constraint" not in name]
+    if strange:
+        raise ArgumentError(
+            f"{cls.__name__} does not take {sorted(strange)}; it takes {_argument_names(cls)}"
+        )
+    for name, value in unknown.items():
+        arguments.only_default(cls.__name__, name, value, *_LACKING.get(name, (None,)))
+
+
+def _next_name(taken: list[str]) -> str:
+    names = ("weight", *(f"weight_{i}" for i in range(1, len(taken) + 1)))
+    return next(name for name in names if name not in taken)
 
 
 def _unique(parameters: list[Parameter]) -> list[Parameter]:

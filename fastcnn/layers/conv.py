@@ -6,7 +6,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from typing import Any, final
 
-from fastcnn import activations, initializers, ops, regularizers
+from fastcnn import activations, arguments, initializers, ops, regularizers
 from fastcnn.errors import ArgumentError, ShapeError
 from fastcnn.layers.base import Layer
 from fastcnn.ops.geometry import extent, normalize_padding, pair, positive
@@ -26,12 +26,7 @@ class _Conv(Layer):
         data_format: str | None = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
-        if data_format not in (None, "channels_last"):
-            raise ArgumentError(
-                f"data_format is '{data_format}'; fastcnn computes in 'channels_last' (NHWC), so "
-                "transpose the images: x.transpose(0, 2, 3, 1)"
-            )
+        super().__init__(data_format=data_format, **kwargs)
         self.padding = padding
         self.activation = activations.get(activation)
         self.use_bias = use_bias
@@ -416,5 +411,7 @@ def padding_1d(padding: Any) -> Any:
     """One-dimensional padding as that of an image of one row."""
     if isinstance(padding, str):
         return ((0, 0), padding) if padding != "valid" else padding
-    left, right = (padding, padding) if isinstance(padding, int) else padding
-    return ((0, 0), (left, right))
+    sides = arguments.integers("layer", "padding", padding, 0)
+    if len(sides) > 2:
+        raise ArgumentError(f"padding is {padding!r}, expected an integer or (left, right)")
+    return ((0, 0), (sides[0], sides[-1]))

@@ -6,9 +6,9 @@ from __future__ import annotations
 import math
 from typing import Any, final
 
-from fastcnn import activations, initializers, ops, regularizers
+from fastcnn import activations, arguments, initializers, ops, regularizers
+from fastcnn.drawing import random_state
 from fastcnn.errors import ArgumentError, ShapeError
-from fastcnn.graph import random_state
 from fastcnn.layers.base import Layer
 from fastcnn.ops.geometry import positive
 
@@ -104,7 +104,7 @@ class Reshape(Layer):
 
     def __init__(self, target_shape: Any, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.target_shape = tuple(target_shape)
+        self.target_shape = arguments.integers("Reshape", "target_shape", target_shape, -1)
 
     def call(self, x: Any) -> Any:
         """Same values in row order."""
@@ -127,7 +127,7 @@ class Permute(Layer):
 
     def __init__(self, dims: Any, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.dims = tuple(dims)
+        self.dims = arguments.integers("Permute", "dims", dims, 1)
         if sorted(self.dims) != list(range(1, len(self.dims) + 1)):
             raise ArgumentError(
                 f"Permute dims {self.dims} are not a permutation of 1..{len(self.dims)}; "
@@ -166,9 +166,12 @@ class Dropout(Layer):
         self, rate: float, noise_shape: Any = None, seed: int | None = None, **kwargs: Any
     ) -> None:
         super().__init__(**kwargs)
-        self.rate = _checked_rate(rate)
+        self.rate, self.seed = _rate(self, rate), _seed(self, seed)
         self.noise_shape = noise_shape
-        self.seed = seed
+        if noise_shape is not None:
+            known = [d for d in _listed(noise_shape) if d is not None]
+            arguments.integers("Dropout", "noise_shape", known or noise_shape, 1)
+            self.noise_shape = tuple(_listed(noise_shape))
 
     def call(self, x: Any, training: bool = False) -> Any:
         """Same shape."""
@@ -181,8 +184,7 @@ class SpatialDropout2D(Layer):
 
     def __init__(self, rate: float, seed: int | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.rate = _checked_rate(rate)
-        self.seed = seed
+        self.rate, self.seed = _rate(self, rate), _seed(self, seed)
 
     def call(self, x: Any, training: bool = False) -> Any:
         """Same shape (N, H, W, C)."""
@@ -195,18 +197,23 @@ class SpatialDropout1D(Layer):
 
     def __init__(self, rate: float, seed: int | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.rate = _checked_rate(rate)
-        self.seed = seed
+        self.rate, self.seed = _rate(self, rate), _seed(self, seed)
 
     def call(self, x: Any, training: bool = False) -> Any:
         """Same shape (N, W, C)."""
         return drop(x, self.rate, (None, 1, None), self.seed) if training else x
 
 
-def _checked_rate(rate: float) -> float:
-    if not 0 <= rate < 1:
-        raise ArgumentError(f"dropout rate is {rate}, expected 0 <= rate < 1; try 0.5")
-    return float(rate)
+def _rate(layer: Layer, rate: Any) -> float:
+    return arguments.fraction(type(layer).__name__, "rate", rate, below_one=True)
+
+
+def _seed(layer: Layer, seed: Any) -> int | None:
+    return None if seed is None else arguments.integer(type(layer).__name__, "seed", seed)
+
+
+def _listed(value: Any) -> list[Any]:
+    return list(value) if isinstance(value, (tuple, list)) else [value]
 
 
 def drop(x: Any, rate: float, noise_shape: Any, seed: int | None) -> Any:
@@ -215,5 +222,10 @@ def drop(x: Any, rate: float, noise_shape: Any, seed: int | None) -> Any:
         return x
     rng, salt = random_state()
     if noise_shape is not None:
+        if len(noise_shape) != x.ndim:
+            raise ShapeError(
+                f"dropout found an input of shape {x.shape}, expected {len(noise_shape)} axes as "
+                f"in noise_shape {tuple(noise_shape)}"
+            )
         noise_shape = tuple(x.shape[i] if d is None else d for i, d in enumerate(noise_shape))
     return ops.dropout(x, rng, rate, salt=salt if seed is None else seed, noise_shape=noise_shape)

@@ -5,11 +5,15 @@ from __future__ import annotations
 
 from typing import Any, final
 
-from fastcnn import config
+from fastcnn import arguments, config
 from fastcnn.errors import ShapeError
 from fastcnn.graph import Node, Placeholder, Shape, Spec, Tensor
-from fastcnn.layers.base import Layer, LayerCall
+from fastcnn.layers.base import Layer
+from fastcnn.layers.call import LayerCall
 from fastcnn.utils.naming import unique_name
+
+# What a plan can be fed with.
+DTYPES = ("float32", "float64", "uint8", "int32", "uint32")
 
 
 @final
@@ -22,6 +26,7 @@ class InputLayer(Layer):
         dtype: "float32", or "uint8"/"int32" when the model converts by itself (Rescaling).
         batch_shape: the whole shape at once, in place of `shape` and `batch_size`.
         name: name of the input, also the key by which it may be fed.
+        sparse, ragged, input_tensor, optional: only as they are by default.
     """
 
     def __init__(
@@ -29,20 +34,27 @@ class InputLayer(Layer):
         shape: Shape | None = None,
         batch_size: int | None = None,
         dtype: str | None = None,
+        sparse: bool | None = None,
+        ragged: bool | None = None,
         batch_shape: Shape | None = None,
+        input_tensor: Any = None,
+        optional: bool = False,
         name: str | None = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(
-            name=name or unique_name("InputLayer"), dtype=dtype or config.floatx(), **kwargs
-        )
+        _only_dense(sparse=sparse, ragged=ragged, input_tensor=input_tensor)
+        arguments.only_default("Input", "optional", optional, False)
+        dtype = config.floatx() if dtype is None else dtype
+        arguments.one_of("Input", "dtype", dtype, DTYPES)
+        super().__init__(name=unique_name("InputLayer") if name is None else name, **kwargs)
+        self.dtype = dtype
         if batch_shape is None:
             if shape is None:
                 raise ShapeError(
                     "Input needs the shape of one sample; try Input(shape=(32, 32, 3))"
                 )
-            batch_shape = (batch_size, *_dims(shape))
-        self.batch_shape: Shape = tuple(_dims(batch_shape))
+            batch_shape = (batch_size, *arguments.shape("Input shape", shape))
+        self.batch_shape: Shape = arguments.shape("Input shape", batch_shape)
         spec = Spec(self.batch_shape, self.dtype)
         call = LayerCall(self, (), {})
         node = Node(Placeholder(spec, self.name), (), (spec,), self.name, "", call)
@@ -59,28 +71,25 @@ class InputLayer(Layer):
         return {"name": self.name, "dtype": self.dtype, "batch_shape": list(self.batch_shape)}
 
 
-def _dims(shape: Any) -> list[int | None]:
-    """The sizes of `shape`, each a positive integer or None."""
-    try:
-        dims = [None if d is None else int(d) for d in shape]
-    except TypeError:
-        raise ShapeError(
-            f"Input shape {shape!r} is not a tuple of sizes; try shape=(32, 32, 3)"
-        ) from None
-    if any(d is not None and d <= 0 for d in dims):
-        raise ShapeError(
-            f"Input shape {tuple(dims)} has a size below 1; all must be positive or None"
-        )
-    return dims
+def _only_dense(**given: Any) -> None:
+    for name, value in given.items():
+        arguments.only_default("Input", name, value, None, False)
 
 
 def Input(
     shape: Shape | None = None,
     batch_size: int | None = None,
     dtype: str | None = None,
+    sparse: bool | None = None,
+    ragged: bool | None = None,
     batch_shape: Shape | None = None,
     name: str | None = None,
+    tensor: Any = None,
+    optional: bool = False,
 ) -> Tensor:
     """A symbolic tensor to draw a model from; arguments as `InputLayer`."""
-    tensor: Tensor = InputLayer(shape, batch_size, dtype, batch_shape, name).output
-    return tensor
+    layer = InputLayer(
+        shape, batch_size, dtype, sparse, ragged, batch_shape, tensor, optional, name
+    )
+    output: Tensor = layer.output
+    return output

@@ -7,7 +7,7 @@ from typing import Any, final
 
 import numpy as np
 
-from fastcnn import initializers, ops, regularizers
+from fastcnn import arguments, initializers, ops, regularizers
 from fastcnn.errors import ArgumentError, ShapeError
 from fastcnn.graph import constant
 from fastcnn.layers.base import Layer
@@ -30,9 +30,7 @@ class _Normalization(Layer):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        if epsilon <= 0:
-            raise ArgumentError(f"epsilon is {epsilon}, expected a number above 0; try 1e-3")
-        self.epsilon = epsilon
+        self.epsilon = arguments.positive(type(self).__name__, "epsilon", epsilon)
         self.center, self.scale = center, scale
         self.beta_initializer = initializers.get(beta_initializer)
         self.gamma_initializer = initializers.get(gamma_initializer)
@@ -104,10 +102,8 @@ class BatchNormalization(_Normalization):
             gamma_regularizer=gamma_regularizer,
             **kwargs,
         )
-        if not 0 <= momentum <= 1:
-            raise ArgumentError(f"momentum is {momentum}, expected 0 to 1; try 0.99")
         self.axis = axis
-        self.momentum = momentum
+        self.momentum = arguments.fraction("BatchNormalization", "momentum", momentum)
         self.moving_mean_initializer = initializers.get(moving_mean_initializer)
         self.moving_variance_initializer = initializers.get(moving_variance_initializer)
 
@@ -178,8 +174,8 @@ class LayerNormalization(_Normalization):
 
     def build(self, input_shape: Any) -> None:
         """gamma and beta of the normalised axes' shape."""
-        axes = [self.axis] if isinstance(self.axis, int) else list(self.axis)
-        axes = sorted(a % len(input_shape) for a in axes)
+        given = arguments.integers("LayerNormalization", "axis", self.axis)
+        axes = sorted(a % len(input_shape) for a in given)
         if axes != list(range(len(input_shape) - len(axes), len(input_shape))):
             raise ArgumentError(
                 f"axis is {self.axis}, expected the last axes, e.g. -1 or (1, 2, 3)"
@@ -253,7 +249,9 @@ class LocalResponseNormalization(Layer):
     ) -> None:
         super().__init__(**kwargs)
         self.size = positive(size, "size")
-        self.alpha, self.beta, self.k = alpha, beta, k
+        self.alpha = arguments.number("LocalResponseNormalization", "alpha", alpha)
+        self.beta = arguments.number("LocalResponseNormalization", "beta", beta)
+        self.k = arguments.number("LocalResponseNormalization", "k", k)
 
     def call(self, x: Any) -> Any:
         """Same shape."""

@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import Any, final
 
 from fastcnn import ops
-from fastcnn.errors import ArgumentError
+from fastcnn.errors import ShapeError
 from fastcnn.layers.base import Layer
 from fastcnn.layers.conv import padding_1d, single
 from fastcnn.ops.geometry import normalize_padding, pair
@@ -24,9 +24,7 @@ class _Pool2D(Layer):
         ceil_mode: bool = False,
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
-        if data_format not in (None, "channels_last"):
-            raise ArgumentError(f"data_format is '{data_format}', expected 'channels_last' (NHWC)")
+        super().__init__(data_format=data_format, **kwargs)
         normalize_padding(padding)
         self.pool_size = pair(pool_size, "pool_size")
         self.strides = self.pool_size if strides is None else pair(strides, "strides")
@@ -104,9 +102,7 @@ class _Pool1D(Layer):
         data_format: str | None = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
-        if data_format not in (None, "channels_last"):
-            raise ArgumentError(f"data_format is '{data_format}', expected 'channels_last' (NWC)")
+        super().__init__(data_format=data_format, **kwargs)
         self.pool_size = single(pool_size, "pool_size")
         self.strides = self.pool_size if strides is None else single(strides, "strides")
         self.padding = padding
@@ -140,10 +136,18 @@ class _GlobalPool(Layer):
     def __init__(
         self, data_format: str | None = None, keepdims: bool = False, **kwargs: Any
     ) -> None:
-        super().__init__(**kwargs)
-        if data_format not in (None, "channels_last"):
-            raise ArgumentError(f"data_format is '{data_format}', expected 'channels_last'")
+        super().__init__(data_format=data_format, **kwargs)
         self.keepdims = keepdims
+
+    def over(self, x: Any, axes: tuple[int, ...]) -> tuple[int, ...]:
+        """The spatial axes, once it is known that there are these and no others."""
+        if x.ndim != len(axes) + 2:
+            layout = "(N, H, W, C)" if len(axes) == 2 else "(N, W, C)"
+            raise ShapeError(
+                f"{type(self).__name__} found an input of shape {x.shape}, expected {layout}; use "
+                "the layer for that many dimensions or reshape the input"
+            )
+        return axes
 
 
 @final
@@ -152,7 +156,7 @@ class GlobalAveragePooling2D(_GlobalPool):
 
     def call(self, x: Any) -> Any:
         """Mean over H and W."""
-        return ops.mean(x, axis=(1, 2), keepdims=self.keepdims)
+        return ops.mean(x, axis=self.over(x, (1, 2)), keepdims=self.keepdims)
 
 
 @final
@@ -161,7 +165,7 @@ class GlobalMaxPooling2D(_GlobalPool):
 
     def call(self, x: Any) -> Any:
         """Maximum over H and W."""
-        return ops.max(x, axis=(1, 2), keepdims=self.keepdims)
+        return ops.max(x, axis=self.over(x, (1, 2)), keepdims=self.keepdims)
 
 
 @final
@@ -170,7 +174,7 @@ class GlobalAveragePooling1D(_GlobalPool):
 
     def call(self, x: Any) -> Any:
         """Mean over W."""
-        return ops.mean(x, axis=1, keepdims=self.keepdims)
+        return ops.mean(x, axis=self.over(x, (1,)), keepdims=self.keepdims)
 
 
 @final
@@ -179,7 +183,7 @@ class GlobalMaxPooling1D(_GlobalPool):
 
     def call(self, x: Any) -> Any:
         """Maximum over W."""
-        return ops.max(x, axis=1, keepdims=self.keepdims)
+        return ops.max(x, axis=self.over(x, (1,)), keepdims=self.keepdims)
 
 
 @final

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Any, final
 
-from fastcnn import ops
+from fastcnn import arguments, ops
 from fastcnn.errors import ArgumentError, ShapeError
 from fastcnn.layers.base import Layer
 from fastcnn.ops.geometry import pair, positive
@@ -30,10 +30,10 @@ def sides_2d(value: Any, what: str) -> Sides:
 
 def sides_1d(value: Any, what: str) -> tuple[int, int]:
     """(before, after) from an integer or itself."""
-    before, after = (value, value) if isinstance(value, int) else value
-    if before < 0 or after < 0:
-        raise ArgumentError(f"{what} is {value!r}, expected numbers of at least 0")
-    return int(before), int(after)
+    sides = arguments.integers("layer", what, value, 0)
+    if len(sides) != (2 if isinstance(value, (tuple, list)) else 1):
+        raise ArgumentError(f"{what} is {value!r}, expected an integer or (before, after)")
+    return sides[0], sides[-1]
 
 
 @final
@@ -43,7 +43,7 @@ class ZeroPadding2D(Layer):
     def __init__(
         self, padding: Any = (1, 1), data_format: str | None = None, **kwargs: Any
     ) -> None:
-        super().__init__(**kwargs)
+        super().__init__(data_format=data_format, **kwargs)
         self.padding = sides_2d(padding, "padding")
 
     def call(self, x: Any) -> Any:
@@ -56,7 +56,7 @@ class ZeroPadding1D(Layer):
     """Zeros before and after a row."""
 
     def __init__(self, padding: Any = 1, data_format: str | None = None, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
+        super().__init__(data_format=data_format, **kwargs)
         self.padding = sides_1d(padding, "padding")
 
     def call(self, x: Any) -> Any:
@@ -71,7 +71,7 @@ class Cropping2D(Layer):
     def __init__(
         self, cropping: Any = ((0, 0), (0, 0)), data_format: str | None = None, **kwargs: Any
     ) -> None:
-        super().__init__(**kwargs)
+        super().__init__(data_format=data_format, **kwargs)
         self.cropping = sides_2d(cropping, "cropping")
 
     def call(self, x: Any) -> Any:
@@ -86,7 +86,7 @@ class Cropping1D(Layer):
     def __init__(
         self, cropping: Any = (1, 1), data_format: str | None = None, **kwargs: Any
     ) -> None:
-        super().__init__(**kwargs)
+        super().__init__(data_format=data_format, **kwargs)
         self.cropping = sides_1d(cropping, "cropping")
 
     def call(self, x: Any) -> Any:
@@ -97,6 +97,11 @@ class Cropping1D(Layer):
 def crop(x: Any, cropping: tuple[tuple[int, int], ...]) -> Any:
     """Cut the axes after the batch; sizes must be known there."""
     sizes = x.shape[1 : 1 + len(cropping)]
+    if x.ndim != len(cropping) + 2:
+        raise ShapeError(
+            f"cannot crop {cropping} from an input of shape {x.shape}; expected "
+            f"{len(cropping) + 2} axes, the batch first and the channels last"
+        )
     if None in sizes or any(s - b - a < 1 for s, (b, a) in zip(sizes, cropping, strict=True)):
         raise ShapeError(
             f"cannot crop {cropping} from an input of shape {x.shape}; its sizes must be known and "
@@ -116,7 +121,7 @@ class UpSampling2D(Layer):
         interpolation: str = "nearest",
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
+        super().__init__(data_format=data_format, **kwargs)
         self.size = pair(size, "size")
         self.interpolation = interpolation
 

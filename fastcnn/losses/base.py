@@ -53,7 +53,7 @@ class Loss(Configurable):
         Args:
             y_true: targets; arrays are checked as `check_target` does.
             y_pred: predictions (N, ...), or a symbolic tensor of static shape.
-            sample_weight: weights of the values' shape, or of its first axes.
+            sample_weight: weights of the values' shape, or of its first axes; sizes of 1 spread.
         """
         if not is_symbolic(y_pred):
             y_pred = _as_float(y_pred)
@@ -73,7 +73,8 @@ class Loss(Configurable):
         shape, wanted = tuple(sample_weight.shape), tuple(values.shape)
         if len(shape) == len(wanted) + 1 and shape[-1] == 1:
             shape = shape[:-1]
-        if shape != wanted[: len(shape)] and shape not in ((), (1,)):
+        fits = all(s in (w, 1) for s, w in zip(shape, wanted, strict=False))
+        if len(shape) > len(wanted) or not fits:
             raise ShapeError(
                 f"loss '{self.name}': found sample weights of shape {tuple(sample_weight.shape)} "
                 f"for values of shape {wanted}; give one weight per sample"

@@ -14,9 +14,10 @@ from typing import Any, final
 import numpy as np
 
 from fastcnn import arguments, ops
-from fastcnn.errors import DataError, DtypeError, ShapeError
+from fastcnn.errors import ArgumentError, DataError, DtypeError, ShapeError
 from fastcnn.graph import Array, Shape, Spec, Tensor
 from fastcnn.losses.base import Loss, as_columns, is_symbolic, shaped_like
+from fastcnn.ops.shape_join import normal_axis
 
 EPSILON = 1e-7
 
@@ -117,9 +118,9 @@ def _warn_if(wrong: bool, activation: str) -> None:
 def _last(values: Any, axis: int) -> Any:
     """`axis` moved to the end."""
     rank = len(values.shape)
-    if axis in (-1, rank - 1):
+    axis = normal_axis(axis, rank)
+    if axis == rank - 1:
         return values
-    axis = axis % rank
     return ops.transpose(values, [*(i for i in range(rank) if i != axis), axis])
 
 
@@ -197,6 +198,10 @@ class SparseCategoricalCrossentropy(Loss):
         super().__init__(name, reduction, dtype)
         self.from_logits = from_logits
         self.ignore_class = ignore_class
+        if ignore_class is not None and not hasattr(ignore_class, "__index__"):
+            raise ArgumentError(
+                f"{type(self).__name__}: found ignore_class={ignore_class!r}, expected an integer"
+            )
         self.axis = axis
         self.label_smoothing = _smoothing(self, label_smoothing)
 
@@ -207,11 +212,14 @@ class SparseCategoricalCrossentropy(Loss):
         )
 
     def _reduce(self, values: Any, weights: Any, y_true: Any, y_pred: Any) -> Any:
-        if self.ignore_class is None or self.reduction not in ("sum_over_batch_size", "mean"):
+        if self.ignore_class is None or self.reduction in ("sum", "none", None):
             return super()._reduce(values, weights, y_true, y_pred)
         weighted = values if weights is None else ops.multiply(values, weights)
-        counted = ops.sum(ops.one_hot(y_true, y_pred.shape[self.axis], str(y_pred.dtype)))
-        return ops.divide(ops.sum(weighted), ops.add(counted, EPSILON))
+        # An ignored label is -1 and has no one in its row.
+        counted = ops.sum(ops.one_hot(y_true, y_pred.shape[self.axis], str(y_pred.dtype)), axis=-1)
+        if self.reduction == "mean_with_sample_weight" and weights is not None:
+            counted = ops.multiply(counted, weights)
+        return ops.divide(ops.sum(weighted), ops.add(ops.sum(counted), EPSILON))
 
     def target_spec(self, prediction: Spec, target_shape: Shape) -> Spec:
         """int32 labels."""

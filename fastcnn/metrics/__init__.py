@@ -62,6 +62,7 @@ METRICS: dict[str, type[Metric]] = {
 # Words that mean one of several metrics; `resolve` needs shapes to tell which.
 _ACCURACY = ("accuracy", "acc")
 _CROSSENTROPY = ("crossentropy", "ce")
+CHOSEN_BY_SHAPE = (*_ACCURACY, *_CROSSENTROPY)
 
 
 def get(identifier: Any, custom_objects: Mapping[str, Any] | None = None) -> Metric:

@@ -35,14 +35,14 @@ class _Retrieval(Metric):
         elif top_k is not None:
             raise ArgumentError(f"{where}: found both thresholds and top_k; give one of them")
         self.thresholds = plain(thresholds)
+        if self.thresholds is not None:
+            for level in np.atleast_1d(np.asarray(self.thresholds, object)):
+                arguments.fraction(where, "thresholds", level)
         self.top_k = top_k
-        self.class_id = class_id
-        levels = np.atleast_1d(np.asarray(0.5 if thresholds is None else thresholds, np.float64))
-        if not ((levels >= 0) & (levels <= 1)).all():
-            raise ArgumentError(
-                f"{where}: found thresholds={thresholds}, expected values in [0, 1]"
-            )
-        self._levels = levels
+        self.class_id = None if class_id is None else arguments.integer(where, "class_id", class_id)
+        self._levels = np.atleast_1d(
+            np.asarray(0.5 if thresholds is None else thresholds, np.float64)
+        )
         super().__init__(name, dtype)
 
     def reset_state(self) -> None:

@@ -8,7 +8,8 @@ from typing import Any, final
 
 from fastcnn.errors import ArgumentError
 from fastcnn.graph import Leaf, Node, Placeholder, Tensor
-from fastcnn.layers.base import Layer, LayerCall
+from fastcnn.layers.base import Layer
+from fastcnn.layers.call import LayerCall
 from fastcnn.models.model import Model
 from fastcnn.ops._apply import apply
 from fastcnn.structure import flatten, map_structure, pack_as
@@ -57,7 +58,9 @@ def steps_between(inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> list[S
 class Functional(Model):
     """`Model(inputs, outputs)`: replays the drawn calls on the tensors it is called with."""
 
-    def __init__(self, inputs: Any, outputs: Any, name: str | None = None, **kwargs: Any) -> None:
+    def __init__(
+        self, inputs: Any, outputs: Any = (), name: str | None = None, **kwargs: Any
+    ) -> None:
         super().__init__(name=name, **kwargs)
         self._inputs: list[Tensor] = flatten(inputs)
         self._outputs: list[Tensor] = flatten(outputs)
@@ -69,6 +72,13 @@ class Functional(Model):
                     "on it"
                 )
         self.input_structure, self.output_structure = inputs, outputs
+        if not self.inputs or not self.outputs:
+            raise ArgumentError(
+                f"Model found {len(self.inputs)} inputs and {len(self.outputs)} outputs, expected "
+                "at least one of each; call it as Model(inputs, outputs)"
+            )
+        if len(set(self.inputs)) < len(self.inputs):
+            raise ArgumentError("Model found one Input twice among its inputs; list it once")
         self.steps = steps_between(self.inputs, self.outputs)
         self._layers = self._find_layers()
         self.built = True

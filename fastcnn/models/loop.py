@@ -3,14 +3,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fastcnn import arguments
 from fastcnn.callbacks import CallbackList, History
 from fastcnn.data import Batch, DataAdapter, make_adapter, train_validation_split
-from fastcnn.errors import ArgumentError, DataError, NonFiniteError
+from fastcnn.data.arrays import as_array
+from fastcnn.errors import ArgumentError, DataError, FastcnnError, NonFiniteError, located
 from fastcnn.structure import pack_as
 from fastcnn.utils.progress import Progress, progress
 
@@ -65,6 +67,10 @@ def fit(
         NonFiniteError: the loss became NaN or infinite; the weights are those before that batch.
     """
     trainer = self.trainer
+    where = f"model '{self.name}': fit"
+    arguments.integer(where, "epochs", epochs, at_least=1)
+    arguments.integer(where, "initial_epoch", initial_epoch)
+    _check_frequency(where, validation_freq)
     if validation_split:
         (x, y, sample_weight), validation_data = train_validation_split(
             x, y, sample_weight, validation_split=validation_split
@@ -81,8 +87,14 @@ def fit(
         float_dtype=self.dtype,
     )
     validation = _validation_adapter(
-        self, validation_data, validation_batch_size or batch_size, validation_steps
+        self,
+        validation_data,
+        batch_size if validation_batch_size is None else validation_batch_size,
+        validation_steps,
     )
+    for source, name in ((data, "the training data"), (validation, "validation_data")):
+        if source is not None:
+            _check_before(self, source, f"{where}: {name}")
     hooks = CallbackList(callbacks, add_history=True, model=self)
     hooks.set_params(
         {
@@ -209,8 +221,8 @@ def predict(
 
 def one_batch(model: Model, x: Any, y: Any, sample_weight: Any, class_weight: Any) -> Batch:
     """One checked batch from arrays."""
-    leaves = [np.asarray(a) for a in model.order_inputs(x)]
-    size = max((len(a) for a in leaves if a.ndim), default=1)
+    leaves = [as_array(a, "x") for a in model.order_inputs(x)]
+    size = max((len(a) for a in leaves), default=1)
     data = make_adapter(
         x,
         y,
@@ -224,17 +236,20 @@ def one_batch(model: Model, x: Any, y: Any, sample_weight: Any, class_weight: An
 
 def _batches(model: Model, data: DataAdapter, epoch: int) -> Iterator[Batch]:
     """Batches with inputs and targets in the model's order, where they were given by name."""
-    x_keys, y_keys = data.x_structure.keys, data.y_structure.keys
     for batch in data.epoch(epoch):
-        x, y = batch.x, batch.y
-        if x_keys:
-            x = model.order_inputs(dict(zip(x_keys, x, strict=True)))
-        w = batch.w
-        if y_keys:
-            names = [n for n in model.output_names if n in y_keys]
-            w = [batch.w[y_keys.index(n)] for n in names] if len(w) == len(y_keys) else w
-            y = model.trainer.order_targets(y, y_keys)
-        yield Batch(x, y, w)
+        yield _in_order(model, data, batch)
+
+
+def _in_order(model: Model, data: DataAdapter, batch: Batch) -> Batch:
+    x_keys, y_keys = data.x_structure.keys, data.y_structure.keys
+    x, y, w = batch
+    if x_keys:
+        x = model.order_inputs(dict(zip(x_keys, x, strict=True)))
+    if y_keys:
+        names = [n for n in model.output_names if n in y_keys]
+        w = [batch.w[y_keys.index(n)] for n in names] if len(w) == len(y_keys) else w
+        y = model.trainer.order_targets(y, y_keys)
+    return Batch(x, y, w)
 
 
 def _validation_adapter(
@@ -275,7 +290,27 @@ def _test(
     return dict(logs)
 
 
+def _check_before(model: Model, data: DataAdapter, where: str) -> None:
+    """Refuse bad data before the first update, as far as it is at hand."""
+    if any(t.shape[0] is not None for t in model.inputs):
+        return  # one sample alone is no batch for this model
+    batch = _in_order(model, data, data.first)
+    labels = _in_order(model, data, data.first._replace(y=data.labels)).y
+    try:
+        model.trainer.check_before(batch, labels)
+    except FastcnnError as error:
+        raise located(error, where) from None
+
+
+def _check_frequency(where: str, frequency: Any) -> None:
+    if isinstance(frequency, Collection) and not isinstance(frequency, (str, bytes)):
+        for epoch in frequency:
+            arguments.integer(where, "validation_freq", epoch, at_least=1)
+    else:
+        arguments.integer(where, "validation_freq", frequency, at_least=1)
+
+
 def _is_due(epoch: int, frequency: Any) -> bool:
-    if isinstance(frequency, int):
-        return epoch % frequency == 0
+    if not isinstance(frequency, Collection):
+        return bool(epoch % frequency == 0)
     return epoch in frequency

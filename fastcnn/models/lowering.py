@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 import numpy as np
 
 from fastcnn import passes
-from fastcnn.graph import Array, Parameter, Spec, Tensor, Trace, placeholder, tracing
+from fastcnn.drawing import Trace, tracing
+from fastcnn.graph import Array, Parameter, Spec, Tensor, placeholder
 from fastcnn.layers.base import training_phase
 from fastcnn.plan import Plan
 from fastcnn.structure import flatten, pack_as

@@ -6,16 +6,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
+from fastcnn import arguments
 from fastcnn.backends import cpu, threads
+from fastcnn.data.arrays import as_array
 from fastcnn.errors import ArgumentError, DtypeError, ShapeError
 from fastcnn.graph import Array, Spec, Tensor, spec_of
 from fastcnn.layers.base import Layer
 from fastcnn.models import loop, saving
 from fastcnn.models.lowering import InferencePlan, PlanCache
 from fastcnn.models.summary import count_macs, summary
-from fastcnn.models.trainer import Trainer
+from fastcnn.models.trainer import Trainer, check_identifiers
 from fastcnn.structure import flatten, pack_as
 
 # Plans hold arenas, so only a few input shapes are kept ready.
@@ -39,6 +39,11 @@ class Model(Layer):
             from fastcnn.models.functional import Functional
 
             return super().__new__(Functional)
+        if cls is Model:
+            raise ArgumentError(
+                "Model found no inputs and outputs; call it as Model(inputs, outputs), or derive a "
+                "class with a call of its own"
+            )
         return super().__new__(cls)
 
     def __init__(self, *, name: str | None = None, **kwargs: Any) -> None:
@@ -59,6 +64,10 @@ class Model(Layer):
         loss_weights: Any = None,
         metrics: Any = None,
         weighted_metrics: Any = None,
+        run_eagerly: bool = False,
+        steps_per_execution: int = 1,
+        jit_compile: bool | str = "auto",
+        auto_scale_loss: bool = True,
         backend: str | None = None,
     ) -> None:
         """Choose what `fit` and `evaluate` use. Weights stay as they are.
@@ -70,11 +79,24 @@ class Model(Layer):
             loss_weights: factor of each output's loss.
             metrics: names, configs, `metrics.Metric`s; a list or dict of lists for several outputs.
             weighted_metrics: the same, weighted by sample_weight and class_weight.
+            run_eagerly, steps_per_execution, auto_scale_loss: only as they are by default.
+            jit_compile: "auto" or True: a model always runs as a compiled plan.
             backend: "cpu" or "reference"; by the model's dtype when None.
         """
+        where = f"model '{self.name}': compile"
+        arguments.only_default(where, "run_eagerly", run_eagerly, False)
+        arguments.only_default(where, "steps_per_execution", steps_per_execution, 1)
+        arguments.only_default(where, "jit_compile", jit_compile, "auto", True)
+        arguments.only_default(where, "auto_scale_loss", auto_scale_loss, True)
+        check_identifiers(loss, metrics, weighted_metrics)
         self._trainer = Trainer(
             self, optimizer, loss, loss_weights, metrics, weighted_metrics, backend
         )
+
+    def compile_as_saved(self, config: dict[str, Any]) -> None:
+        """`compile`, but a loss or metric that is not known only matters once it is needed."""
+        names = ("optimizer", "loss", "loss_weights", "metrics", "weighted_metrics", "backend")
+        self._trainer = Trainer(self, *(config[name] for name in names))
 
     @property
     def trainer(self) -> Trainer:
@@ -136,7 +158,7 @@ class Model(Layer):
 
     def predict_on_batch(self, x: Any) -> Any:
         """Outputs for one batch: arrays in the nesting of the model's outputs."""
-        arrays = [np.asarray(a) for a in self.order_inputs(x)]
+        arrays = [as_array(a, "x") for a in self.order_inputs(x)]
         plan = self.inference_plan(self.check_inputs(arrays))
         return pack_as(plan.structure, plan.run(self._cast(arrays)))
 
@@ -227,13 +249,18 @@ class Model(Layer):
 
     def get_layer(self, name: str | None = None, index: int | None = None) -> Layer:
         """A layer by name or position."""
+        if index is not None and (name is not None or not hasattr(index, "__index__")):
+            raise ArgumentError(
+                f"model '{self.name}': get_layer found name={name!r} and index={index!r}, expected "
+                "a name or an integer"
+            )
         if index is not None and -len(self.layers) <= index < len(self.layers):
             return self.layers[index]
         for layer in self.layers:
             if layer.name == name:
                 return layer
         raise ArgumentError(
-            f"model '{self.name}' has no layer {name or index!r}; it has "
+            f"model '{self.name}' has no layer {name if index is None else index!r}; it has "
             f"{[layer.name for layer in self.layers]}"
         )
 

@@ -9,15 +9,16 @@ metadata: format, version, config (layers and how they are joined), training (co
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastcnn import losses, metrics, optimizers
-from fastcnn.errors import ArgumentError, FastcnnError, FileError, ShapeError
-from fastcnn.graph import Array, Parameter
+from fastcnn import arguments, losses, metrics, optimizers
+from fastcnn.errors import ArgumentError, DtypeError, FastcnnError, FileError, ShapeError
+from fastcnn.graph import Array, Parameter, numbers_of
 from fastcnn.utils.atomic import write_atomically
 
 if TYPE_CHECKING:
@@ -80,13 +81,17 @@ def _checked_metadata(path: Path, text: Mapping[str, str]) -> dict[str, Any]:
 # --- methods of Model ----------------------------------------------------------------------------
 
 
-def save_model(self: Model, filepath: Any, overwrite: bool = True) -> None:
+def save_model(
+    self: Model, filepath: Any, overwrite: bool = True, zipped: bool | None = None
+) -> None:
     """Write layers, weights, compile arguments and optimizer state to one file.
 
     Args:
         filepath: by convention "name.fastcnn".
         overwrite: False makes an existing file an error.
+        zipped: only None: the file is not an archive.
     """
+    arguments.only_default(f"model '{self.name}': save", "zipped", zipped, None)
     if not overwrite and Path(filepath).exists():
         raise FileError(f"'{filepath}' exists; pass overwrite=True or another name")
     from fastcnn.models.serialization import serialize
@@ -95,17 +100,30 @@ def save_model(self: Model, filepath: Any, overwrite: bool = True) -> None:
     write_tensors(filepath, tensors, {**metadata, "config": serialize(self)})
 
 
-def save_weights(self: Model, filepath: Any, overwrite: bool = True) -> None:
-    """Write the weights alone."""
+def save_weights(
+    self: Model, filepath: Any, overwrite: bool = True, max_shard_size: float | None = None
+) -> None:
+    """Write the weights alone, to one file: `max_shard_size` must be None."""
+    where = f"model '{self.name}': save_weights"
+    arguments.only_default(where, "max_shard_size", max_shard_size, None)
     if not overwrite and Path(filepath).exists():
         raise FileError(f"'{filepath}' exists; pass overwrite=True or another name")
     write_tensors(filepath, _prefixed(_WEIGHTS, _built_weights(self)), {})
 
 
-def load_weights(self: Model, filepath: Any) -> None:
-    """Read weights into this model; on any error its weights stay as they were."""
+def load_weights(self: Model, filepath: Any, skip_mismatch: bool = False) -> None:
+    """Read weights into this model; on any error its weights stay as they were.
+
+    Args:
+        filepath: what `save_weights` or `save` wrote.
+        skip_mismatch: take the weights whose name and shape fit, and leave the others.
+    """
     tensors, _ = read_tensors(filepath)
-    _located(filepath, self, _unprefixed(_WEIGHTS, tensors))
+    arrays = _unprefixed(_WEIGHTS, tensors)
+    if skip_mismatch:
+        shapes = {name: p.shape for name, p in self.named_weights().items()}
+        arrays = {n: a for n, a in arrays.items() if shapes.get(n) == a.shape}
+    _located(filepath, self, arrays, strict=not skip_mismatch)
 
 
 def load_state_dict(self: Model, state_dict: Mapping[str, Any], strict: bool = True) -> None:
@@ -129,7 +147,13 @@ def _matched(
 ) -> tuple[dict[str, Parameter], dict[str, Array]]:
     """Parameters and arrays that fit them, or an error listing all that do not."""
     parameters = model.named_weights()
-    arrays = {name: np.asarray(value) for name, value in state_dict.items()}
+    if not isinstance(state_dict, Mapping):
+        raise DtypeError(
+            f"model '{model.name}': found weights of type {type(state_dict).__name__}, expected a "
+            "dict of arrays by name; pass what state_dict() returns"
+        )
+    where = f"model '{model.name}': weight"
+    arrays = {name: numbers_of(value, f"{where} '{name}'") for name, value in state_dict.items()}
     problems = []
     missing = [n for n in parameters if n not in arrays]
     unexpected = [n for n in arrays if n not in parameters]
@@ -169,7 +193,10 @@ def load_state(self: Model, filepath: Any) -> dict[str, Any]:
 
 
 def load_model(
-    filepath: Any, custom_objects: Mapping[str, Any] | None = None, compile: bool = True
+    filepath: Any,
+    custom_objects: Mapping[str, Any] | None = None,
+    compile: bool = True,
+    safe_mode: bool = True,
 ) -> Any:
     """The model that `Model.save` wrote, compiled as it was.
 
@@ -177,6 +204,7 @@ def load_model(
         filepath: the file.
         custom_objects: layer, loss or metric classes by name that fastcnn does not know.
         compile: False leaves optimizer, loss and metrics out.
+        safe_mode: of no consequence: a file holds no code.
     """
     from fastcnn.models.serialization import deserialize
 
@@ -189,7 +217,7 @@ def load_model(
     _located(filepath, model, _unprefixed(_WEIGHTS, tensors))
     training = metadata.get("training")
     if compile and training:
-        model.compile(**_decode_compile(training["compile"], custom_objects))
+        model.compile_as_saved(_decode_compile(training["compile"], custom_objects))
         _restore_training(model, tensors, training)
     return model
 
@@ -213,9 +241,9 @@ def _unprefixed(prefix: str, arrays: Mapping[str, Array]) -> dict[str, Array]:
     return {n.removeprefix(prefix): a for n, a in arrays.items() if n.startswith(prefix)}
 
 
-def _located(filepath: Any, model: Model, arrays: Mapping[str, Array]) -> None:
+def _located(filepath: Any, model: Model, arrays: Mapping[str, Array], strict: bool = True) -> None:
     try:
-        load_state_dict(model, arrays)
+        load_state_dict(model, arrays, strict)
     except FastcnnError as error:
         raise type(error)(f"'{filepath}': {error}") from None
 
@@ -225,11 +253,17 @@ def _state(model: Model) -> tuple[dict[str, Array], dict[str, Any]]:
     if not model.compiled:
         return tensors, {}
     trainer = model.trainer
+    try:
+        arguments = trainer.get_config()
+    except ArgumentError as error:
+        # The network is worth more than how it was trained.
+        warnings.warn(f"saved without optimizer and loss: {error}", stacklevel=3)
+        return tensors, {}
     tensors.update(_prefixed(_OPTIMIZER, trainer.optimizer.state()))
     training = {
         "seed": trainer.seed,
         "iterations": trainer.optimizer.iterations,
-        "compile": trainer.get_config(),
+        "compile": arguments,
     }
     return tensors, {"training": training}
 
@@ -247,21 +281,26 @@ def _restore_training(model: Model, tensors: Mapping[str, Array], training: dict
 def _decode_compile(
     config: Mapping[str, Any], custom_objects: Mapping[str, Any] | None
 ) -> dict[str, Any]:
+    found = custom_objects or {}
+
+    def metric(given: Any) -> Any:
+        return metrics.get(given, custom_objects)
+
     return {
         **config,
         "optimizer": optimizers.deserialize(config["optimizer"], custom_objects),
-        "loss": _each(lambda c: losses.get(c, custom_objects), config["loss"]),
-        "metrics": _each(lambda c: metrics.get(c, custom_objects), config["metrics"]),
-        "weighted_metrics": _each(
-            lambda c: metrics.get(c, custom_objects), config["weighted_metrics"]
-        ),
+        "loss": _each(lambda given: losses.get(given, custom_objects), config["loss"], found),
+        "metrics": _each(metric, config["metrics"], found),
+        "weighted_metrics": _each(metric, config["weighted_metrics"], found),
     }
 
 
-def _each(decode: Any, given: Any) -> Any:
-    """`decode` on every config in a nesting of lists and dicts; names stay names."""
+def _each(decode: Any, given: Any, found: Mapping[str, Any]) -> Any:
+    """`decode` on every config in nested lists and dicts; names stay names unless `found`."""
     if isinstance(given, list):
-        return [_each(decode, g) for g in given]
+        return [_each(decode, g, found) for g in given]
     if isinstance(given, dict) and "class_name" not in given:
-        return {k: _each(decode, g) for k, g in given.items()}
-    return decode(given) if isinstance(given, dict) else given
+        return {k: _each(decode, g, found) for k, g in given.items()}
+    if isinstance(given, dict):
+        return decode(given)
+    return found.get(given, given) if isinstance(given, str) else given

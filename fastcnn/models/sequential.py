@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, final
 
+from fastcnn import arguments
 from fastcnn.errors import ArgumentError
 from fastcnn.graph import Tensor
-from fastcnn.layers.base import Layer, LayerCall
+from fastcnn.layers.base import Layer
+from fastcnn.layers.call import LayerCall
 from fastcnn.layers.input import Input, InputLayer
 from fastcnn.models.functional import Functional
 from fastcnn.models.model import Model
@@ -26,7 +28,7 @@ class Sequential(Model):
 
     def __init__(
         self,
-        layers: Iterable[Any] | None = None,
+        layers: Any = None,
         trainable: bool = True,
         name: str | None = None,
         **kwargs: Any,
@@ -36,13 +38,17 @@ class Sequential(Model):
         self._begin: Tensor | None = None
         self._end: Tensor | None = None
         self._drawn: Functional | None = None
+        if not isinstance(layers, (Iterable, type(None))) or isinstance(layers, (str, Mapping)):
+            raise ArgumentError(f"Sequential takes a list of layers, found {layers!r}")
         for layer in layers or ():
             self.add(layer)
 
-    def add(self, layer: Any) -> None:
-        """Append a layer; an Input only at the start."""
+    def add(self, layer: Any, rebuild: bool = True) -> None:
+        """Append a layer; an Input only at the start. The model is always drawn anew."""
+        arguments.only_default(f"Sequential '{self.name}': add", "rebuild", rebuild, True)
         if isinstance(layer, Tensor) and isinstance(layer.node.call, LayerCall):
-            layer = layer.node.call.layer
+            source = layer.node.call.layer
+            layer = source if isinstance(source, InputLayer) else layer
         if not isinstance(layer, Layer):
             raise ArgumentError(
                 f"Sequential takes layers, found {type(layer).__name__}; compose functions of "
@@ -65,8 +71,9 @@ class Sequential(Model):
         self._plans.clear()
         self.built = self._end is not None
 
-    def pop(self) -> Layer:
-        """Remove the last layer and return it."""
+    def pop(self, rebuild: bool = True) -> Layer:
+        """Remove the last layer and return it. The model is always drawn anew."""
+        arguments.only_default(f"Sequential '{self.name}': pop", "rebuild", rebuild, True)
         if not self._chain:
             raise ArgumentError("the Sequential has no layer to remove")
         layer = self._chain.pop()
@@ -78,8 +85,13 @@ class Sequential(Model):
 
     @property
     def sublayers(self) -> list[Layer]:
-        """The layers in order."""
+        """The layers in order, the Input among them."""
         return self._chain
+
+    @property
+    def layers(self) -> list[Layer]:
+        """The layers in order; as in Keras the Input is not one of them."""
+        return [layer for layer in self._chain if not isinstance(layer, InputLayer)]
 
     def build(self, input_shape: Any) -> None:
         """Draw the chain for inputs of this shape (with the batch)."""
@@ -118,6 +130,8 @@ class Sequential(Model):
 
     def call(self, inputs: Any, training: bool = False) -> Any:
         """Outputs of the last layer."""
+        if not self._chain:
+            raise ArgumentError(f"Sequential '{self.name}' has no layers; add some")
         for layer in self._chain:
             if not isinstance(layer, InputLayer):
                 inputs = layer(inputs, training=training)

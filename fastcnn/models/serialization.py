@@ -15,7 +15,8 @@ import numpy as np
 
 from fastcnn.errors import ArgumentError, FileError
 from fastcnn.graph import Constant, Node, Tensor
-from fastcnn.layers.base import Layer, LayerCall
+from fastcnn.layers.base import Layer
+from fastcnn.layers.call import LayerCall
 from fastcnn.models.functional import Functional, step_of
 from fastcnn.models.sequential import Sequential
 from fastcnn.ops._apply import apply
@@ -38,7 +39,7 @@ def serialize(layer: Layer) -> Json:
     if isinstance(layer, Functional):
         config = _functional_config(layer)
     elif isinstance(layer, Sequential):
-        config = {"name": layer.name, "layers": [serialize(inner) for inner in layer.layers]}
+        config = {"name": layer.name, "layers": [serialize(inner) for inner in layer.sublayers]}
     else:
         config = layer.get_config()
     return {"class_name": type(layer).__name__, "config": config}
@@ -86,7 +87,7 @@ def _functional_config(model: Functional) -> Json:
             {"name": t.node.layer, "batch_shape": list(t.shape), "dtype": t.dtype}
             for t in model.inputs
         ],
-        "layers": [serialize(layer) for layer in model.layers if id(layer) not in inputs],
+        "layers": [serialize(layer) for layer in model.sublayers if id(layer) not in inputs],
         "steps": steps,
         "input_structure": _encode(model.input_structure, places),
         "output_structure": _encode(model.output_structure, places),

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from fastcnn import arguments
 from fastcnn.errors import ArgumentError
 from fastcnn.graph import Spec, Tensor, topological
 from fastcnn.layers.base import Layer
@@ -17,7 +18,12 @@ if TYPE_CHECKING:
     from fastcnn.models.model import Model
 
 COLUMNS = ("output_shape", "params", "macs")
-_TITLES = {"output_shape": "Output shape", "params": "Params", "macs": "MACs"}
+_TITLES = {
+    "output_shape": "Output shape",
+    "params": "Params",
+    "macs": "MACs",
+    "trainable": "Trainable",
+}
 
 
 def macs_by_layer(model: Model, input_shape: Any = None) -> dict[str, int]:
@@ -65,8 +71,11 @@ def _sample_shapes(model: Model, input_shape: Any) -> list[tuple[int, ...]]:
 def summary(
     self: Model,
     line_length: int | None = None,
+    positions: Sequence[float] | None = None,
     print_fn: Callable[[str], Any] | None = None,
     expand_nested: bool = False,
+    show_trainable: bool = False,
+    layer_range: Sequence[str] | None = None,
     columns: Sequence[str] = COLUMNS,
 ) -> None:
     """Print the layers with output shapes, parameters and multiply-accumulates of one sample.
@@ -74,12 +83,18 @@ def summary(
     Args:
         line_length: characters per line; as wide as needed when None.
         print_fn: receives each line; `print` when None.
+        positions, layer_range: only None.
         expand_nested: also list the layers inside nested models.
+        show_trainable: a column that tells whether training changes the layer.
         columns: any of "output_shape", "params", "macs", in the order to show.
     """
+    where = f"model '{self.name}': summary"
+    arguments.only_default(where, "positions", positions, None)
+    arguments.only_default(where, "layer_range", layer_range, None)
     unknown = [c for c in columns if c not in COLUMNS]
     if unknown:
         raise ArgumentError(f"summary has no columns {unknown}; choose among {list(COLUMNS)}")
+    columns = [*columns, "trainable"] if show_trainable else columns
     emit = print_fn or print
     for line in summary_lines(self, columns, expand_nested, line_length):
         emit(line)
@@ -99,6 +114,7 @@ def summary_lines(
             "output_shape": _shapes(layer),
             "params": f"{layer.count_params(buffers=True):,}",
             "macs": _macs_of(path, macs),
+            "trainable": _trainable(layer),
         }
         rows.append(
             ("  " * depth + f"{layer.name} ({type(layer).__name__})", *(cells[c] for c in columns))
@@ -131,6 +147,12 @@ def _macs_of(path: str, macs: dict[str, int]) -> str:
         return "-"
     own = sum(n for p, n in macs.items() if p == path or p.startswith(f"{path}/"))
     return f"{own:,}"
+
+
+def _trainable(layer: Layer) -> str:
+    if not layer.weights:
+        return "-"
+    return "yes" if layer.trainable_weights else "no"
 
 
 def _shapes(layer: Layer) -> str:

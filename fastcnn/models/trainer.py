@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastcnn import losses, metrics, ops, optimizers, random
+from fastcnn import arguments, losses, metrics, ops, optimizers, random
 from fastcnn.autodiff import gradients
 from fastcnn.backends import cpu, threads
 from fastcnn.configurable import plain, serialize
 from fastcnn.data import Batch
+from fastcnn.drawing import scope, tracing
 from fastcnn.errors import ArgumentError, NotDifferentiableError
-from fastcnn.graph import Array, Spec, Tensor, placeholder, scope, tracing
+from fastcnn.graph import Array, Spec, Tensor, placeholder
+from fastcnn.losses import Loss
 from fastcnn.models.lowering import Lowered, PlanCache, lower
 from fastcnn.plan import Plan
 
@@ -115,7 +117,8 @@ class Trainer:
     def _step(self, batch: Batch, training: bool) -> dict[str, float]:
         specs = self.model.check_inputs(batch.x)
         plan = self._plan(batch, specs, training)
-        targets = self._check_targets(batch, plan.outputs)
+        targets = self.check_targets(batch.y, plan.outputs)
+        self._ensure_metrics(batch, plan.outputs)
         arrays = [a.astype(s.dtype, copy=False) for a, s in zip(batch.x, specs, strict=True)]
         weights = [w.astype(self.model.dtype, copy=False) for w in batch.w if w is not None]
         numbers = np.zeros(2, self.model.dtype)
@@ -146,11 +149,7 @@ class Trainer:
     def objective(self, lowered: Lowered, batch: Batch) -> _Objective:
         """Loss over the outputs: sum of weighted losses, regularizers and added losses."""
         found = self.losses(len(lowered.outputs))
-        if len(batch.y) != sum(loss is not None for loss in found):
-            raise ArgumentError(
-                f"model '{self.model.name}' has losses for {sum(x is not None for x in found)} "
-                f"outputs but y holds {len(batch.y)} arrays; give one target for each"
-            )
+        self._check_count(batch.y, found)
         targets, weights, parts, terms = [], [], [], []
         factors = self._factors(len(found))
         y, w = iter(batch.y), iter(batch.w)
@@ -236,7 +235,8 @@ class Trainer:
 
     def _factors(self, count: int) -> list[float]:
         given = self._per_output(self._loss_weights, count, "loss_weights")
-        return [1.0 if g is None else float(g) for g in given]
+        where = f"model '{self.model.name}'"
+        return [1.0 if g is None else arguments.number(where, "loss_weights", g) for g in given]
 
     def order_targets(self, y: list[Array], keys: Sequence[str]) -> list[Array]:
         """Targets given by output name, in the order of the outputs."""
@@ -245,7 +245,24 @@ class Trainer:
             raise ArgumentError(f"y has the keys {sorted(keys)}; the model's outputs are {names}")
         return [y[list(keys).index(name)] for name in names if name in keys]
 
-    def _check_targets(self, batch: Batch, outputs: Sequence[Spec]) -> list[Array]:
+    def _check_count(self, y: Sequence[Array], found: Sequence[Loss | None]) -> None:
+        expected = sum(loss is not None for loss in found)
+        if len(y) != expected:
+            raise ArgumentError(
+                f"model '{self.model.name}' has losses for {expected} outputs but y holds "
+                f"{len(y)} arrays; give one target for each"
+            )
+
+    def check_before(self, batch: Batch, labels: Sequence[Array]) -> None:
+        """Find out from one sample and all labels at hand whether training could begin."""
+        specs = self.model.check_inputs(batch.x)
+        outputs = [t.spec for t in lower(self.model, specs, training=False).outputs]
+        self._check_count(labels, self.losses(len(outputs)))
+        self.check_targets(labels, [s.with_shape(None, *s.shape[1:]) for s in outputs])
+        self._ensure_metrics(batch, outputs)
+
+    def check_targets(self, y: Sequence[Array], outputs: Sequence[Spec]) -> list[Array]:
+        """The targets as the losses take them; a batch size of None is that of the targets."""
         found = self.losses(len(outputs))
         names = self.model.output_names or [f"output_{i}" for i in range(len(outputs))]
         pairs = [
@@ -256,10 +273,13 @@ class Trainer:
         return [
             np.ascontiguousarray(
                 loss.check_target(
-                    y, spec.sizes, f"model '{self.model.name}', output '{name}'", spec.dtype
+                    target,
+                    (spec.shape[0] or len(target), *spec.with_shape(*spec.shape[1:]).sizes),
+                    f"model '{self.model.name}', output '{name}'",
+                    spec.dtype,
                 )
             )
-            for y, (loss, spec, name) in zip(batch.y, pairs, strict=True)
+            for target, (loss, spec, name) in zip(y, pairs, strict=True)
         ]
 
     # --- metrics ---------------------------------------------------------------------------------
@@ -291,8 +311,6 @@ class Trainer:
     def _record(
         self, batch: Batch, total: float, parts: Sequence[Array], outputs: Sequence[Array]
     ) -> dict[str, float]:
-        if self._metrics is None:
-            self._metrics = self._make_metrics(batch, outputs)
         found = self.losses(len(outputs))
         lossy = [i for i, loss in enumerate(found) if loss is not None]
         self._means["loss"].update_state(total, sample_weight=batch.size)
@@ -302,7 +320,7 @@ class Trainer:
                 self._means.setdefault(name, metrics.Mean(name))
                 self._means[name].update_state(float(part), sample_weight=batch.size)
         position = {output: k for k, output in enumerate(lossy)}
-        for _, metric, output, weighted in self._metrics:
+        for _, metric, output, weighted in self._metrics or ():
             k = position[output]
             weight = batch.w[k] if weighted and k < len(batch.w) else None
             metric.update_state(batch.y[k], outputs[output], sample_weight=weight)
@@ -312,8 +330,12 @@ class Trainer:
         names = self.model.output_names
         return names[index] if names else f"output_{index}"
 
+    def _ensure_metrics(self, batch: Batch, outputs: Sequence[Spec]) -> None:
+        if self._metrics is None:
+            self._metrics = self._make_metrics(batch, outputs)
+
     def _make_metrics(
-        self, batch: Batch, outputs: Sequence[Array]
+        self, batch: Batch, outputs: Sequence[Spec]
     ) -> list[tuple[str, metrics.Metric, int, bool]]:
         """(name in the logs, metric, output, weighted) in the order of the outputs."""
         made: list[tuple[str, metrics.Metric, int, bool]] = []
@@ -332,7 +354,8 @@ class Trainer:
                         identifier, found[output], shape or (), outputs[output].shape
                     )
                     prefix = f"{self._output_name(output)}_" if len(outputs) > 1 else ""
-                    made.append((prefix + metric.name, metric, output, weighted))
+                    name = _free_name(prefix, metric.name, weighted, [n for n, *_ in made])
+                    made.append((name, metric, output, weighted))
         return made
 
     def _metrics_per_output(self, given: Any, count: int) -> list[list[Any]]:
@@ -347,3 +370,28 @@ class Trainer:
             [] if g is None else list(g) if isinstance(g, (list, tuple)) else [g]
             for g in per_output
         ]
+
+
+def _free_name(prefix: str, name: str, weighted: bool, taken: Sequence[str]) -> str:
+    """A name for the logs: metrics of one name would hide each other."""
+    if weighted and prefix + name in taken:
+        name = f"weighted_{name}"
+    names = (prefix + name, *(f"{prefix}{name}_{i}" for i in range(1, len(taken) + 1)))
+    return next(n for n in names if n not in taken)
+
+
+def check_identifiers(loss: Any, *metric_arguments: Any) -> None:
+    """Raise an ArgumentError at once for a loss or metric that does not exist."""
+    for identifier in _identifiers(loss):
+        losses.get(identifier)
+    for identifier in _identifiers(metric_arguments):
+        if identifier not in metrics.CHOSEN_BY_SHAPE:
+            metrics.get(identifier)
+
+
+def _identifiers(given: Any) -> list[Any]:
+    if isinstance(given, (list, tuple)):
+        return [found for g in given for found in _identifiers(g)]
+    if isinstance(given, dict) and "class_name" not in given:
+        return _identifiers(list(given.values()))
+    return [] if given is None else [given]

@@ -10,19 +10,9 @@ import numpy as np
 
 from fastcnn import backends
 from fastcnn.backends import Call, Slot
+from fastcnn.drawing import add_node, read
 from fastcnn.errors import DtypeError, ShapeError
-from fastcnn.graph import (
-    Array,
-    Op,
-    Parameter,
-    Spec,
-    Tensor,
-    add_node,
-    constant,
-    infer,
-    read,
-    spec_of,
-)
+from fastcnn.graph import Array, Op, Parameter, Spec, Tensor, constant, infer, spec_of
 
 FLOATS = ("float32", "float64")
 

@@ -83,7 +83,8 @@ def _transposed(
 def _output_padding(value: Any, strides: tuple[int, int]) -> tuple[int | None, int | None]:
     if value is None:
         return None, None
-    both = (value, value) if isinstance(value, int) else tuple(value)
+    both = tuple(value) if isinstance(value, (tuple, list)) else (value, value)
+    both = both if all(isinstance(p, int) for p in both) else ()
     if len(both) != 2 or not all(0 <= p < s for p, s in zip(both, strides, strict=False)):
         raise ArgumentError(
             f"output_padding is {value!r}, expected at least 0 and less than the strides "

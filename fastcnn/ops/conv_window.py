@@ -8,8 +8,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from fastcnn.drawing import current_scope
 from fastcnn.errors import FastcnnError, ShapeError, located
-from fastcnn.graph import Op, current_scope
+from fastcnn.graph import Op
 from fastcnn.ops._apply import as_operands
 from fastcnn.ops.geometry import AXES, Padding, output_size, resolve_pads
 

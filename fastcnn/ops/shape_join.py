@@ -20,6 +20,8 @@ MAX_RANK = 6
 
 def normal_axis(axis: int, rank: int) -> int:
     """`axis` counted from the front, or a ShapeError."""
+    if isinstance(axis, bool) or not hasattr(axis, "__index__"):
+        raise ArgumentError(f"found axis {axis!r}, expected an integer")
     if not -rank <= axis < rank:
         raise ShapeError(
             f"found axis {axis} for an input of rank {rank}, expected {-rank} to {rank - 1}; "

@@ -7,6 +7,7 @@ An optimizer emits one update op per weight. What changes from step to step is f
 
 from __future__ import annotations
 
+import inspect
 import re
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
@@ -16,8 +17,9 @@ import numpy as np
 
 from fastcnn import arguments, ops
 from fastcnn.configurable import Configurable
+from fastcnn.drawing import add_node
 from fastcnn.errors import ArgumentError, ShapeError
-from fastcnn.graph import Array, Parameter, Tensor, add_node
+from fastcnn.graph import Array, Parameter, Tensor
 from fastcnn.ops.update import Update
 from fastcnn.optimizers import schedules
 
@@ -29,7 +31,7 @@ class Optimizer(Configurable):
     """Base of optimizers: implement `update_op`, and `step_size` where it is not the rate itself.
 
     Args:
-        learning_rate: a number, a `LearningRateSchedule`, or a function of the step.
+        learning_rate: a number, a `LearningRateSchedule`, or a function of the step or of nothing.
         weight_decay: every step first takes away learning_rate · weight_decay of each weight.
         clipnorm: gradients of larger 2-norm are scaled down to it, each weight by itself.
         clipvalue: gradients are cut to [-clipvalue, clipvalue].
@@ -153,7 +155,8 @@ class Optimizer(Configurable):
         """
         rate = self._learning_rate
         if callable(rate):
-            rate = arguments.non_negative(self._who, "learning_rate", rate(self._iterations))
+            value = rate(self._iterations) if _takes_step(rate) else rate()
+            rate = arguments.non_negative(self._who, "learning_rate", value)
         return float(rate)
 
     @property
@@ -347,6 +350,16 @@ class Optimizer(Configurable):
     def _take_averages(self) -> None:
         for parameter in self._parameters:
             parameter.assign(self._averages[id(parameter)].value)
+
+
+def _takes_step(function: Any) -> bool:
+    try:
+        inspect.signature(function).bind(0)
+    except TypeError:
+        return False
+    except ValueError:  # a builtin without a signature
+        return True
+    return True
 
 
 def _optional(check: Any, optimizer: Optimizer, name: str, value: Any) -> float | None:

@@ -84,6 +84,10 @@ class PiecewiseConstantDecay(LearningRateSchedule):
         values: Sequence[float],
         name: str = "PiecewiseConstant",
     ) -> None:
+        if not all(isinstance(v, (list, tuple)) for v in (boundaries, values)):
+            raise ArgumentError(
+                f"{name}: found boundaries={boundaries!r} and values={values!r}, expected two lists"
+            )
         if len(boundaries) + 1 != len(values):
             raise ArgumentError(
                 f"{name}: found {len(boundaries)} boundaries and {len(values)} values, expected "

@@ -239,7 +239,7 @@ class _TqdmPainter:
             # tqdm otherwise starts a thread that lives as long as the process.
             monitor_interval = 0
 
-        bar = "{l_bar}{bar:20}| " if total is not None else "{desc}: "
+        bar = "{l_bar}{bar:10}| " if total is not None else "{desc}: "
         count = "{n_fmt}/{total_fmt}" if total is not None else "{n_fmt}"
         self._bar = Bar(
             total=total,

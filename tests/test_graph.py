@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Specs, nodes, parameters, traces: what a graph remembers and refuses."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from fastcnn import Input, layers, ops
+from fastcnn.drawing import Trace, assign, read, scope, tracing
+from fastcnn.errors import ArgumentError, ShapeError
+from fastcnn.graph import Parameter, Spec, constant, placeholder, topological
+from fastcnn.ops.registry import BY_NAME, FAMILIES
+
+
+def test_specs_know_their_sizes_or_say_they_do_not() -> None:
+    spec = Spec((None, 4, 3))
+    assert not spec.is_static
+    assert str(spec) == "float32(?, 4, 3)"
+    with pytest.raises(ShapeError, match="bind the batch"):
+        _ = spec.sizes
+    assert Spec((2, 4, 3), "uint8").nbytes == 24
+
+
+def test_nodes_remember_layer_and_line() -> None:
+    x = placeholder((2, 3))
+    with scope("outer"), scope("inner"):
+        y = ops.relu(x)
+    assert y.node.layer == "outer/inner"
+    assert y.name == "outer/inner/relu"
+    assert y.node.source.startswith(__file__)
+
+
+def test_nodes_and_ops_are_frozen() -> None:
+    y = ops.relu(placeholder((2, 3)))
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        y.node.layer = "x"  # type: ignore[misc]
+    for op in BY_NAME.values():
+        assert op.__dataclass_params__.frozen, op.name  # type: ignore[attr-defined]
+
+
+def test_names_of_ops_are_unique_and_spelled_in_snake_case() -> None:
+    names = [op.name for family in FAMILIES for op in family]
+    assert len(set(names)) == len(names)
+    assert all(name == name.lower() and name.isidentifier() for name in names)
+
+
+def test_symbolic_tensors_are_not_numbers() -> None:
+    x = placeholder((2, 3))
+    for use in (np.asarray, bool, len, lambda t: [*t] if t else None):
+        with pytest.raises(TypeError, match="symbolic"):
+            use(x)
+    assert (np.ones((2, 3), np.float32) + x).node.op.name == "add"
+
+
+def test_topological_order_puts_inputs_first_and_visits_once() -> None:
+    x = placeholder((2,))
+    y = ops.relu(x)
+    z = ops.add(y, ops.multiply(y, x))
+    order = topological([z])
+    position = {id(node): i for i, node in enumerate(order)}
+    assert len(position) == len(order) == 4
+    for node in order:
+        assert all(position[id(t.node)] < position[id(node)] for t in node.inputs)
+
+
+def test_deep_graphs_need_no_recursion() -> None:
+    y = placeholder((1,))
+    for _ in range(3000):
+        y = ops.relu(y)
+    assert len(topological([y])) == 3001
+
+
+def test_parameters_are_written_in_place() -> None:
+    p = Parameter("w", np.zeros(3, np.float32))
+    address, version = p.value.ctypes.data, p.version
+    p.assign([1, 2, 3])
+    assert p.value.ctypes.data == address
+    assert p.version == version + 1
+    with pytest.raises(ShapeError, match=r"\(3,\).*\(2,\)"):
+        p.assign([1, 2])
+    np.testing.assert_array_equal(p.numpy(), [1, 2, 3])
+
+
+def test_a_trace_reads_what_was_assigned_last() -> None:
+    p = Parameter("w", np.zeros(3, np.float32))
+    with tracing(Trace()) as trace:
+        assert read(p) == p.tensor
+        one = ops.add(read(p), 1.0)
+        assign(p, one)
+        assert read(p) == one
+        assign(p, ops.add(read(p), 1.0))
+        with pytest.raises(ShapeError, match="same shape"):
+            assign(p, constant(np.zeros(4, np.float32)))
+    assert [q for q, _ in trace.updates] == [p]
+    assert trace.updates[0][1].node.inputs[0] == one
+
+
+def test_a_batch_norm_used_twice_moves_its_statistics_twice() -> None:
+    from fastcnn import Model
+
+    x = Input((3,))
+    norm = layers.BatchNormalization(momentum=0.5)
+    model = Model(x, norm(norm(x) * 2.0))
+    model.compile("sgd", "mse")
+    data = np.random.default_rng(0).standard_normal((64, 3)).astype(np.float32)
+    model.train_on_batch(data, np.zeros_like(data))
+    first, second = data.mean(0), np.zeros(3)
+    expected = 0.5 * (0.5 * 0 + 0.5 * first) + 0.5 * second
+    np.testing.assert_allclose(norm.moving_mean.numpy(), expected, atol=1e-5)
+
+
+def test_errors_name_the_layer_on_the_users_line() -> None:
+    x = Input((8, 8, 3))
+    with pytest.raises(ShapeError, match="layer 'too_big'") as caught:
+        layers.Conv2D(4, 9, name="too_big")(x)
+    assert __file__ in [str(entry.path) for entry in caught.traceback]
+
+
+def test_a_layer_without_an_input_says_so() -> None:
+    with pytest.raises(ArgumentError, match="Input"):
+        layers.Dense(3)(None)
