@@ -23,19 +23,23 @@ from fastcnn.ops.registry import BY_NAME, MISSING
 
 Array = np.ndarray[Any, Any]
 GUARD = 96  # bytes on each side
-MISALIGN = 4  # bytes off a 64-byte boundary
 PATTERN = 0xFF  # every float of this pattern is a NaN
 
 
-def guarded(nbytes: int) -> Array:
-    """A poisoned block whose payload begins GUARD + MISALIGN bytes after an aligned address."""
-    block = cpu.aligned_empty(GUARD + MISALIGN + nbytes + GUARD)
+def start_of(dtype: str) -> int:
+    """Where a payload begins in its block: one element off a boundary of vectors, 4 bytes or 8."""
+    return GUARD + max(4, np.dtype(dtype).itemsize)
+
+
+def guarded(slot: Slot) -> Array:
+    """A poisoned block with room for the slot and for bands on both sides of it."""
+    block = cpu.aligned_empty(slot.offset + slot.nbytes + GUARD)
     block.fill(PATTERN)
     return block
 
 
-def payload(block: Array, nbytes: int) -> Array:
-    return block[GUARD + MISALIGN : GUARD + MISALIGN + nbytes]
+def payload(block: Array, slot: Slot) -> Array:
+    return block[slot.offset : slot.offset + slot.nbytes]
 
 
 def inputs_of(case: Case) -> tuple[list[Array], list[Array]]:
@@ -63,7 +67,7 @@ class Runner:
         self.outputs = infer(case.op, specs)
         self.inputs = single
         slots = [
-            Slot(i, GUARD + MISALIGN, s.sizes, s.dtype)
+            Slot(i, start_of(s.dtype), s.sizes, s.dtype)
             for i, s in enumerate((*specs, *self.outputs))
         ]
         n = len(specs)
@@ -82,9 +86,9 @@ class Runner:
         program.poison_scratch()
         blocks = []
         for number, slot in enumerate((*self.call.inputs, *self.call.outputs)):
-            block = guarded(slot.nbytes)
+            block = guarded(slot)
             if number < len(self.inputs):
-                payload(block, slot.nbytes)[:] = self.inputs[number].reshape(-1).view(np.uint8)
+                payload(block, slot)[:] = self.inputs[number].reshape(-1).view(np.uint8)
             blocks.append(block)
         for number, source in (shared or {}).items():
             blocks[number] = blocks[source]
@@ -93,19 +97,19 @@ class Runner:
         program.run()
         self._check_guards(blocks, overwritten=set((shared or {}).values()))
         return [
-            payload(block, slot.nbytes).view(slot.dtype).reshape(slot.shape).copy()
+            payload(block, slot).view(slot.dtype).reshape(slot.shape).copy()
             for block, slot in zip(blocks[len(self.inputs) :], self.call.outputs, strict=True)
         ]
 
     def _check_guards(self, blocks: list[Array], overwritten: set[int]) -> None:
         slots = (*self.call.inputs, *self.call.outputs)
         for number, (block, slot) in enumerate(zip(blocks, slots, strict=True)):
-            before = block[: GUARD + MISALIGN]
-            after = block[GUARD + MISALIGN + slot.nbytes :]
+            before = block[: slot.offset]
+            after = block[slot.offset + slot.nbytes :]
             assert (before == PATTERN).all(), f"tensor {number}: written before its start"
             assert (after == PATTERN).all(), f"tensor {number}: written past its end"
             if number < len(self.inputs) and number not in overwritten:
-                same = payload(block, slot.nbytes) == self.inputs[number].reshape(-1).view(np.uint8)
+                same = payload(block, slot) == self.inputs[number].reshape(-1).view(np.uint8)
                 assert same.all(), f"input {number} was overwritten"
 
 

@@ -100,7 +100,7 @@ class ReduceMean(Reduce):
     name: ClassVar[str] = "reduce_mean"
 
     def _numpy(self, x: Array, axes: tuple[int, ...]) -> Any:
-        return np.mean(x, axes, keepdims=self.keepdims)
+        return np.sum(x, axes, keepdims=self.keepdims) * _inverse_count(x.shape, axes)
 
     def attributes(self, *inputs: Spec) -> dict[str, int | float]:
         """Axes, and the scale 1/n."""
