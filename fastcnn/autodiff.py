@@ -10,7 +10,7 @@ import numpy as np
 
 from fastcnn import ops
 from fastcnn.drawing import scope_path
-from fastcnn.errors import NotDifferentiableError
+from fastcnn.errors import ArgumentError, NotDifferentiableError
 from fastcnn.graph import Array, Node, Op, Parameter, Tensor, constant, placeholder
 from fastcnn.graph import topological as _topological
 from fastcnn.ops._apply import FLOATS, run
@@ -102,7 +102,14 @@ def gradient(fn: Callable[..., Tensor], *arrays: Any) -> list[Array]:
     """
     values = ops.as_operands(arrays)
     leaves = [placeholder(v.shape, v.dtype.name, f"argument_{i}") for i, v in enumerate(values)]
-    found = gradients(fn(*leaves), leaves)
+    function: Any = fn
+    output = function(*leaves) if callable(function) else None
+    if not isinstance(output, Tensor):
+        raise ArgumentError(
+            f"ops.gradient: found {fn!r}, expected a function that returns one symbolic tensor; "
+            "compose fastcnn.ops of its arguments"
+        )
+    found = gradients(output, leaves)
     wanted = [g for g in found if g is not None]
     results = iter(evaluate(wanted, dict(zip(leaves, values, strict=True))))
     return [

@@ -167,3 +167,11 @@ def test_relu_has_a_threshold() -> None:
     x = np.array([-1.0, 0.25, 0.75, 3.0], np.float32)
     layer = layers.ReLU(max_value=2.0, negative_slope=0.5, threshold=0.5)
     np.testing.assert_allclose(layer(x[None])[0], [-0.75, -0.125, 0.75, 2.0])
+
+
+def test_gradients_are_of_functions_that_return_a_tensor() -> None:
+    for function in (3, lambda x: 3, lambda x: None):
+        with pytest.raises(ArgumentError, match=r"ops\.gradient"):
+            fastcnn.ops.gradient(function, np.ones(3))
+    with pytest.raises(ArgumentError, match="list"):
+        fastcnn.ops.concatenate(3)

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import fastcnn
 from fastcnn import callbacks, random
 from fastcnn.errors import ArgumentError, FileError
 from fastcnn.optimizers.schedules import StepDecay
@@ -463,3 +464,21 @@ def test_backup_refuses():
         callbacks.BackupAndRestore("")
     with pytest.raises(ArgumentError, match="save_freq"):
         callbacks.BackupAndRestore("x", save_freq=-1)
+
+
+def test_folders_and_files_that_cannot_be_used_are_fastcnn_errors(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(bytes(range(256)))
+    inside = tmp_path / "file" / "x"  # below a file there can be no folder
+    logger = callbacks.CSVLogger(tmp_path / "file", append=True)
+    for callback in (
+        callbacks.ModelCheckpoint(inside / "m"),
+        callbacks.BackupAndRestore(inside),
+        callbacks.CSVLogger(inside),
+        logger,
+    ):
+        model = fastcnn.Sequential([fastcnn.Input((2,)), fastcnn.layers.Dense(1)])
+        model.compile("sgd", "mse")
+        with pytest.raises(FileError):
+            model.fit(np.zeros((2, 2)), np.zeros((2, 1)), verbose=0, callbacks=[callback])
+    with pytest.raises(ArgumentError, match="separator"):
+        callbacks.CSVLogger(tmp_path / "a.csv", separator=";;")

@@ -601,3 +601,26 @@ class TestMapAhead:
         assert next(items) == 0
         items.close()
         assert threading.active_count() == before
+
+
+@pytest.mark.parametrize("length", [1.5, -1, "3"])
+def test_a_source_whose_length_is_no_number_of_batches_is_refused(length):
+    class Source(PyDataset):
+        def __len__(self):
+            return length
+
+        def __getitem__(self, index):
+            return np.zeros((2, 3)), np.zeros(2)
+
+    with pytest.raises(DataError, match="number of batches"):
+        make_adapter(Source())
+
+
+def test_a_function_that_returns_no_batches_is_refused():
+    with pytest.raises(DataError, match="iterable"):
+        make_adapter(lambda: 3)
+
+
+def test_weights_by_name_need_labels_by_name():
+    with pytest.raises(DataError, match="sample_weight"):
+        make_adapter(np.zeros((2, 3)), np.zeros(2), {"zz": np.ones(2)})

@@ -11,6 +11,7 @@ from fastcnn import arguments, random
 from fastcnn.callbacks.base import Callback, Logs
 from fastcnn.callbacks.monitor import MonitorCallback
 from fastcnn.errors import ArgumentError, FileError
+from fastcnn.utils.atomic import make_folder
 
 
 def _frequency(who: str, save_freq: Any) -> int | None:
@@ -89,7 +90,7 @@ class ModelCheckpoint(MonitorCallback):
                 return
             self.best = value
         path = self._path(logs, batch)
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        make_folder(Path(path).parent)
         if self.save_weights_only:
             self.model.save_weights(path)
         else:
@@ -191,7 +192,7 @@ class BackupAndRestore(Callback):
 
     def _save(self, epoch: int, batch: int) -> None:
         self._batches_since_save = 0
-        self.backup_dir.mkdir(parents=True, exist_ok=True)
+        make_folder(self.backup_dir)
         if self.double_checkpoint and self._latest.exists():
             os.replace(self._latest, self._previous)
         extra = {"epoch": epoch, "batch": batch, "random": random.get_state()}

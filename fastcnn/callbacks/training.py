@@ -113,6 +113,11 @@ class CSVLogger(Callback):
         super().__init__()
         self.filename = Path(arguments.path("CSVLogger", "filename", filename))
         self.separator = separator
+        given: Any = separator
+        if not isinstance(given, str) or len(given) != 1:
+            raise ArgumentError(
+                f"CSVLogger: found separator={separator!r}, expected a single character"
+            )
         self.append = append
         self._rows: list[dict[str, Any]] = []
 
@@ -121,10 +126,16 @@ class CSVLogger(Callback):
         self._rows = self._read() if self.append and self.filename.exists() else []
 
     def _read(self) -> list[dict[str, Any]]:
-        with open(self.filename, newline="", encoding="utf-8") as file:
-            reader = csv.DictReader(file, delimiter=self.separator)
-            rows: list[dict[str, Any]] = list(reader)
-            columns = reader.fieldnames
+        try:
+            with open(self.filename, newline="", encoding="utf-8") as file:
+                reader = csv.DictReader(file, delimiter=self.separator)
+                rows: list[dict[str, Any]] = list(reader)
+                columns = reader.fieldnames
+        except (OSError, ValueError, csv.Error) as error:
+            raise FileError(
+                f"CSVLogger: '{self.filename}' cannot be continued ({error}); pass another file "
+                "name or append=False"
+            ) from error
         if columns is not None and "epoch" not in columns:
             raise FileError(
                 f"CSVLogger: '{self.filename}' has the columns {list(columns)} and no 'epoch', so "

@@ -269,9 +269,15 @@ class SequenceAdapter(DataAdapter):
         return self._converter.batch(samples, slice(None))
 
     def _per_pass(self) -> int | None:
-        if isinstance(self._source, PyDataset):
-            return self._source.num_batches
-        return len(self._source)
+        try:
+            if isinstance(self._source, PyDataset):
+                return self._source.num_batches
+            return len(self._source)
+        except (TypeError, ValueError) as error:
+            raise DataError(
+                f"len({self._name}) failed ({error}), expected its number of batches; round it, "
+                "for example with math.ceil"
+            ) from error
 
     def _where(self, index: int) -> str:
         return f"Batch {index} of {self._name}"

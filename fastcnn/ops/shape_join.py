@@ -221,6 +221,10 @@ def concatenate(xs: Sequence[Any], axis: int = 0) -> Any:
         ShapeError: other sizes differ, or there is nothing to join.
         DtypeError: the tensors have different dtypes.
     """
+    if not isinstance(xs, (list, tuple)):
+        raise ArgumentError(
+            f"ops.concatenate: found {type(xs).__name__}, expected a list of tensors"
+        )
     return apply(Concat(axis), *xs)
 
 
