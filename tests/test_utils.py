@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Downloads, labels, batch sources and the progress display."""
 
+import fcntl
 import hashlib
 import io
 import os
+import struct
 import sys
+import termios
 import threading
 from typing import ClassVar
 
@@ -220,8 +223,20 @@ class TestProgress:
 
     def test_plain_line_fits_the_terminal(self, without_tqdm, monkeypatch):
         monkeypatch.setenv("COLUMNS", "30")
-        lines = self.run(Terminal(), 1).replace("\x1b[K", "").strip().split("\r")
+        *lines, last = self.run(Terminal(), 1).replace("\x1b[K", "").strip().split("\r")
         assert all(len(line) < 30 for line in lines)
+        assert last.endswith("loss: 0.3333 - accuracy: 0.5000")
+
+    @pytest.mark.parametrize("columns", [0, 30])
+    def test_the_last_line_of_a_narrow_terminal_is_whole(self, columns):
+        shown = io.StringIO()
+        main, terminal = os.openpty()
+        fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+        with open(terminal, "w") as file, open(main, "rb", buffering=0) as screen:
+            with progress(1, "Epoch 1/2", 1, file=file) as bar:
+                bar.update(metrics={"loss": 1.0, "accuracy": 0.5})
+            shown.write(screen.read(4096).decode())
+        assert "loss: 1.0000 - accuracy: 0.5000" in shown.getvalue()
 
     @pytest.mark.parametrize("file", [Terminal, io.StringIO])
     def test_one_line_per_epoch(self, file):

@@ -6,6 +6,7 @@ The cost is bounded: between two repaints `update` only adds to a counter and re
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
@@ -222,8 +223,8 @@ class _TerminalPainter:
         self._file.flush()
 
     def close(self, done: int, text: str) -> None:
-        self.paint(done, text)
-        self._file.write("\n")
+        # The last line stays, so it may wrap but must not lose its end.
+        self._file.write(f"\r{self._count.text(done)} - {text}\x1b[K\n")
         self._file.flush()
 
 
@@ -246,7 +247,7 @@ class _TqdmPainter:
             desc=description or None,
             file=file,
             leave=True,
-            dynamic_ncols=True,
+            dynamic_ncols=_columns(file) > 0,
             mininterval=0,
             unit_scale=unit == "B",
             unit_divisor=1024,
@@ -258,8 +259,18 @@ class _TqdmPainter:
         self._bar.set_postfix_str(text, refresh=True)
 
     def close(self, done: int, text: str) -> None:
+        # As above.
+        self._bar.dynamic_ncols = self._bar.ncols = None
         self.paint(done, text)
         self._bar.close()
+
+
+def _columns(file: TextIO) -> int:
+    """Width of the terminal; 0 where it is not known, as in some containers."""
+    try:
+        return os.get_terminal_size(file.fileno()).columns
+    except (AttributeError, OSError, ValueError):
+        return 0
 
 
 def _format_number(value: Any) -> str:
