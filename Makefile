@@ -34,12 +34,13 @@ check: $(VENV)/.extra-dev  ## lint, types, C and Cython style, direction of impo
 	$(BIN)/lint-imports --no-cache
 
 # QUICK=1 runs each benchmark once on this commit; otherwise this commit is compared with main.
+# ARGS goes to asv: ARGS="-b Conv2D" runs the benchmarks whose names match.
 # asv builds the commits in environments of its own, from wheels kept in .whl: no network then.
 bench: $(VENV)/.extra-bench .whl/.fetched  ## asv: compare with main, publish; QUICK=1 runs once
 	cd benchmarks && export PATH="$(CURDIR)/$(BIN):$$PATH" && asv machine --yes >/dev/null && \
 	    export PIP_NO_INDEX=1 PIP_FIND_LINKS="$(CURDIR)/.whl" && status=0 && \
-	    { $(if $(QUICK),asv run --quick --show-stderr 'HEAD^!',asv continuous --show-stderr main HEAD) \
-	      || status=$$?; } && asv publish && exit $$status
+	    { asv $(if $(QUICK),run --quick,continuous) --show-stderr $(ARGS) \
+	      $(if $(QUICK),'HEAD^!',main HEAD) || status=$$?; } && asv publish && exit $$status
 	@echo "see it with: cd benchmarks && ../$(BIN)/asv preview"
 
 # A second build beside the first: never the one that `make test` or a user runs.

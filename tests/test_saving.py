@@ -3,7 +3,10 @@
 
 from __future__ import annotations
 
+import json
 import os
+import struct
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +14,9 @@ import numpy as np
 import pytest
 
 import fastcnn
-from fastcnn import Input, Sequential, layers, models, optimizers
+from fastcnn import Input, Model, Sequential, layers, models, optimizers
 from fastcnn.errors import FastcnnError, FileError, ShapeError
+from fastcnn.models.saving import read_tensors
 
 
 def model_of(units: int = 3) -> Sequential:
@@ -210,3 +214,91 @@ def test_skip_mismatch_loads_what_fits(tmp_path: Path) -> None:
     new.load_weights(path, skip_mismatch=True)
     np.testing.assert_array_equal(new.layers[0].get_weights()[0], old.layers[0].get_weights()[0])
     np.testing.assert_array_equal(new.layers[-1].get_weights()[0], before[0])
+
+
+def rewritten(path: Path, **metadata: str | None) -> None:
+    """Replace or (None) drop entries of a file's metadata."""
+    raw = path.read_bytes()
+    (size,) = struct.unpack("<Q", raw[:8])
+    header = json.loads(raw[8 : 8 + size])
+    entries = {**header["__metadata__"], **metadata}
+    header["__metadata__"] = {k: v for k, v in entries.items() if v is not None}
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    path.write_bytes(struct.pack("<Q", len(text)) + text + raw[8 + size :])
+
+
+def replacements(tree: Any) -> Iterator[Any]:
+    """`tree` with every entry, in turn, dropped or made something else."""
+    for key in tree if isinstance(tree, dict) else range(len(tree)):
+        yield {k: v for k, v in tree.items() if k != key} if isinstance(tree, dict) else tree[:key]
+        inside = replacements(tree[key]) if isinstance(tree[key], (dict, list)) else ()
+        for value in (None, 3, "zz", [], {}, *inside):
+            changed = tree.copy()
+            changed[key] = value
+            yield changed
+
+
+@pytest.mark.parametrize("entry", ["config", "training"])
+def test_a_description_that_makes_no_sense_is_an_error_naming_the_file(
+    tmp_path: Path, entry: str
+) -> None:
+    path = tmp_path / "m.fastcnn"
+    x = Input((4, 4, 2))
+    y = layers.Add()([layers.Conv2D(2, 3, padding="same")(x), x]) * 2.0
+    model = Model(x, layers.Dense(2)(layers.Flatten()(y)))
+    model.compile("adam", "mse", ["mae"])
+    model.save(path)
+    _, metadata = read_tensors(path)
+    refused = 0
+    for changed in replacements(metadata[entry]):
+        rewritten(path, **{entry: json.dumps(changed)})
+        message = ""
+        try:
+            models.load_model(path)
+        except FastcnnError as error:
+            message = str(error)
+        assert "m.fastcnn" in message or not message
+        refused += bool(message)
+    assert refused > 20
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        {"version": "abc"},
+        {"version": None},
+        {"version": "99"},
+        {"config": "{"},
+        {"config": "null"},
+        {"config": '{"class_name": "Dense", "config": {"units": 3}}'},
+        {"training": "[1]"},
+    ],
+    ids=str,
+)
+def test_damaged_metadata_is_refused(tmp_path: Path, metadata: dict[str, Any]) -> None:
+    path = tmp_path / "m.fastcnn"
+    trained().save(path)
+    rewritten(path, **metadata)
+    with pytest.raises(FileError, match=r"m\.fastcnn"):
+        models.load_model(path)
+
+
+def test_only_what_save_state_wrote_is_a_state(tmp_path: Path) -> None:
+    model = trained()
+    before = model.get_weights()
+    model.save(tmp_path / "m")
+    model.save_weights(tmp_path / "w")
+    for name in "mw":
+        with pytest.raises(FileError, match="save_state"):
+            model.load_state(tmp_path / name)
+    for a, b in zip(model.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("path", [None, 3, "", "a\0b", "a" * 300], ids=repr)
+def test_names_that_are_none_of_a_file_are_refused(path: Any) -> None:
+    model = model_of()
+    for call in (model.save, model.save_weights, model.load_weights, models.load_model):
+        with pytest.raises(FastcnnError):
+            call(path)

@@ -8,16 +8,17 @@ metadata: format, version, config (layers and how they are joined), training (co
 
 from __future__ import annotations
 
+import contextlib
 import json
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fastcnn import arguments, losses, metrics, optimizers
-from fastcnn.errors import ArgumentError, DtypeError, FastcnnError, FileError, ShapeError
+from fastcnn.errors import ArgumentError, DtypeError, FastcnnError, FileError, ShapeError, located
 from fastcnn.graph import Array, Parameter, numbers_of
 from fastcnn.utils.atomic import write_atomically
 
@@ -49,13 +50,15 @@ def read_tensors(path: Any) -> tuple[dict[str, Array], dict[str, Any]]:
     """
     from safetensors import SafetensorError, safe_open
 
-    path = Path(path)
-    if not path.is_file():
-        raise FileError(f"there is no file '{path}'; check the path")
+    path = Path(arguments.path("load", "filepath", path))
     try:
+        if not path.is_file():
+            raise FileError(f"there is no file '{path}'; check the path")
         with safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except FileError:
+        raise
     except (SafetensorError, OSError, ValueError) as error:
         raise FileError(
             f"'{path}' is not a whole safetensors file ({error}); it may be truncated or of "
@@ -70,12 +73,29 @@ def _checked_metadata(path: Path, text: Mapping[str, str]) -> dict[str, Any]:
             f"'{path}' is a safetensors file but was not written by fastcnn (format "
             f"{text.get('format')!r}); build the model and use load_state_dict"
         )
-    if int(text.get("version", "0")) > VERSION:
+    with _understood(path):
+        if int(text["version"]) > VERSION:
+            raise FileError(
+                f"'{path}' has file version {text['version']}, this fastcnn reads up to {VERSION}; "
+                "upgrade"
+            )
+        return {k: json.loads(v) for k, v in text.items() if k not in ("format", "version")}
+
+
+@contextlib.contextmanager
+def _understood(path: Any) -> Iterator[None]:
+    """What goes wrong inside while a file is interpreted becomes an error that names the file."""
+    try:
+        yield
+    except FastcnnError as error:
+        if f"'{path}'" in str(error):
+            raise
+        raise located(error, f"'{path}'") from error
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
         raise FileError(
-            f"'{path}' has file version {text['version']}, this fastcnn reads up to {VERSION}; "
-            "upgrade"
-        )
-    return {k: json.loads(v) for k, v in text.items() if k not in ("format", "version")}
+            f"'{path}' describes something that cannot be made ({type(error).__name__}: {error}); "
+            "it is damaged or was written by another program, so save it again"
+        ) from error
 
 
 # --- methods of Model ----------------------------------------------------------------------------
@@ -92,8 +112,7 @@ def save_model(
         zipped: only None: the file is not an archive.
     """
     arguments.only_default(f"model '{self.name}': save", "zipped", zipped, None)
-    if not overwrite and Path(filepath).exists():
-        raise FileError(f"'{filepath}' exists; pass overwrite=True or another name")
+    _check_overwrite(filepath, overwrite)
     from fastcnn.models.serialization import serialize
 
     tensors, metadata = _state(self)
@@ -106,8 +125,7 @@ def save_weights(
     """Write the weights alone, to one file: `max_shard_size` must be None."""
     where = f"model '{self.name}': save_weights"
     arguments.only_default(where, "max_shard_size", max_shard_size, None)
-    if not overwrite and Path(filepath).exists():
-        raise FileError(f"'{filepath}' exists; pass overwrite=True or another name")
+    _check_overwrite(filepath, overwrite)
     write_tensors(filepath, _prefixed(_WEIGHTS, _built_weights(self)), {})
 
 
@@ -123,7 +141,8 @@ def load_weights(self: Model, filepath: Any, skip_mismatch: bool = False) -> Non
     if skip_mismatch:
         shapes = {name: p.shape for name, p in self.named_weights().items()}
         arrays = {n: a for n, a in arrays.items() if shapes.get(n) == a.shape}
-    _located(filepath, self, arrays, strict=not skip_mismatch)
+    with _understood(filepath):
+        load_state_dict(self, arrays, strict=not skip_mismatch)
 
 
 def load_state_dict(self: Model, state_dict: Mapping[str, Any], strict: bool = True) -> None:
@@ -183,11 +202,16 @@ def save_state(self: Model, filepath: Any, extra: Mapping[str, Any] | None = Non
 def load_state(self: Model, filepath: Any) -> dict[str, Any]:
     """Read what `save_state` wrote into this compiled model; returns `extra`."""
     tensors, metadata = read_tensors(filepath)
+    if not {"training", "extra"} <= metadata.keys():
+        raise FileError(
+            f"'{filepath}' was not written by save_state; use load_weights or load_model"
+        )
     weights = _unprefixed(_WEIGHTS, tensors)
-    _matched(self, weights)
-    # The optimizer refuses as a whole before any weight is written.
-    _restore_training(self, tensors, metadata["training"])
-    _located(filepath, self, weights)
+    with _understood(filepath):
+        _matched(self, weights)
+        # The optimizer refuses as a whole before any weight is written.
+        _restore_training(self, tensors, metadata["training"])
+        load_state_dict(self, weights)
     extra: dict[str, Any] = metadata["extra"]
     return extra
 
@@ -213,13 +237,26 @@ def load_model(
         raise FileError(
             f"'{filepath}' holds weights but no layers; build the model and use load_weights"
         )
-    model = deserialize(metadata["config"], custom_objects)
-    _located(filepath, model, _unprefixed(_WEIGHTS, tensors))
-    training = metadata.get("training")
-    if compile and training:
-        model.compile_as_saved(_decode_compile(training["compile"], custom_objects))
-        _restore_training(model, tensors, training)
+    if custom_objects is not None and not isinstance(custom_objects, Mapping):
+        raise ArgumentError(
+            f"load_model: found custom_objects={custom_objects!r}, expected a dict by name"
+        )
+    with _understood(filepath):
+        model = deserialize(metadata["config"], custom_objects)
+        if not hasattr(model, "load_state_dict"):
+            raise FileError(f"'{filepath}' holds a {type(model).__name__}, expected a model")
+        load_state_dict(model, _unprefixed(_WEIGHTS, tensors))
+        training = metadata.get("training")
+        if compile and training:
+            model.compile_as_saved(_decode_compile(training["compile"], custom_objects))
+            _restore_training(model, tensors, training)
     return model
+
+
+def _check_overwrite(filepath: Any, overwrite: bool) -> None:
+    path = Path(arguments.path("save", "filepath", filepath))
+    if not overwrite and path.exists():
+        raise FileError(f"'{filepath}' exists; pass overwrite=True or another name")
 
 
 # --- parts ---------------------------------------------------------------------------------------
@@ -239,13 +276,6 @@ def _prefixed(prefix: str, arrays: Mapping[str, Array]) -> dict[str, Array]:
 
 def _unprefixed(prefix: str, arrays: Mapping[str, Array]) -> dict[str, Array]:
     return {n.removeprefix(prefix): a for n, a in arrays.items() if n.startswith(prefix)}
-
-
-def _located(filepath: Any, model: Model, arrays: Mapping[str, Array], strict: bool = True) -> None:
-    try:
-        load_state_dict(model, arrays, strict)
-    except FastcnnError as error:
-        raise type(error)(f"'{filepath}': {error}") from None
 
 
 def _state(model: Model) -> tuple[dict[str, Array], dict[str, Any]]:
@@ -270,12 +300,14 @@ def _state(model: Model) -> tuple[dict[str, Array], dict[str, Any]]:
 
 def _restore_training(model: Model, tensors: Mapping[str, Array], training: dict[str, Any]) -> None:
     trainer = model.trainer
+    iterations = arguments.integer("training", "iterations", training["iterations"])
+    seed = arguments.integer("training", "seed", training["seed"])
     trainer.build_optimizer()
     slots = _unprefixed(_OPTIMIZER, tensors)
     if slots:
         trainer.optimizer.load_state(slots)
-    trainer.optimizer.iterations = training["iterations"]
-    trainer.seed = training["seed"]
+    trainer.optimizer.iterations = iterations
+    trainer.seed = seed
 
 
 def _decode_compile(

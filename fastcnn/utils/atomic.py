@@ -29,7 +29,7 @@ def write_atomically(path: str | os.PathLike[str], data: bytes) -> None:
     except BaseException as error:
         if temporary:
             Path(temporary).unlink(missing_ok=True)
-        if isinstance(error, OSError):
+        if isinstance(error, (OSError, ValueError)):
             raise FileError(
                 f"cannot write '{target}' ({error}); check that the folder '{target.parent}' "
                 "exists and may be written"
