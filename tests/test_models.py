@@ -222,3 +222,20 @@ def test_weights_without_names_get_some() -> None:
     layer = Affine()
     assert layer(np.ones((1, 2), np.float32)).tolist() == [[1.0, 1.0]]
     assert list(layer.named_weights()) == ["weight", "weight_1"]
+
+
+def test_models_know_their_inputs_and_outputs() -> None:
+    chain = Sequential([Input((4,)), layers.Dense(3), layers.Dense(2)])
+    assert (chain.input_shape, chain.output_shape) == ((None, 4), (None, 2))
+    inner = Model(chain.input, [layer.output for layer in chain.layers])
+    assert inner.output_shape == [(None, 3), (None, 2)]
+    outer = Model(x := Input((4,)), {"y": chain(x)})
+    assert outer.output_shape == {"y": (None, 2)}
+    assert chain.output_shape == (None, 2)  # its own, wherever it is used
+    with pytest.raises(ArgumentError, match="called 0 times"):
+        _ = Sequential([layers.Dense(2)]).input
+
+
+def test_layers_of_a_sequential_are_those_with_work_to_do() -> None:
+    model = Sequential([Input((4,)), layers.Dense(3, name="first")])
+    assert [layer.name for layer in model.layers] == ["first"]
