@@ -320,9 +320,14 @@ def placeholder(shape: Iterable[int | None], dtype: str = "float32", name: str =
     return Node(Placeholder(spec, name), (), (spec,), layer=name).outputs[0]
 
 
+def native(array: Array) -> Array:
+    """The array, or a copy: C-contiguous, aligned and in this machine's byte order."""
+    return np.require(array, array.dtype.newbyteorder("="), ["C", "A"])
+
+
 def constant(value: Any, dtype: str | None = None) -> Tensor:
-    """A symbolic tensor that holds `value`."""
-    array = np.asarray(value, dtype=dtype, order="C")  # ascontiguousarray makes 0-d arrays 1-d
+    """A symbolic tensor that holds a copy of `value`."""
+    array = native(np.array(value, dtype=dtype, order="C"))
     return Node(Constant(array), (), (spec_of(array),)).outputs[0]
 
 

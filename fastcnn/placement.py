@@ -147,10 +147,11 @@ class Placement:
 
     def _state_buffer(self, parameter: Parameter) -> int:
         leaf = parameter.tensor
-        if not parameter.value.flags.c_contiguous:
+        if not (parameter.value.flags.carray and parameter.value.dtype.isnative):
             raise ArgumentError(
-                f"the array of weight '{parameter.path or parameter.name}' is not C-contiguous; "
-                "make the parameter of numpy.ascontiguousarray(value)"
+                f"the array of weight '{parameter.path or parameter.name}' is not a writable, "
+                "aligned and C-contiguous one in this machine's byte order; make the parameter of "
+                "numpy.array(value, 'float32', order='C')"
             )
         if leaf not in self._buffer:
             self.fixed[self._new_buffer(leaf)] = parameter.value

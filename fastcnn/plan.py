@@ -20,7 +20,7 @@ from fastcnn import backends
 from fastcnn.backends import Call, RunStatus, Slot
 from fastcnn.backends.cpu import aligned_empty
 from fastcnn.errors import DtypeError, NonFiniteError, ShapeError
-from fastcnn.graph import Array, Tensor
+from fastcnn.graph import Array, Tensor, native
 from fastcnn.placement import ARENA, Placement, Schedule, Updates, own_outputs
 
 
@@ -147,7 +147,7 @@ class Plan:
 
 
 def _checked(tensor: Tensor, array: Array) -> Array:
-    """The array, C-contiguous, if it is what the placeholder says."""
+    """The array as kernels read it, if it is what the placeholder says."""
     if array.dtype.name != tensor.dtype:
         raise DtypeError(
             f"input '{tensor.node.layer}' has dtype {array.dtype}, expected {tensor.dtype}; "
@@ -158,4 +158,4 @@ def _checked(tensor: Tensor, array: Array) -> Array:
             f"input '{tensor.node.layer}' has shape {array.shape}, expected {tensor.shape}; "
             "give an array of that shape"
         )
-    return np.ascontiguousarray(array)
+    return native(array)

@@ -12,7 +12,7 @@ from fastcnn import backends
 from fastcnn.backends import Call, Slot
 from fastcnn.drawing import add_node, read
 from fastcnn.errors import DtypeError, ShapeError
-from fastcnn.graph import Array, Op, Parameter, Spec, Tensor, constant, infer, spec_of
+from fastcnn.graph import Array, Op, Parameter, Spec, Tensor, constant, infer, native, spec_of
 
 FLOATS = ("float32", "float64")
 
@@ -27,16 +27,22 @@ def as_operands(values: Sequence[Any]) -> list[Any]:
 
     Python and 0-d numbers take the float type of the other operands (float32 alone).
     """
-    values = [read(v) if isinstance(v, Parameter) else v for v in values]
+    values = [_readable(v) for v in values]
     typed = [v for v in values if isinstance(v, Tensor) or (isinstance(v, np.ndarray) and v.ndim)]
     floats = [str(v.dtype) for v in typed if str(v.dtype) in FLOATS]
     dtype = "float64" if "float64" in floats else "float32"
     return [v if isinstance(v, Tensor) else _as_array(v, dtype) for v in values]
 
 
+def _readable(value: Any) -> Any:
+    if isinstance(value, Parameter):
+        return read(value)
+    return native(value) if isinstance(value, np.ndarray) else value
+
+
 def _as_array(value: Any, dtype: str) -> Array:
     if isinstance(value, np.ndarray) and value.ndim:
-        return np.ascontiguousarray(value)
+        return value
     array = np.asarray(value)
     if array.dtype.kind in "fiub":
         return np.asarray(array, dtype, order="C")
