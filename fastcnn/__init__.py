@@ -30,10 +30,15 @@ _MODULES = (
 )
 _NAMES = {
     "Functional": "fastcnn.models",
+    "Initializer": "fastcnn.initializers",
     "Input": "fastcnn.layers",
     "Layer": "fastcnn.layers",
+    "Loss": "fastcnn.losses",
+    "Metric": "fastcnn.metrics",
     "Model": "fastcnn.models",
+    "Optimizer": "fastcnn.optimizers",
     "Plan": "fastcnn.plan",
+    "Regularizer": "fastcnn.regularizers",
     "Sequential": "fastcnn.models",
     "get_num_threads": "fastcnn.backends.threads",
     "gradients": "fastcnn.autodiff",

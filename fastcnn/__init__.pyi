@@ -19,12 +19,17 @@ from fastcnn.autodiff import gradients as gradients
 from fastcnn.backends.threads import get_num_threads as get_num_threads
 from fastcnn.backends.threads import set_num_threads as set_num_threads
 from fastcnn.environment import show_config as show_config
+from fastcnn.initializers import Initializer as Initializer
 from fastcnn.layers import Input as Input
 from fastcnn.layers import Layer as Layer
+from fastcnn.losses import Loss as Loss
+from fastcnn.metrics import Metric as Metric
 from fastcnn.models import Functional as Functional
 from fastcnn.models import Model as Model
 from fastcnn.models import Sequential as Sequential
+from fastcnn.optimizers import Optimizer as Optimizer
 from fastcnn.plan import Plan as Plan
 from fastcnn.random import set_random_seed as set_random_seed
+from fastcnn.regularizers import Regularizer as Regularizer
 
 __version__: str

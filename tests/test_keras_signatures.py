@@ -102,6 +102,12 @@ def test_what_fastcnn_lacks_is_refused_unless_it_asks_for_nothing(name: str) -> 
             find(name)(**required(name), **{argument: "channels_first"})
 
 
+def test_base_classes_are_at_the_top_as_in_keras() -> None:
+    for name in ("Initializer", "Layer", "Loss", "Metric", "Model", "Optimizer", "Regularizer"):
+        assert isinstance(getattr(fastcnn, name), type)
+    assert callable(fastcnn.models.save_model)
+
+
 @pytest.mark.parametrize(
     ("argument", "value"),
     [
