@@ -14,9 +14,10 @@ from fastcnn.graph import Array, Spec, Tensor, spec_of
 from fastcnn.layers.base import Layer
 from fastcnn.metrics import Metric
 from fastcnn.models import loop, saving
+from fastcnn.models.checks import check_identifiers, check_weights
 from fastcnn.models.lowering import InferencePlan, PlanCache
 from fastcnn.models.summary import count_macs, summary
-from fastcnn.models.trainer import Trainer, check_identifiers, check_weights
+from fastcnn.models.trainer import Trainer
 from fastcnn.structure import flatten, map_structure, pack_as
 
 # Plans hold arenas, so only a few input shapes are kept ready.
