@@ -234,3 +234,20 @@ def test_a_copy_of_a_used_model_predicts(again: Any) -> None:
     other = again(model)
     model.set_weights([w * 2 for w in model.get_weights()])
     np.testing.assert_array_equal(other.predict(x, verbose=0), wanted)
+
+
+def test_models_know_their_inputs_and_outputs() -> None:
+    chain = Sequential([Input((4,)), layers.Dense(3), layers.Dense(2)])
+    assert (chain.input_shape, chain.output_shape) == ((None, 4), (None, 2))
+    inner = Model(chain.input, [layer.output for layer in chain.layers])
+    assert inner.output_shape == [(None, 3), (None, 2)]
+    outer = Model(x := Input((4,)), {"y": chain(x)})
+    assert outer.output_shape == {"y": (None, 2)}
+    assert chain.output_shape == (None, 2)  # its own, wherever it is used
+    with pytest.raises(ArgumentError, match="called 0 times"):
+        _ = Sequential([layers.Dense(2)]).input
+
+
+def test_layers_of_a_sequential_are_those_with_work_to_do() -> None:
+    model = Sequential([Input((4,)), layers.Dense(3, name="first")])
+    assert [layer.name for layer in model.layers] == ["first"]

@@ -247,7 +247,7 @@ def test_a_description_that_makes_no_sense_is_an_error_naming_the_file(
     x = Input((4, 4, 2))
     y = layers.Add()([layers.Conv2D(2, 3, padding="same")(x), x]) * 2.0
     model = Model(x, layers.Dense(2)(layers.Flatten()(y)))
-    model.compile("adam", "mse", ["mae"])
+    model.compile("adam", "mse", metrics=["mae"])
     model.save(path)
     _, metadata = read_tensors(path)
     refused = 0

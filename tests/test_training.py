@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import hashlib
+import signal
 import subprocess
 import sys
 from typing import Any
@@ -12,8 +13,9 @@ import numpy as np
 import pytest
 
 import fastcnn
-from fastcnn import Input, Model, Sequential, callbacks, layers, optimizers
+from fastcnn import Input, Model, Sequential, callbacks, layers, metrics, ops, optimizers
 from fastcnn.errors import ArgumentError, DataError, FastcnnError, NonFiniteError
+from fastcnn.plan import Plan
 
 
 def everything_network() -> Model:
@@ -374,3 +376,70 @@ def test_batches_that_form_no_array_are_refused() -> None:
     for call in (model.predict_on_batch, lambda x: model.train_on_batch(x, [0, 1])):
         with pytest.raises(DataError, match="same shape"):
             call([[1.0, 2.0], [3.0]])
+
+
+def test_an_interruption_leaves_weights_and_optimizer_of_a_whole_step(monkeypatch: Any) -> None:
+    model, whole = small(), small()
+    for _ in range(2):
+        whole.train_on_batch(X, Y)
+    model.train_on_batch(X, Y)
+    run = Plan.run
+
+    def interrupted(plan: Plan, *arrays: Any) -> Any:
+        results = run(plan, *arrays)
+        signal.raise_signal(signal.SIGINT)
+        return results
+
+    model.predict(X, verbose=0)
+    with monkeypatch.context() as patched:
+        patched.setattr(Plan, "run", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            model.train_on_batch(X, Y)
+    for a, b in zip(everything(model), everything(whole), strict=True):
+        np.testing.assert_array_equal(a, b)
+    np.testing.assert_array_equal(model.predict(X, verbose=0), whole.predict(X, verbose=0))
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+class Distance(metrics.Metric):
+    """Written as for Keras: variables and no state of its own."""
+
+    def __init__(self, name: str = "distance", **kwargs: Any) -> None:
+        super().__init__(name=name, **kwargs)
+        self.total = self.add_variable(shape=(), initializer="zeros", name="total")
+        self.count = self.add_weight(name="count", initializer="zeros")
+
+    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
+        self.total.assign_add(ops.sum(ops.abs(y_true - y_pred)))
+        self.count.assign_add(float(y_pred.size))
+
+    def result(self) -> Any:
+        return self.total / self.count
+
+
+def test_metrics_may_keep_variables() -> None:
+    model = small(loss="mse", metrics=[Distance(), "mae"])
+    target = np.eye(3, dtype=np.float32)[Y]
+    for _ in range(2):  # begins anew every time
+        logs = model.evaluate(X, target, batch_size=5, verbose=0, return_dict=True)
+        assert logs["distance"] == pytest.approx(logs["mae"], rel=1e-5)
+    assert [metric.name for metric in model.metrics] == ["loss", "distance", "mae"]
+    model.reset_metrics()
+    assert model.metrics[1].variables == [0, 0]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"loss": lambda a, b: 3}, "expected a symbolic tensor"),
+        ({"loss": lambda a, b: None}, "expected a symbolic tensor"),
+        ({"loss": lambda a, b: np.mean(b**2)}, "use fastcnn.ops"),
+        ({"loss_weights": "accuracy"}, "loss_weights"),
+        ({"metrics": [lambda a, b: None]}, "expected numbers"),
+        ({"metrics": [lambda a, b: "good"]}, "expected numbers"),
+    ],
+    ids=str,
+)
+def test_functions_that_return_something_else(arguments: dict[str, Any], words: str) -> None:
+    with pytest.raises(FastcnnError, match=words):
+        small(**arguments).train_on_batch(X, Y)

@@ -61,6 +61,12 @@ class Loss(Configurable):
             where, dtype = f"loss '{self.name}'", str(y_pred.dtype)
             y_true = self.check_target(y_true, y_pred.shape, where, dtype)
         values = self.call(y_true, y_pred)
+        if is_symbolic(y_pred) and not is_symbolic(values):
+            raise ArgumentError(
+                f"loss '{self.name}' returned {type(values).__name__}, expected a symbolic tensor; "
+                "compose fastcnn.ops of y_true and y_pred"
+            )
+        values = values if is_symbolic(values) else np.asarray(values)
         loss = self._reduce(values, self._weights(sample_weight, values), y_true, y_pred)
         return float(loss) if isinstance(loss, np.ndarray) and loss.ndim == 0 else loss
 

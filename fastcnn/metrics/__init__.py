@@ -26,6 +26,7 @@ from fastcnn.metrics.base import LossMean as LossMean
 from fastcnn.metrics.base import Mean as Mean
 from fastcnn.metrics.base import MeanMetricWrapper as MeanMetricWrapper
 from fastcnn.metrics.base import Metric as Metric
+from fastcnn.metrics.base import MetricVariable as MetricVariable
 from fastcnn.metrics.confusion import Precision as Precision
 from fastcnn.metrics.confusion import Recall as Recall
 from fastcnn.metrics.confusion import confusion_matrix as confusion_matrix

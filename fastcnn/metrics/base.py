@@ -9,13 +9,39 @@ from typing import Any, final
 
 import numpy as np
 
+from fastcnn import initializers
 from fastcnn.configurable import Configurable, snake_case
 from fastcnn.errors import ArgumentError
 from fastcnn.metrics.shapes import Array, labels_of, weights_of
 
 
+@final
+class MetricVariable(np.ndarray[Any, Any]):
+    """A running number or array of a metric; NumPy and `fastcnn.ops` compute with it."""
+
+    def assign(self, value: Any) -> None:
+        """Overwrite."""
+        self[...] = value
+
+    def assign_add(self, value: Any) -> None:
+        """Add."""
+        self[...] += value
+
+    def assign_sub(self, value: Any) -> None:
+        """Subtract."""
+        self[...] -= value
+
+    @property
+    def value(self) -> Array:
+        """A copy as a plain array."""
+        return np.array(self)
+
+
 class Metric(Configurable):
-    """Base of metrics: implement `update_state`, `result` and `reset_state`.
+    """Base of metrics: implement `update_state` and `result`.
+
+    What is counted lives in variables made by `add_variable`, which `reset_state` sets to zero, or
+    in attributes that a `reset_state` of your own begins anew. It is called before the first batch.
 
     Attributes:
         name: key under which the figure is logged.
@@ -27,11 +53,31 @@ class Metric(Configurable):
     def __init__(self, name: str | None = None, dtype: Any = None) -> None:
         self.name = name or snake_case(type(self).__name__)
         self.dtype = dtype
-        self.reset_state()
+        self._variables: list[MetricVariable] = []
 
-    @abstractmethod
+    def add_variable(
+        self, shape: Any, initializer: Any = "zeros", dtype: Any = None, name: str | None = None
+    ) -> MetricVariable:
+        """A variable of this metric, float64 unless `dtype` says otherwise."""
+        value = initializers.get(initializer)(tuple(shape)).astype(dtype or "float64")
+        self._variables.append(value.view(MetricVariable))
+        return self._variables[-1]
+
+    def add_weight(
+        self, shape: Any = (), initializer: Any = "zeros", dtype: Any = None, name: Any = None
+    ) -> MetricVariable:
+        """Keras' older name of `add_variable`."""
+        return self.add_variable(shape, initializer, dtype, name)
+
+    @property
+    def variables(self) -> list[MetricVariable]:
+        """What `add_variable` made."""
+        return self._variables
+
     def reset_state(self) -> None:
         """Forget all batches."""
+        for variable in self._variables:
+            variable.assign(0)
 
     @abstractmethod
     def update_state(self, *args: Any, **kwargs: Any) -> None:
@@ -49,6 +95,10 @@ class Metric(Configurable):
 
 class Average(Metric):
     """Weighted mean of values; 0 before any."""
+
+    def __init__(self, name: str | None = None, dtype: Any = None) -> None:
+        super().__init__(name, dtype)
+        self.reset_state()
 
     def reset_state(self) -> None:
         """Forget all batches."""
@@ -147,7 +197,12 @@ class MeanMetricWrapper(PredictionMean):
         self.direction = getattr(fn, "direction", None)
 
     def _values(self, y_true: Array, y_pred: Array) -> Any:
-        return np.asarray(self.fn(y_true, y_pred, **self.kwargs))
+        values = np.asarray(self.fn(y_true, y_pred, **self.kwargs))
+        if values.dtype.kind not in "biuf":
+            raise ArgumentError(
+                f"metric '{self.name}': the function returned {values!r}, expected numbers"
+            )
+        return values
 
     def get_config(self) -> dict[str, Any]:
         """Not to be had: a function is not JSON."""

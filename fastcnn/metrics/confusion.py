@@ -44,6 +44,7 @@ class _Retrieval(Metric):
             np.asarray(0.5 if thresholds is None else thresholds, np.float64)
         )
         super().__init__(name, dtype)
+        self.reset_state()
 
     def reset_state(self) -> None:
         """Forget all batches."""

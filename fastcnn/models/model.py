@@ -12,11 +12,12 @@ from fastcnn.data.arrays import as_array
 from fastcnn.errors import ArgumentError, DtypeError, ShapeError
 from fastcnn.graph import Array, Spec, Tensor, spec_of
 from fastcnn.layers.base import Layer
+from fastcnn.metrics import Metric
 from fastcnn.models import loop, saving
 from fastcnn.models.lowering import InferencePlan, PlanCache
 from fastcnn.models.summary import count_macs, summary
-from fastcnn.models.trainer import Trainer, check_identifiers
-from fastcnn.structure import flatten, pack_as
+from fastcnn.models.trainer import Trainer, check_identifiers, check_weights
+from fastcnn.structure import flatten, map_structure, pack_as
 
 # Plans hold arenas, so only a few input shapes are kept ready.
 PLANS_KEPT = 8
@@ -32,6 +33,7 @@ class Model(Layer):
     """
 
     input_structure: Any = None
+    output_structure: Any = None
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Model:
         """A functional model when called as `Model(inputs, outputs)`."""
@@ -89,6 +91,7 @@ class Model(Layer):
         arguments.only_default(where, "jit_compile", jit_compile, "auto", True)
         arguments.only_default(where, "auto_scale_loss", auto_scale_loss, True)
         check_identifiers(loss, metrics, weighted_metrics)
+        check_weights(loss_weights, where)
         self._trainer = Trainer(
             self, optimizer, loss, loss_weights, metrics, weighted_metrics, backend
         )
@@ -126,6 +129,15 @@ class Model(Layer):
     def metrics_names(self) -> list[str]:
         """Names of the values that `evaluate` returns."""
         return self.trainer.names()
+
+    @property
+    def metrics(self) -> list[Metric]:
+        """The mean of the loss and the metrics; those of `compile` once data has been seen."""
+        return [] if self._trainer is None else self._trainer.metric_objects()
+
+    def reset_metrics(self) -> None:
+        """Begin the running means anew."""
+        self.trainer.reset_metrics()
 
     fit = loop.fit
     evaluate = loop.evaluate
@@ -171,6 +183,25 @@ class Model(Layer):
     def outputs(self) -> list[Tensor]:
         """Symbolic outputs of a model drawn from tensors; none otherwise."""
         return []
+
+    @property
+    def input(self) -> Any:
+        """Symbolic inputs in their nesting; of a model with its own `call`, those of its call."""
+        if not self.inputs:
+            return super().input
+        return self.input_structure_for(self.inputs)
+
+    @property
+    def output(self) -> Any:
+        """Symbolic outputs in their nesting; of a model with its own `call`, those of its call."""
+        if not self.outputs:
+            return super().output
+        return self.outputs[0] if self.output_structure is None else self.output_structure
+
+    @property
+    def input_shape(self) -> Any:
+        """Shape of `input`, with the batch."""
+        return map_structure(lambda t: t.shape, self.input)
 
     # --- inputs ----------------------------------------------------------------------------------
 

@@ -18,8 +18,10 @@ from fastcnn.drawing import scope, tracing
 from fastcnn.errors import ArgumentError, NotDifferentiableError
 from fastcnn.graph import Array, Spec, Tensor, placeholder
 from fastcnn.losses import Loss
+from fastcnn.metrics import Metric
 from fastcnn.models.lowering import Lowered, PlanCache, lower
 from fastcnn.plan import Plan
+from fastcnn.utils.interrupt import uninterrupted
 
 if TYPE_CHECKING:
     from fastcnn.models.model import Model
@@ -87,7 +89,7 @@ class Trainer:
         self._loss_weights = loss_weights
         self._metric_arguments = (metrics_, weighted_metrics)
         self._losses: list[losses.Loss | None] | None = None
-        self._metrics: list[tuple[str, metrics.Metric, int, bool]] | None = None
+        self._metrics: list[tuple[str, Metric, int, bool]] | None = None
         self._means: dict[str, metrics.Mean] = {"loss": metrics.Mean("loss")}
         self._trainable = model.trainable_weights if model.built else None
         self._plans: PlanCache[_StepPlan] = PlanCache(PLANS_KEPT)
@@ -124,11 +126,12 @@ class Trainer:
         numbers = np.zeros(2, self.model.dtype)
         if training:
             numbers = self.optimizer.numbers().astype(self.model.dtype, copy=False)
-        total, parts, outputs = plan.run(
-            [*arrays, *targets, *weights, numbers, self.random_state()]
-        )
-        if training:
-            self.optimizer.after_step()
+        with uninterrupted():
+            total, parts, outputs = plan.run(
+                [*arrays, *targets, *weights, numbers, self.random_state()]
+            )
+            if training:
+                self.optimizer.after_step()
         return self._record(batch, float(total), parts, outputs)
 
     def _plan(self, batch: Batch, specs: Sequence[Spec], training: bool) -> _StepPlan:
@@ -298,8 +301,12 @@ class Trainer:
     def logs(self) -> dict[str, float]:
         """Running means of loss and metrics."""
         values = {name: float(mean.result()) for name, mean in self._means.items()}
-        values.update((name, float(metric.result())) for name, metric, *_ in self._metrics or ())
+        values.update((name, _result(metric)) for name, metric, *_ in self._metrics or ())
         return values
+
+    def metric_objects(self) -> list[Metric]:
+        """All metrics, the mean of the loss first."""
+        return [*self._means.values(), *(metric for _, metric, *_ in self._metrics or ())]
 
     def results(self, logs: dict[str, float], return_dict: bool) -> Any:
         """Logs as Keras returns them: a dict, a list, or the loss alone."""
@@ -333,12 +340,13 @@ class Trainer:
     def _ensure_metrics(self, batch: Batch, outputs: Sequence[Spec]) -> None:
         if self._metrics is None:
             self._metrics = self._make_metrics(batch, outputs)
+            self.reset_metrics()
 
     def _make_metrics(
         self, batch: Batch, outputs: Sequence[Spec]
-    ) -> list[tuple[str, metrics.Metric, int, bool]]:
+    ) -> list[tuple[str, Metric, int, bool]]:
         """(name in the logs, metric, output, weighted) in the order of the outputs."""
-        made: list[tuple[str, metrics.Metric, int, bool]] = []
+        made: list[tuple[str, Metric, int, bool]] = []
         found = self.losses(len(outputs))
         targets = iter(batch.y)
         shapes = [None if loss is None else next(targets).shape for loss in found]
@@ -372,6 +380,15 @@ class Trainer:
         ]
 
 
+def _result(metric: Metric) -> float:
+    found = metric.result()
+    if np.size(found) != 1 or np.asarray(found).dtype.kind not in "biuf":
+        raise ArgumentError(
+            f"metric '{metric.name}': result() returned {found!r}, expected one number"
+        )
+    return float(np.asarray(found).reshape(()))
+
+
 def _free_name(prefix: str, name: str, weighted: bool, taken: Sequence[str]) -> str:
     """A name for the logs: metrics of one name would hide each other."""
     if weighted and prefix + name in taken:
@@ -387,6 +404,12 @@ def check_identifiers(loss: Any, *metric_arguments: Any) -> None:
     for identifier in _identifiers(metric_arguments):
         if identifier not in metrics.CHOSEN_BY_SHAPE:
             metrics.get(identifier)
+
+
+def check_weights(loss_weights: Any, where: str) -> None:
+    """Raise an ArgumentError at once for factors that are no numbers."""
+    for factor in _identifiers(loss_weights):
+        arguments.number(where, "loss_weights", factor)
 
 
 def _identifiers(given: Any) -> list[Any]:
