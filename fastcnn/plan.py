@@ -91,14 +91,15 @@ class Plan:
         """Run one call at a time, yielding each with copies of its outputs and its seconds."""
         with self._lock:
             self._bind(arrays)
-            for index, call in enumerate(self.calls):
-                begin = time.perf_counter()
-                outcome = self._program.run(index, index + 1)
-                seconds = time.perf_counter() - begin
-                self._raise_if_stopped(outcome)
-                if index == len(self.calls) - 1:
-                    self._count_writes()
-                yield call, [self._view(slot).copy() for slot in call.outputs], seconds
+            try:
+                for index, call in enumerate(self.calls):
+                    begin = time.perf_counter()
+                    outcome = self._program.run(index, index + 1)
+                    seconds = time.perf_counter() - begin
+                    self._raise_if_stopped(outcome)
+                    yield call, [self._view(slot).copy() for slot in call.outputs], seconds
+            finally:
+                self._count_writes()  # of steps left halfway too: a count too many does no harm
 
     def _bind(self, arrays: Sequence[Array]) -> list[Array]:
         if len(arrays) != len(self.inputs):

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 from typing import Any
 
 import numpy as np
@@ -222,6 +224,16 @@ def test_weights_without_names_get_some() -> None:
     layer = Affine()
     assert layer(np.ones((1, 2), np.float32)).tolist() == [[1.0, 1.0]]
     assert list(layer.named_weights()) == ["weight", "weight_1"]
+
+
+@pytest.mark.parametrize("again", [copy.deepcopy, lambda m: pickle.loads(pickle.dumps(m))])
+def test_a_copy_of_a_used_model_predicts(again: Any) -> None:
+    model = Sequential([layers.Conv2D(4, 3), layers.BatchNormalization(), layers.Flatten()])
+    x = np.random.default_rng(0).standard_normal((2, 6, 6, 3), dtype=np.float32)
+    wanted = model.predict(x, verbose=0)
+    other = again(model)
+    model.set_weights([w * 2 for w in model.get_weights()])
+    np.testing.assert_array_equal(other.predict(x, verbose=0), wanted)
 
 
 def test_models_know_their_inputs_and_outputs() -> None:

@@ -275,6 +275,18 @@ def test_an_abandoned_step_frees_the_plan() -> None:
     np.testing.assert_array_equal(plan.run(X)[0], np.maximum(X + 1, 0))
 
 
+def test_a_step_left_after_a_write_has_counted_it() -> None:
+    x, p = leaf(2, 3), Parameter("p", np.zeros((2, 3), np.float32))
+    q = Parameter("q", np.zeros((2, 3), np.float32))
+    plan = Plan([x], [], [(p, ops.add(x, 1.0)), (q, ops.add(x, 2.0))])
+    steps = plan.step(X)
+    next(steps)
+    steps.close()
+    assert p.value.any()
+    assert not q.value.any()
+    assert p.version == 1
+
+
 def test_prints_a_row_per_call_and_the_memory() -> None:
     x = leaf(2, 3)
     plan = Plan([x], [ops.sum(ops.relu(x), axis=1)])

@@ -86,6 +86,26 @@ def test_threads_share_a_model() -> None:
             np.testing.assert_array_equal(one, other)
 
 
+def first_uses(model: Sequential, x: Any, sizes: list[int]) -> list[Any]:
+    with ThreadPoolExecutor(6) as pool:
+        return list(pool.map(lambda n: model.predict(x[:n], verbose=0), sizes, timeout=TIMEOUT))
+
+
+def test_threads_may_be_the_first_to_use_a_model() -> None:
+    """Building, planning and forgetting old plans happen while other threads want the same."""
+    x = np.random.default_rng(0).standard_normal((14, 6, 6, 3), dtype=np.float32)
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    try:
+        for _ in range(12):
+            chain = [layers.Conv2D(4, 3), layers.BatchNormalization(), layers.Flatten()]
+            model = Sequential([*chain, layers.Dense(3)])
+            for result in first_uses(model, x, list(range(1, 15)) * 2):
+                np.testing.assert_allclose(result[0], model.predict(x[:1], verbose=0)[0], atol=1e-6)
+    finally:
+        sys.setswitchinterval(before)
+
+
 def test_threads_run_models_side_by_side() -> None:
     threads.set_num_threads(3)
     x = np.random.default_rng(0).standard_normal((20, 9, 9, 3), dtype=np.float32)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
@@ -81,21 +82,30 @@ class InferencePlan:
 
 
 class PlanCache(Generic[T]):
-    """The last plans used, by key; the least recently used goes when `limit` is passed."""
+    """The last plans used, by key; the least recently used goes when `limit` is passed.
+
+    One thread at a time makes a plan, since that may build the model. A copy begins empty.
+    """
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._plans: OrderedDict[Hashable, T] = OrderedDict()
+        self._lock = threading.RLock()
+
+    def __reduce__(self) -> tuple[type[PlanCache[T]], tuple[int]]:
+        return PlanCache, (self._limit,)
 
     def get(self, key: Hashable, make: Callable[[], T]) -> T:
         """The plan of `key`, made when it is not there."""
-        if key not in self._plans:
-            self._plans[key] = make()
-            if len(self._plans) > self._limit:
-                self._plans.popitem(last=False)
-        self._plans.move_to_end(key)
-        return self._plans[key]
+        with self._lock:
+            if key not in self._plans:
+                self._plans[key] = make()
+                if len(self._plans) > self._limit:
+                    self._plans.popitem(last=False)
+            self._plans.move_to_end(key)
+            return self._plans[key]
 
     def clear(self) -> None:
         """Forget all plans."""
-        self._plans.clear()
+        with self._lock:
+            self._plans.clear()

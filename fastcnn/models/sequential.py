@@ -104,7 +104,7 @@ class Sequential(Model):
             if not isinstance(layer, InputLayer):
                 layer._calls.clear()
                 tensor = layer(tensor)
-        self._begin, self._end = begin, tensor
+        self._end, self._begin = tensor, begin  # in this order: _begin says that both are there
         self.built = True
 
     @property
