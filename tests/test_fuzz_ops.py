@@ -342,7 +342,7 @@ def check(case: Case, isas: Sequence[str], others: Sequence[int]) -> None:
 
 
 @pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.__name__)
-@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=50, deadline=None, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_kernels_on_drawn_geometry(family: Any, data: st.DataObject) -> None:
     draw = Draw(data)

@@ -123,7 +123,7 @@ static int conv_reach(const struct conv_grid *g, struct conv_pixels *px, int64_t
 }
 
 enum { CONV_ZEROS = 256 };
-static const float conv_zeros[CONV_ZEROS]; /* what padding reads */
+static const float conv_zeros[CONV_ZEROS]; /* padding; times an infinite weight it is NaN */
 
 /* Neighbouring taps whose source channels follow each other without a gap (forward, one group, no
  * dilation): their matrices do too, and the taps of a row are one long sum. */
