@@ -18,7 +18,8 @@ import numpy as np
 import fastcnn
 from fastcnn import ops
 from fastcnn.backends import cpu
-from fastcnn.graph import Node, Parameter, Tensor, add_node, placeholder
+from fastcnn.drawing import add_node
+from fastcnn.graph import Node, Parameter, Tensor, placeholder
 
 from .common import labels, uniform
 

@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The benchmarks fit today's library: each class of kernels and eager ops runs its first case."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+FOLDER = Path(__file__).parent.parent / "benchmarks"
+MODULES = sorted(p.stem for p in (FOLDER / "benchmarks").glob("bench_*.py"))
+QUICK = ("bench_eager", "bench_kernels")
+
+
+@pytest.fixture(autouse=True)
+def reachable(monkeypatch: pytest.MonkeyPatch) -> Any:
+    from fastcnn.backends import threads
+
+    before = threads.get_num_threads()
+    monkeypatch.setattr(sys, "path", [str(FOLDER), *sys.path])
+    yield
+    threads.set_num_threads(before)
+
+
+def classes_of(name: str) -> list[type]:
+    module = importlib.import_module(f"benchmarks.{name}")
+    found = [v for v in vars(module).values() if isinstance(v, type)]
+    return [c for c in found if c.__module__ == module.__name__ and not c.__name__.startswith("_")]
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_every_module_imports_and_measures_something(name: str) -> None:
+    prefixes = ("time_", "timeraw_", "peakmem_", "track_")
+    methods = [m for c in classes_of(name) for m in dir(c) if m.startswith(prefixes)]
+    assert methods
+
+
+@pytest.mark.parametrize("name", QUICK)
+def test_the_first_case_of_every_class_runs(name: str) -> None:
+    for cls in classes_of(name):
+        params = getattr(cls, "params", [])
+        params = params if params and isinstance(params[0], (list, tuple)) else [params]
+        first = [values[0] for values in params if values]
+        benchmark = cls()
+        if hasattr(benchmark, "setup"):
+            benchmark.setup(*first)
+        for method in dir(benchmark):
+            if method.startswith(("time_", "track_")):
+                getattr(benchmark, method)(*first)
