@@ -55,7 +55,7 @@ def __getattr__(name: str) -> Any:
     if name not in _NAMES:
         raise AttributeError(f"module 'fastcnn' has no attribute '{name}'")
     value = getattr(importlib.import_module(_NAMES[name]), name)
-    # Kept, unless it is the module of the same name that importing has just put here.
+    # Kept, so that the next use is a plain attribute.
     globals()[name] = value
     return value
 

@@ -117,6 +117,12 @@ def test_drawing_infers_shapes_with_an_unknown_batch(row: Row) -> None:
 
 
 @rows
+def test_output_shape_is_known_without_drawing(row: Row) -> None:
+    layer = row.make()
+    assert layer.compute_output_shape((None, *row.sample)) == (None, *row.output)
+
+
+@rows
 def test_counts(row: Row) -> None:
     layer = row.make()
     layer(Input(row.sample))

@@ -14,13 +14,15 @@ from typing import Any, TypeVar
 import numpy as np
 
 from fastcnn.errors import ArgumentError, FileError
-from fastcnn.graph import Constant, Node, Tensor
-from fastcnn.layers.base import Layer
+from fastcnn.graph import Constant, Node, Tensor, constant
+from fastcnn.layers.base import Layer, tuples
 from fastcnn.layers.call import LayerCall
+from fastcnn.layers.input import Input
 from fastcnn.models.functional import Functional, step_of
 from fastcnn.models.sequential import Sequential
 from fastcnn.ops._apply import apply
 from fastcnn.ops.registry import BY_NAME
+from fastcnn.structure import flatten
 
 Json = dict[str, Any]
 T = TypeVar("T")
@@ -144,10 +146,6 @@ def _decode(data: Any, values: list[list[Tensor]], inputs: list[Tensor]) -> Any:
 
 
 def _functional(config: Json, custom_objects: Mapping[str, Any] | None) -> Functional:
-    from fastcnn.graph import constant
-    from fastcnn.layers.input import Input
-    from fastcnn.structure import flatten
-
     inputs = [Input(**given) for given in config["inputs"]]
     layers = {d["config"]["name"]: deserialize(d, custom_objects) for d in config["layers"]}
     values: list[list[Tensor]] = []
@@ -159,15 +157,10 @@ def _functional(config: Json, custom_objects: Mapping[str, Any] | None) -> Funct
         elif "constant" in step:
             result = constant(step["constant"], step["dtype"])
         else:
-            attributes = {k: _tuples(v) for k, v in step["attributes"].items()}
+            attributes = {k: tuples(v) for k, v in step["attributes"].items()}
             args = _decode(step["args"], values, inputs)
             result = apply(BY_NAME[step["op"]](**attributes), *args)
         values.append(flatten(result))
     structures = [config["input_structure"], config["output_structure"]]
     given, made = (_decode(s, values, inputs) for s in structures)
     return Functional(given, made, name=config["name"])
-
-
-def _tuples(value: Any) -> Any:
-    """JSON lists as tuples: ops are frozen."""
-    return tuple(_tuples(v) for v in value) if isinstance(value, list) else value
