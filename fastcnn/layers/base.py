@@ -30,7 +30,16 @@ from fastcnn.drawing import (
     tracing,
 )
 from fastcnn.errors import ArgumentError, DtypeError, FastcnnError, ShapeError, located
-from fastcnn.graph import Array, Node, Parameter, Tensor, numbers_of, placeholder
+from fastcnn.graph import (
+    Array,
+    Node,
+    Parameter,
+    Pending,
+    Spec,
+    Tensor,
+    numbers_of,
+    placeholder,
+)
 from fastcnn.layers.call import LayerCall
 from fastcnn.ops.shape import Reshape
 from fastcnn.plan import Plan
@@ -176,7 +185,7 @@ class Layer(ABC):
                 "sizes; give the layer an input whose sizes (other than the batch) are known"
             )
         dtype = self.dtype if dtype is None else dtype
-        value = np.ascontiguousarray(initializers.get(initializer)(sizes, dtype=dtype), dtype=dtype)
+        value = _first_value(initializers.get(initializer), sizes, dtype)
         parameter = Parameter(name, value, trainable, regularizers.get(regularizer))
         self._weights.append(parameter)
         return parameter
@@ -446,6 +455,12 @@ def _refuse(cls: type, unknown: dict[str, Any]) -> None:
 def _next_name(taken: list[str]) -> str:
     names = ("weight", *(f"weight_{i}" for i in range(1, len(taken) + 1)))
     return next(name for name in names if name not in taken)
+
+
+def _first_value(initializer: Any, sizes: tuple[int, ...], dtype: str) -> Array | Pending:
+    if isinstance(initializer, initializers.Initializer):
+        return Pending(Spec(sizes, dtype), initializer.later(sizes, dtype))
+    return np.ascontiguousarray(initializer(sizes, dtype=dtype), dtype=dtype)
 
 
 def _unique(parameters: list[Parameter]) -> list[Parameter]:
