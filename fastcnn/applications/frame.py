@@ -107,7 +107,7 @@ class Frame:
         return model
 
     def _check_weights(self) -> None:
-        found = self.weights
+        found: Any = self.weights
         if found is not None and not (
             isinstance(found, (str, os.PathLike)) and Path(found).is_file()
         ):
