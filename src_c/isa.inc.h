@@ -42,6 +42,7 @@
 #include "kernels/common.inc.h"
 #include "kernels/common_functions.inc.h"
 #include "kernels/tile.inc.h"
+#include "kernels/panel.inc.h"
 
 #include "kernels/elementwise.inc.h"
 #include "kernels/elementwise_unary.inc.h"
@@ -50,6 +51,8 @@
 #include "kernels/reduce.inc.h"
 #include "kernels/dense.inc.h"
 #include "kernels/conv.inc.h"
+#include "kernels/conv_packed.inc.h"
+#include "kernels/conv_winograd.inc.h"
 #include "kernels/conv_grad_kernel.inc.h"
 #include "kernels/conv_depthwise.inc.h"
 #include "kernels/pool.inc.h"
