@@ -57,7 +57,10 @@ class InferencePlan:
     def __init__(self, model: Model, specs: Sequence[Spec], backend: str) -> None:
         lowered = lower(model, specs, training=False)
         self.structure = lowered.structure
-        parts = passes.hoist(passes.fold_batch_norm(lowered.outputs))
+        outputs = passes.fold_batch_norm(lowered.outputs)
+        if backend == "cpu":
+            outputs = passes.fuse_convolutions(outputs)
+        parts = passes.hoist(outputs)
         self._parameters: list[Parameter] = model.weights
         self._versions: list[int] | None = None
         self._folded: list[Array] = []

@@ -38,7 +38,8 @@ def _finish(y: Array, rest: tuple[Array, ...], bounds: Bounds) -> Array:
     """Bias, residual where there is one, bounds."""
     for term in rest:
         y = y + term
-    return np.minimum(np.maximum(y, y.dtype.type(bounds[0])), y.dtype.type(bounds[1]))
+    bounded: Array = np.minimum(np.maximum(y, y.dtype.type(bounds[0])), y.dtype.type(bounds[1]))
+    return bounded
 
 
 def _check_rest(y: Spec, rest: tuple[Spec, ...]) -> None:
