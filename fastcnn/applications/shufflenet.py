@@ -17,6 +17,7 @@ from __future__ import annotations
 from fastcnn import arguments
 from fastcnn.applications.blocks import conv_bn, conv_bn_relu, depthwise_bn
 from fastcnn.applications.frame import Frame, PathLike, Shape
+from fastcnn.errors import ArgumentError
 from fastcnn.graph import Tensor
 from fastcnn.layers import (
     Activation,
@@ -85,7 +86,8 @@ def ShuffleNet(
         classes: number of classes.
         classifier_activation: of the last layer; None gives logits.
         groups: of the 1x1 convolutions: 1, 2, 3, 4 or 8.
-        scale: factor of all numbers of filters; `groups` must still divide them.
+        scale: factor of all numbers of filters; `groups` must still divide
+            what is grouped.
         name: name of the model.
 
     Raises:
@@ -96,16 +98,22 @@ def ShuffleNet(
     frame = Frame(name, weights, include_top, input_shape, pooling, classes, classifier_activation)
     arguments.one_of(name, "groups", groups, tuple(MAPS))
     scale = arguments.positive(name, "scale", scale)
+    stem, maps = int(24 * scale), int(MAPS[groups] * scale)
+    if not stem or (maps - stem) % groups or maps % (4 * groups):
+        raise ArgumentError(
+            f"{name}: found scale={scale}, which makes a stem of {stem} maps and a stage of "
+            f"{maps}, expected {maps} - {stem} and {maps} / 4 to be multiples of groups={groups}; "
+            "choose another scale, such as 1.0 or 2.0"
+        )
     image = frame.image()
     names = ("conv1.0", "conv1.1")
-    x = conv_bn_relu(image, int(24 * scale), 3, 2, 1, names=names, activation_name="conv1.2")
+    x = conv_bn_relu(image, stem, 3, 2, 1, names=names, activation_name="conv1.2")
     x = MaxPooling2D(3, 2, padding=1, name="maxpool")(x)
     for stage, units in enumerate(UNITS):
-        maps = int(MAPS[groups] * scale) * 2**stage
         for unit in range(units):
             # The stem has too few maps to be cut into groups.
             first = 1 if stage == unit == 0 else groups
-            x = _unit(x, maps, groups, first, f"stage{stage + 2}.{unit}")
+            x = _unit(x, maps * 2**stage, groups, first, f"stage{stage + 2}.{unit}")
 
     def top(x: Tensor) -> Tensor:
         x = GlobalAveragePooling2D(name="globalpool")(x)
