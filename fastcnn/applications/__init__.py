@@ -9,6 +9,8 @@ resnet        ResNet18, -34, -50, -101, -152         He et al. 2015
 resnet_cifar  ResNet20, -32, -44, -56, -110          He et al. 2015, section 4.2
 senet         SEResNet50, SEResNeXt50, SENet154      Hu et al. 2017
 wide_resnet   WideResNet                             Zagoruyko and Komodakis 2016, for CIFAR
+
+`blocks` has what they are built from, such as `residual`, for networks of one's own.
 """
 
 from __future__ import annotations

@@ -182,43 +182,38 @@ def residual(
     arguments.one_of(name, "shortcut", shortcut, ("auto", "identity", "projection"))
     arguments.one_of(name, "padding", padding, ("same", "valid"))
     same = padding == "same"
-    y = x
-    for index, conv in enumerate(branch, 1):
-        y = conv_bn(
-            y,
+
+    def normalized(x: Tensor, conv: Conv, names: tuple[str, str]) -> Tensor:
+        size, pads = conv.kernel_size, conv.kernel_size // 2 if same else 0
+        return conv_bn(
+            x,
             conv.filters,
-            conv.kernel_size,
+            size,
             conv.strides,
-            conv.kernel_size // 2 if same else 0,
-            names=(f"{name}.conv{index}", f"{name}.bn{index}"),
+            pads,
+            names=names,
             groups=conv.groups,
             norm=norm,
             use_bias=use_bias,
         )
+
+    y = x
+    for index, conv in enumerate(branch, 1):
+        y = normalized(y, conv, (f"{name}.conv{index}", f"{name}.bn{index}"))
         if index < len(branch):
             y = Activation("relu", name=f"{name}.relu{index}")(y)
     if excite is not None:
         y = excite(y)
+
+    filters = branch[-1].filters
     field, strides = receptive_field(branch)
-    shrinks = strides > 1 or (field > 1 and not same)
-    if shortcut == "auto":
-        changes = shrinks or x.shape[-1] != branch[-1].filters
-        shortcut = "projection" if changes else "identity"
-    if shortcut == "projection":
-        size = projection_size if same else field
-        kept = conv_bn(
-            x,
-            branch[-1].filters,
-            size,
-            strides,
-            size // 2 if same else 0,
-            names=(f"{name}.downsample.0", f"{name}.downsample.1"),
-            norm=norm,
-            use_bias=use_bias,
-        )
+    keeps_shape = strides == 1 and (same or field == 1) and x.shape[-1] == filters
+    if shortcut == "projection" or (shortcut == "auto" and not keeps_shape):
+        projection = Conv(filters, projection_size if same else field, strides)
+        x = normalized(x, projection, (f"{name}.downsample.0", f"{name}.downsample.1"))
     else:
-        kept = _identity(x, branch[-1].filters, strides, 1 if same else field, name)
-    y = Add(name=f"{name}.add")([y, kept])
+        x = _identity(x, filters, strides, 1 if same else field, name)
+    y = Add(name=f"{name}.add")([y, x])
     result: Tensor = Activation("relu", name=f"{name}.relu")(y)
     return result
 
@@ -270,20 +265,18 @@ def stages(
     return x
 
 
-def squeeze_excite(
-    x: Tensor, name: str, ratio: int = 16, names: tuple[str, str] = ("fc1", "fc2")
-) -> Tensor:
+def squeeze_excite(x: Tensor, name: str, ratio: int = 16) -> Tensor:
     """Each channel weighted by what all channels hold on average. Hu et al. 2017, arXiv:1709.01507.
 
     Args:
         x: (N, H, W, C).
-        name: of the block.
-        ratio: the first of two Dense layers, drawn as 1x1 convolutions, has C / ratio outputs.
-        names: of these two.
+        name: of the block; its two Dense layers, drawn as 1x1 convolutions, are `<name>.fc1` and
+            `<name>.fc2`.
+        ratio: the first of them has C / ratio outputs.
     """
     channels = int(x.shape[-1] or 0)
     weights = GlobalAveragePooling2D(keepdims=True, name=f"{name}.squeeze")(x)
-    weights = Conv2D(channels // ratio, 1, activation="relu", name=f"{name}.{names[0]}")(weights)
-    weights = Conv2D(channels, 1, activation="sigmoid", name=f"{name}.{names[1]}")(weights)
+    weights = Conv2D(channels // ratio, 1, activation="relu", name=f"{name}.fc1")(weights)
+    weights = Conv2D(channels, 1, activation="sigmoid", name=f"{name}.fc2")(weights)
     y: Tensor = Multiply(name=f"{name}.scale")([x, weights])
     return y

@@ -141,7 +141,7 @@ def _legacy(
     dropout: float = 0.0,
 ) -> Model:
     """The legacy dialect: stem, four stages, dropout and classifier."""
-    dropout = arguments.fraction(frame.name, "dropout", dropout)
+    dropout = arguments.fraction(frame.name, "dropout", dropout, below_one=True)
     image = x = frame.image(smallest=3)
     for index, (filters, size) in enumerate(stem, 1):
         strides = 2 if index == 1 else 1

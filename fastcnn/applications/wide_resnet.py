@@ -68,7 +68,7 @@ def WideResNet(
 
 def _wide_resnet(frame: Frame, depth: int, width: int, dropout: float) -> Model:
     width = arguments.integer(frame.name, "width", width, 1)
-    dropout = arguments.fraction(frame.name, "dropout", dropout)
+    dropout = arguments.fraction(frame.name, "dropout", dropout, below_one=True)
     if arguments.integer(frame.name, "depth", depth, 10) % 6 != 4:
         raise ArgumentError(
             f"{frame.name}: found depth={depth}, expected 6n + 4; choose one of 10, 16, 22, 28, …"
