@@ -58,7 +58,7 @@ STEMS = ("imagenet", "cifar")
 @final
 @dataclass(frozen=True)
 class Variant:
-    """Where implementations of one network differ."""
+    """Where implementations differ: strides early in a block, biases, normalization."""
 
     early: bool
     use_bias: bool
