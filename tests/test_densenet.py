@@ -84,7 +84,7 @@ def test_learns_and_is_saved(tmp_path):
     [
         ("DenseNet121", {"variant": "paper"}, "found variant='paper'"),
         ("DenseNet121", {"input_shape": (28, 64, 3)}, "integer of at least 29"),
-        ("DenseNet121", {"dropout": 1.5}, "rate=1.5"),
+        ("DenseNet121", {"dropout": 1.5}, "dropout=1.5"),
         ("DenseNetCIFAR", {"depth": 39}, r"found depth=39, expected 6 n \+ 4 with bottlenecks"),
         ("DenseNetCIFAR", {"depth": 4, "bottleneck": False}, r"expected 3 n \+ 4 without"),
         ("DenseNetCIFAR", {"growth": 0}, "growth=0"),

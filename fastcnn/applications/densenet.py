@@ -78,6 +78,7 @@ def _dense_blocks(
     frame: Frame, image: Tensor, x: Tensor, layers: Sequence[int], style: _Style
 ) -> Model:
     """Blocks of so many `layers`, a transition between any two, and the top."""
+    arguments.fraction(frame.name, "dropout", style.dropout, below_one=True)
     for block, count in enumerate(layers, 1):
         for layer in range(1, count + 1):
             x = _dense_layer(x, style, f"features.denseblock{block}.denselayer{layer}")

@@ -47,6 +47,7 @@ def _mobilenet(frame: Frame, alpha: float, dropout: float, variant: str) -> Mode
     """The network with `alpha` times the filters of `STAGES`."""
     arguments.one_of(frame.name, "variant", variant, tuple(NORMS))
     alpha = arguments.positive(frame.name, "alpha", alpha)
+    dropout = arguments.fraction(frame.name, "dropout", dropout, below_one=True)
     keras, norm = variant == "keras", NORMS[variant]
     image = frame.image(smallest=31 if keras else 1)
 

@@ -61,6 +61,7 @@ def _mobilenet_v2(frame: Frame, alpha: float, dropout: float, variant: str) -> M
     """The network with `alpha` times the filters of `STAGES`."""
     arguments.one_of(frame.name, "variant", variant, tuple(NORMS))
     alpha = arguments.positive(frame.name, "alpha", alpha)
+    dropout = arguments.fraction(frame.name, "dropout", dropout, below_one=True)
     norm, padding = NORMS[variant], "same" if variant == "keras" else 1
     image = frame.image()
     names, filters = ("features.0.0", "features.0.1"), scaled(32, alpha)
