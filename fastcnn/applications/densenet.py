@@ -48,7 +48,7 @@ class _Style:
     Attributes:
         growth: maps that a layer adds.
         norm: its batch normalization.
-        dropout: share of those maps that training sets to zero.
+        dropout: share of their values that training sets to zero.
         bottleneck: layers begin with a 1x1 convolution, and transitions halve the maps.
     """
 
@@ -152,7 +152,7 @@ def DenseNet121(
         pooling: without the top, None (maps of the last block), "avg" or "max" over them.
         classes: number of classes.
         classifier_activation: of the last layer; None gives logits.
-        dropout: share of the maps of each dense layer that training sets to zero.
+        dropout: share of what each dense layer adds that training sets to zero.
         variant: "torchvision"; "keras" has an epsilon of 1.001e-5 and a momentum of 0.99.
         name: name of the model.
 
