@@ -3,11 +3,10 @@
 
 fold_batch_norm     conv -> batch norm (inference)  becomes  conv with scaled filters + bias
 fuse_convolutions   conv -> bias -> sum -> bounds  becomes  one op with packed filters
-hoist               what depends on weights alone moves to a prologue, run when weights change
+hoist               what depends on weights alone is cut off, to be computed when weights change
 """
 
 from fastcnn.passes.fold import fold_batch_norm as fold_batch_norm
 from fastcnn.passes.fuse import fuse_convolutions as fuse_convolutions
-from fastcnn.passes.hoist import Hoisted as Hoisted
 from fastcnn.passes.hoist import hoist as hoist
 from fastcnn.passes.rewrite import rewrite as rewrite

@@ -3,10 +3,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 
-from fastcnn.graph import Constant, Node, State, Tensor, placeholder, topological
+from fastcnn.graph import Constant, Node, State, Tensor, topological
 from fastcnn.passes.rewrite import rewrite
 
 
@@ -21,30 +20,23 @@ def fixed_nodes(outputs: Sequence[Tensor]) -> set[int]:
     return fixed
 
 
-@dataclass(frozen=True)
-class Hoisted:
-    """A graph cut in two.
+def hoist(outputs: Sequence[Tensor], stand_in: Callable[[Tensor], Tensor]) -> list[Tensor]:
+    """Cut off everything that is computed from weights alone.
 
-    Attributes:
-        prologue: tensors that depend on weights and constants only.
-        inputs: placeholders of the main part that stand for them, in the same order.
-        outputs: the main part's outputs.
+    Args:
+        outputs: of the whole graph.
+        stand_in: the leaf that stands for such a tensor in the main part.
+
+    Returns:
+        The main part's outputs.
     """
-
-    prologue: list[Tensor]
-    inputs: list[Tensor]
-    outputs: list[Tensor]
-
-
-def hoist(outputs: Sequence[Tensor]) -> Hoisted:
-    """Cut off everything that is computed from weights alone."""
     fixed = fixed_nodes(outputs)
-    stand_ins: dict[Tensor, Tensor] = {}
+    cuts: dict[Tensor, Tensor] = {}
 
-    def stand_in(tensor: Tensor) -> Tensor:
-        if tensor not in stand_ins:
-            stand_ins[tensor] = placeholder(tensor.spec.sizes, tensor.dtype, tensor.node.layer)
-        return stand_ins[tensor]
+    def cut(tensor: Tensor) -> Tensor:
+        if tensor not in cuts:
+            cuts[tensor] = stand_in(tensor)
+        return cuts[tensor]
 
     def rule(node: Node, inputs: list[Tensor]) -> Sequence[Tensor] | None:
         if id(node) in fixed:
@@ -52,8 +44,7 @@ def hoist(outputs: Sequence[Tensor]) -> Hoisted:
         computed = [bool(t.node.inputs) and id(t.node) in fixed for t in node.inputs]
         if not any(computed):
             return None
-        cut = [stand_in(t) if c else t for t, c in zip(inputs, computed, strict=True)]
-        return Node(node.op, tuple(cut), node.specs, node.layer, node.source).outputs
+        leaves = [cut(t) if c else t for t, c in zip(inputs, computed, strict=True)]
+        return Node(node.op, tuple(leaves), node.specs, node.layer, node.source).outputs
 
-    main = rewrite(outputs, rule)
-    return Hoisted(list(stand_ins), list(stand_ins.values()), main)
+    return rewrite(outputs, rule)
