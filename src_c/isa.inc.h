@@ -55,6 +55,7 @@
 #include "kernels/conv_winograd.inc.h"
 #include "kernels/conv_grad_kernel.inc.h"
 #include "kernels/conv_depthwise.inc.h"
+#include "kernels/conv_depthwise_fused.inc.h"
 #include "kernels/pool.inc.h"
 #include "kernels/pool_average.inc.h"
 #include "kernels/pool_index.inc.h"

@@ -8,8 +8,9 @@
 
 #define FC_ISA avx2
 #define FC_LANES 8
-#define FC_TILE_ROWS 6  /* rows of the register tile of two vectors */
-#define FC_PANEL_ROWS 6 /* the same, of packed products */
+#define FC_DEPTHWISE_ROWS 1 /* of outputs of a depthwise convolution at once */
+#define FC_TILE_ROWS 6      /* rows of the register tile of two vectors */
+#define FC_PANEL_ROWS 6     /* the same, of packed products */
 #define FC_FOR_PANEL_ROWS(X) X(1) X(2) X(3) X(4) X(5) X(6)
 
 typedef __m256 vf;

@@ -8,8 +8,9 @@
 
 #define FC_ISA avx512
 #define FC_LANES 16
-#define FC_TILE_ROWS 8   /* rows of the register tile of two vectors */
-#define FC_PANEL_ROWS 14 /* the same, of packed products */
+#define FC_DEPTHWISE_ROWS 2 /* of outputs of a depthwise convolution at once */
+#define FC_TILE_ROWS 8      /* rows of the register tile of two vectors */
+#define FC_PANEL_ROWS 14    /* the same, of packed products */
 #define FC_FOR_PANEL_ROWS(X)                                                                       \
     X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8) X(9) X(10) X(11) X(12) X(13) X(14)
 

@@ -7,8 +7,9 @@
 
 #define FC_ISA scalar
 #define FC_LANES 1
-#define FC_TILE_ROWS 4  /* rows of the register tile of two vectors */
-#define FC_PANEL_ROWS 4 /* the same, of packed products */
+#define FC_DEPTHWISE_ROWS 1 /* of outputs of a depthwise convolution at once */
+#define FC_TILE_ROWS 4      /* rows of the register tile of two vectors */
+#define FC_PANEL_ROWS 4     /* the same, of packed products */
 #define FC_FOR_PANEL_ROWS(X) X(1) X(2) X(3) X(4)
 
 typedef float vf;

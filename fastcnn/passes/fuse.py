@@ -22,9 +22,11 @@ from fastcnn.drawing import scope_path
 from fastcnn.graph import Node, Tensor, constant, topological
 from fastcnn.ops._apply import apply
 from fastcnn.ops.conv import Conv2D
+from fastcnn.ops.conv_depthwise import DepthwiseConv2D
 from fastcnn.ops.conv_packed import (
     UNBOUNDED,
     Bounds,
+    FusedDepthwiseConv2D,
     PackedConv2D,
     PackFilters,
     WinogradConv2D,
@@ -77,7 +79,9 @@ def _chains(outputs: Sequence[Tensor]) -> list[Chain]:
 
 
 def _is_product(node: Node, fixed: set[int]) -> bool:
-    if isinstance(node.op, Conv2D):
+    if isinstance(node.op, DepthwiseConv2D) and node.inputs[1].shape[3] != 1:
+        return False
+    if isinstance(node.op, (Conv2D, DepthwiseConv2D)):
         return id(node.inputs[1].node) in fixed and id(node.inputs[0].node) not in fixed
     return (
         isinstance(node.op, MatMul)
@@ -126,7 +130,7 @@ def _with(chain: Chain, reader: Node, fixed: set[int], position: dict[int, int])
         return None
     # The sum of two products belongs to the later one.
     later = position[id(other.node)] < position[id(chain.product)]
-    same = other.shape == chain.end.shape and other.ndim == 4
+    same = other.shape == chain.end.shape and isinstance(chain.product.op, Conv2D)
     return replace(chain, residual=other) if chain.residual is None and same and later else None
 
 
@@ -142,6 +146,8 @@ def _fused(chain: Chain, new: dict[Tensor, Tensor]) -> Tensor:
             rest.append(new.get(chain.residual, chain.residual))
         if isinstance(chain.product.op, MatMul):
             return _dense(x, kernel, rest, chain.bounds)
+        if isinstance(chain.product.op, DepthwiseConv2D):
+            return _depthwise(chain.product.op, x, kernel, rest, chain.bounds)
         return _convolution(chain.product.op, x, kernel, rest, chain.bounds)
 
 
@@ -154,6 +160,13 @@ def _dense(x: Tensor, kernel: Tensor, rest: list[Tensor], bounds: Bounds) -> Ten
     y = apply(op, ops.reshape(x, (N, 1, 1, C)), apply(PackFilters(), filters), *rest)
     flat: Tensor = ops.reshape(y, (N, K))
     return flat
+
+
+def _depthwise(
+    op: DepthwiseConv2D, x: Tensor, kernel: Tensor, rest: list[Tensor], bounds: Bounds
+) -> Tensor:
+    fused: Tensor = apply(FusedDepthwiseConv2D(bounds=bounds, **op.siblings()), x, kernel, *rest)
+    return fused
 
 
 def _convolution(op: Any, x: Tensor, kernel: Tensor, rest: list[Tensor], bounds: Bounds) -> Tensor:

@@ -9,12 +9,13 @@ from collections.abc import Sequence
 import numpy as np
 
 from cases.case import Array, Case, Make, normal
-from cases.conv import GEOMETRIES, Geometry
+from cases.conv import DEPTHWISE, GEOMETRIES, Geometry
 from fastcnn.graph import Spec
 from fastcnn.ops.conv import Conv2D
 from fastcnn.ops.conv_packed import (
     UNBOUNDED,
     Bounds,
+    FusedDepthwiseConv2D,
     PackedConv2D,
     PackFilters,
     WinogradConv2D,
@@ -102,6 +103,26 @@ def winograd_case(
     return Case(op, make, tolerance, differentiable=False, label=text)
 
 
+def depthwise_case(geometry: Geometry, bounds: Bounds) -> Case:
+    """One filter a channel, whatever multiplier the geometry has."""
+    channels = geometry.x[3]
+    op = FusedDepthwiseConv2D(bounds=bounds, **geometry.fields)
+    make = normal(geometry.x, (*geometry.taps, channels, 1), (channels,))
+    name = label(geometry, f"{bounds}")
+    return Case(op, make, 5e-6, differentiable=False, label=name)
+
+
+# Every compiled size of filter over rows and columns that blocks cover wholly, partly, not at all.
+DEPTHWISE_BLOCKS = [
+    *(
+        Geometry((2, size, 2 * size, c), (r, r), 1, strides=stride, padding=r // 2)
+        for r, stride in ((3, 1), (3, 2), (5, 1), (5, 2), (7, 1))
+        for size, c in ((1, 3), (7, 16), (8, 37), (15, 16))
+    ),
+    Geometry((1, 9, 20, 40), (3, 3), 1),
+    Geometry((1, 4, 5, 300), (3, 3), 1, padding=3),
+]
+
 KERNELS = [(3, 3, 5, 7), (1, 1, 3, 32), (3, 3, 17, 33), (3, 3, 4, 64), (3, 3, 2, 100)]
 
 CASES: list[Case] = [
@@ -118,6 +139,8 @@ CASES: list[Case] = [
         for kernel in KERNELS
         if kernel[0] == 3
     ),
+    *(depthwise_case(geometry, UNBOUNDED) for geometry in (*DEPTHWISE, *DEPTHWISE_BLOCKS)),
+    depthwise_case(DEPTHWISE_BLOCKS[2], RELU6),
     *(winograd_case(*given) for given in WINOGRAD),
     *(winograd_case(*given, RELU, True, "relu-sum") for given in WINOGRAD[2::3]),
     winograd_case(*WINOGRAD[4], RELU6, name="relu6"),
