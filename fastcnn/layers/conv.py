@@ -9,6 +9,13 @@ from typing import Any, final
 from fastcnn import activations, arguments, initializers, ops, regularizers
 from fastcnn.errors import ArgumentError, ShapeError
 from fastcnn.layers.base import Layer
+from fastcnn.layers.connections import (
+    connected_part,
+    connection_table,
+    count,
+    full_kernel,
+    require_maps,
+)
 from fastcnn.ops.geometry import extent, normalize_padding, pair, positive
 
 
@@ -84,6 +91,9 @@ class Conv2D(_Conv):
         activation: name or function; None is linear.
         use_bias: whether to add a bias (K).
         kernel_initializer, bias_initializer, kernel_regularizer, bias_regularizer: as in Dense.
+        connections: table (C, K) of zeros and ones that tells which input maps feed which filter;
+            all feed all when None. The kernel then holds the connected weights alone, as
+            (R, S, connections), filter after filter; they begin as that part of a full kernel.
     """
 
     def __init__(
@@ -101,6 +111,7 @@ class Conv2D(_Conv):
         bias_initializer: Any = "zeros",
         kernel_regularizer: Any = None,
         bias_regularizer: Any = None,
+        connections: Any = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(
@@ -124,18 +135,31 @@ class Conv2D(_Conv):
             )
         self.kernel_initializer = initializers.get(kernel_initializer)
         self.kernel_regularizer = regularizers.get(kernel_regularizer)
+        self.connections = None
+        if connections is not None:
+            arguments.only_default("Conv2D with connections", "groups", self.groups, 1)
+            self.connections = connection_table(connections, self.filters)
 
     def build(self, input_shape: Any) -> None:
-        """kernel (R, S, C/G, K) and bias (K)."""
+        """kernel (R, S, C/G, K) or (R, S, connections), and bias (K)."""
         channels = self.channels(input_shape, 4, "(N, H, W, C)")
-        shape = (*self.kernel_size, channels_per_group(channels, self.groups), self.filters)
-        self.kernel = self.add_kernel(shape, self.kernel_initializer, self.kernel_regularizer)
+        shape: tuple[int, ...] = (channels_per_group(channels, self.groups), self.filters)
+        initializer: Any = self.kernel_initializer
+        if self.connections is not None:
+            require_maps(self.connections, channels)
+            shape = (count(self.connections),)
+            initializer = connected_part(initializer, self.connections)
+        shape = (*self.kernel_size, *shape)
+        self.kernel = self.add_kernel(shape, initializer, self.kernel_regularizer)
         self.bias = self.add_bias(self.filters)
 
     def convolve(self, x: Any) -> Any:
         """(N, H, W, C) -> (N, P, Q, K)."""
+        kernel = self.kernel
+        if self.connections is not None:
+            kernel = full_kernel(kernel, self.connections)
         return ops.conv2d(
-            x, self.kernel, self.bias, self.strides, self.padding, self.dilation_rate, self.groups
+            x, kernel, self.bias, self.strides, self.padding, self.dilation_rate, self.groups
         )
 
 
