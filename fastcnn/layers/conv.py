@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Any, final
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, ClassVar, final
 
 from fastcnn import activations, arguments, initializers, ops, regularizers
 from fastcnn.errors import ArgumentError, ShapeError
@@ -16,6 +18,7 @@ from fastcnn.layers.connections import (
     full_kernel,
     require_maps,
 )
+from fastcnn.layers.foreign import BIAS, CONV_1D, CONV_2D, DEPTHWISE, Foreign
 from fastcnn.ops.geometry import extent, normalize_padding, pair, positive
 
 
@@ -92,9 +95,11 @@ class Conv2D(_Conv):
         use_bias: whether to add a bias (K).
         kernel_initializer, bias_initializer, kernel_regularizer, bias_regularizer: as in Dense.
         connections: table (C, K) of zeros and ones that tells which input maps feed which filter;
-            all feed all when None. The kernel then holds the connected weights alone, as
-            (R, S, connections), filter after filter; they begin as that part of a full kernel.
+            all feed all when None. The weight is then a `connected_kernel` (R, S, connections),
+            filter after filter, that begins as that part of a full kernel.
     """
+
+    foreign: ClassVar[Mapping[str, Foreign]] = {"kernel": CONV_2D, "bias": BIAS}
 
     def __init__(
         self,
@@ -141,16 +146,19 @@ class Conv2D(_Conv):
             self.connections = connection_table(connections, self.filters)
 
     def build(self, input_shape: Any) -> None:
-        """kernel (R, S, C/G, K) or (R, S, connections), and bias (K)."""
+        """kernel (R, S, C/G, K) or connected_kernel (R, S, connections), and bias (K)."""
         channels = self.channels(input_shape, 4, "(N, H, W, C)")
-        shape: tuple[int, ...] = (channels_per_group(channels, self.groups), self.filters)
-        initializer: Any = self.kernel_initializer
-        if self.connections is not None:
+        if self.connections is None:
+            shape = (*self.kernel_size, channels_per_group(channels, self.groups), self.filters)
+            self.kernel = self.add_kernel(shape, self.kernel_initializer, self.kernel_regularizer)
+        else:
             require_maps(self.connections, channels)
-            shape = (count(self.connections),)
-            initializer = connected_part(initializer, self.connections)
-        shape = (*self.kernel_size, *shape)
-        self.kernel = self.add_kernel(shape, initializer, self.kernel_regularizer)
+            self.kernel = self.add_kernel(
+                (*self.kernel_size, count(self.connections)),
+                connected_part(self.kernel_initializer, self.connections),
+                self.kernel_regularizer,
+                "connected_kernel",
+            )
         self.bias = self.add_bias(self.filters)
 
     def convolve(self, x: Any) -> Any:
@@ -170,6 +178,8 @@ class Conv1D(_Conv):
     Arguments as Conv2D with single numbers; padding also takes "causal" (all of it on the left)
     and (left, right).
     """
+
+    foreign: ClassVar[Mapping[str, Foreign]] = {"kernel": CONV_1D, "bias": BIAS}
 
     def __init__(
         self,
@@ -234,6 +244,8 @@ class Conv1D(_Conv):
 class DepthwiseConv2D(_Conv):
     """Each channel with its own M filters: (N, H, W, C), (R, S, C, M) -> (N, P, Q, C M)."""
 
+    foreign: ClassVar[Mapping[str, Foreign]] = {"kernel": DEPTHWISE, "bias": BIAS}
+
     def __init__(
         self,
         kernel_size: Any,
@@ -284,6 +296,12 @@ class DepthwiseConv2D(_Conv):
 @final
 class SeparableConv2D(_Conv):
     """A depthwise convolution, then a 1x1 convolution, then bias and activation."""
+
+    foreign: ClassVar[Mapping[str, Foreign]] = {
+        "depthwise_kernel": replace(DEPTHWISE, name="depthwise.weight"),
+        "pointwise_kernel": replace(CONV_2D, name="pointwise.weight"),
+        "bias": Foreign("pointwise.bias"),
+    }
 
     def __init__(
         self,
@@ -357,6 +375,8 @@ class Conv2DTranspose(_Conv):
     Args as Conv2D; `output_padding` adds rows and columns to tell apart the sizes that a strided
     convolution maps to one.
     """
+
+    foreign: ClassVar[Mapping[str, Foreign]] = {"kernel": CONV_2D, "bias": BIAS}
 
     def __init__(
         self,
