@@ -40,6 +40,8 @@ from fastcnn.layers.merge import maximum as maximum
 from fastcnn.layers.merge import minimum as minimum
 from fastcnn.layers.merge import multiply as multiply
 from fastcnn.layers.merge import subtract as subtract
+from fastcnn.layers.neocognitron import CCells as CCells
+from fastcnn.layers.neocognitron import SCells as SCells
 from fastcnn.layers.norm import BatchNormalization as BatchNormalization
 from fastcnn.layers.norm import GroupNormalization as GroupNormalization
 from fastcnn.layers.norm import LayerNormalization as LayerNormalization
