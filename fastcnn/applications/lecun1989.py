@@ -12,8 +12,8 @@ Y. LeCun, B. Boser, J. S. Denker, D. Henderson, R. E. Howard, W. Hubbard, L. D. 
                                                                             9,760        64,660
 
 Every unit has a bias of its own, and every layer is squashed by 1.7159 tanh(2x/3). Images run from
--1, the background, to 1; what a filter sees beyond an edge is background too. Which eight maps of H1
-feed a map of H2 the paper does not say: here each third of H2 leaves one third of H1 out.
+-1, the background, to 1; what a filter sees beyond an edge is background too. Which eight maps of
+H1 feed a map of H2 the paper does not say: here each third of H2 leaves one third of H1 out.
 """
 
 from __future__ import annotations

@@ -55,8 +55,8 @@ class SCells(Layer):
         window: Any = 5,
         padding: Any = "valid",
         selectivity: float = 1.5,
-        decay: float = 0.7,
-        preference: float = 0.007,
+        decay: float = 0.85,
+        preference: float = 0.005,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -91,7 +91,8 @@ class SCells(Layer):
         away = np.abs(np.arange(C)[:, None] / C - own) if C > 1 else np.zeros((1, K))
         along = 1 + np.cos(2 * (angle - math.pi * own))
         fall = falling((R, S), self.decay)[:, :, None, None]
-        return (self.preference / C * fall * along * (1 - away)).astype(dtype)
+        first: Array = (self.preference / C * fall * along * (1 - away)).astype(dtype)
+        return first
 
     def call(self, x: Any) -> Any:
         """(N, H, W, C) -> (N, P, Q, K), none negative."""
@@ -125,8 +126,8 @@ class CCells(Layer):
         window: Any = 5,
         strides: Any = 1,
         padding: Any = "valid",
-        gain: float = 4.0,
-        decay: float = 0.9,
+        gain: float = 2.0,
+        decay: float = 0.5,
         saturation: float = 0.5,
         **kwargs: Any,
     ) -> None:
