@@ -32,6 +32,7 @@ from fastcnn.errors import ArgumentError
 from fastcnn.graph import Array, Tensor
 from fastcnn.layers import Activation, CCells, Flatten, SCells
 from fastcnn.models import Functional, Model
+from fastcnn.ops.geometry import normalize_padding, resolve_pads
 
 PLANES = 24
 
@@ -182,9 +183,10 @@ def _reinforce(
 ) -> None:
     """Add q c u to a and q/2 v to b for each chosen cell's plane."""
     excitatory, inhibitory = layer.excitatory.numpy(), layer.inhibitory.numpy()
-    pads = ((layer.padding,) * 2,) * 2
-    seen = np.pad(presynaptic, (*pads, (0, 0)))
     R, S = layer.window
+    sides = zip(normalize_padding(layer.padding), presynaptic.shape, layer.window, strict=False)
+    pads = [resolve_pads(padding, size, window, 1) for padding, size, window in sides]
+    seen = np.pad(presynaptic, (*pads, (0, 0)))
     c = layer.fixed[..., 0]
     for h, w, k in chosen:
         u = seen[h : h + R, w : w + S]
