@@ -57,6 +57,11 @@ static inline float float_of(int32_t i)
     memcpy(&a, &i, sizeof a);
     return a;
 }
+static inline void v_interleave(vf a, vf b, vf *low, vf *high)
+{
+    *low = a;
+    *high = b;
+}
 static inline vf v_ldexp(vf a, vf e) { return a * float_of(((int32_t)e + 127) << 23); }
 static inline vf v_exponent(vf a) { return (float)((bits_of(a) >> 23) - 127); }
 static inline vf v_mantissa(vf a) { return float_of((bits_of(a) & 0x007fffff) | 0x3f800000); }

@@ -340,6 +340,22 @@ FC_DEFINE(f32_transpose)
     return FCNN_OK;
 }
 
+/* y = a[0], b[0], a[1], b[1], ... of `each` elements each. */
+static void interleave(float *y, const float *a, const float *b, int64_t each)
+{
+    int64_t j = 0;
+    for (; j + FC_LANES <= each; j += FC_LANES) {
+        vf low, high;
+        v_interleave(v_load(a + j), v_load(b + j), &low, &high);
+        v_store(y + 2 * j, low);
+        v_store(y + 2 * j + FC_LANES, high);
+    }
+    for (; j < each; j++) {
+        y[2 * j] = a[j];
+        y[2 * j + 1] = b[j];
+    }
+}
+
 /* y[i, j * G + g] = x[i, g * C/G + j]. */
 FC_DEFINE(f32_channel_shuffle)
 {
@@ -350,6 +366,10 @@ FC_DEFINE(f32_channel_shuffle)
     for (int64_t i = begin; i < end; i++) {
         const float *x = (const float *)call->in[0].data + i * channels;
         float *y = (float *)call->out[0].data + i * channels;
+        if (groups == 2) {
+            interleave(y, x, x + each, each);
+            continue;
+        }
         for (int64_t g = 0; g < groups; g++)
             for (int64_t j = 0; j < each; j++)
                 y[j * groups + g] = x[g * each + j];
