@@ -1,9 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """Built-in networks, one file per family.
 
-lenet         LeNet5                                   LeCun et al. 1998, as it is taught
-lecture       LectureC                                 the worked example of a lecture on CNNs
-resnet_cifar  ResNet20, ResNet32, ResNet44, ResNet56   He et al. 2015, section 4.2
+alexnet           AlexNet                                 Krizhevsky et al. 2012 and 2014
+googlenet         GoogLeNet                               Szegedy et al. 2014
+inception_resnet  InceptionResNetV1, InceptionResNetV2    Szegedy et al. 2016
+inception_v3      InceptionV3                             Szegedy et al. 2015
+lenet             LeNet5                                  LeCun et al. 1998, as it is taught
+lecture           LectureC                                the worked example of a lecture on CNNs
+resnet_cifar      ResNet20, ResNet32, ResNet44, ResNet56  He et al. 2015, section 4.2
+vgg               VGG11, VGG13, VGG16, VGG19              Simonyan and Zisserman 2014
+xception          Xception                                Chollet 2016
+zfnet             ZFNet                                   Zeiler and Fergus 2013
 """
 
 from __future__ import annotations
@@ -11,18 +18,47 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from fastcnn.applications.alexnet import AlexNet as AlexNet
+from fastcnn.applications.googlenet import GoogLeNet as GoogLeNet
+from fastcnn.applications.inception_resnet import InceptionResNetV1 as InceptionResNetV1
+from fastcnn.applications.inception_resnet import InceptionResNetV2 as InceptionResNetV2
+from fastcnn.applications.inception_v3 import InceptionV3 as InceptionV3
 from fastcnn.applications.lecture import LectureC as LectureC
 from fastcnn.applications.lenet import LeNet5 as LeNet5
 from fastcnn.applications.resnet_cifar import ResNet20 as ResNet20
 from fastcnn.applications.resnet_cifar import ResNet32 as ResNet32
 from fastcnn.applications.resnet_cifar import ResNet44 as ResNet44
 from fastcnn.applications.resnet_cifar import ResNet56 as ResNet56
+from fastcnn.applications.vgg import VGG11 as VGG11
+from fastcnn.applications.vgg import VGG13 as VGG13
+from fastcnn.applications.vgg import VGG16 as VGG16
+from fastcnn.applications.vgg import VGG19 as VGG19
+from fastcnn.applications.xception import Xception as Xception
+from fastcnn.applications.zfnet import ZFNet as ZFNet
 from fastcnn.errors import ArgumentError
 from fastcnn.models import Model
 
 BY_NAME: dict[str, Callable[..., Model]] = {
     network.__name__: network
-    for network in (LeNet5, LectureC, ResNet20, ResNet32, ResNet44, ResNet56)
+    for network in (
+        AlexNet,
+        GoogLeNet,
+        InceptionResNetV1,
+        InceptionResNetV2,
+        InceptionV3,
+        LeNet5,
+        LectureC,
+        ResNet20,
+        ResNet32,
+        ResNet44,
+        ResNet56,
+        VGG11,
+        VGG13,
+        VGG16,
+        VGG19,
+        Xception,
+        ZFNet,
+    )
 }
 
 

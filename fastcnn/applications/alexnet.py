@@ -15,7 +15,17 @@ from functools import partial
 
 from fastcnn import arguments
 from fastcnn.applications.frame import Frame, PathLike, Shape
-from fastcnn.applications.table import RELU, Conv, Step, Table, biased, follow, hidden, last, numbered
+from fastcnn.applications.table import (
+    RELU,
+    Conv,
+    Step,
+    Table,
+    biased,
+    follow,
+    hidden,
+    last,
+    numbered,
+)
 from fastcnn.graph import Tensor
 from fastcnn.layers import (
     AdaptiveAveragePooling2D,
@@ -89,8 +99,8 @@ def torchvision_head(rate: float) -> dict[str, Step]:
     """The same, from 6 x 6 maps whatever the image's size, with dropout in front."""
     drop = partial(Dropout, rate)
     layers = (drop, hidden(4096), RELU, drop, hidden(4096), RELU)
-    pool = partial(AdaptiveAveragePooling2D, 6)
-    return {"avgpool": pool, "flatten": Flatten} | numbered("classifier.", layers)
+    head: dict[str, Step] = {"avgpool": partial(AdaptiveAveragePooling2D, 6), "flatten": Flatten}
+    return head | numbered("classifier.", layers)
 
 
 def AlexNet(

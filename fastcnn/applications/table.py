@@ -102,7 +102,7 @@ def _draw(x: Tensor, name: str, step: Step, unit: Unit) -> Tensor:
 
 def last(outputs: Mapping[str, Tensor]) -> Tensor:
     """The output of a table's last row."""
-    return next(reversed(outputs.values()))
+    return list(outputs.values())[-1]
 
 
 def biased(x: Tensor, name: str, conv: Conv) -> Tensor:
@@ -122,7 +122,8 @@ def normalized(norm: Norm) -> Unit:
 
     def unit(x: Tensor, name: str, conv: Conv) -> Tensor:
         names = (f"{name}.conv", f"{name}.bn")
-        return conv_bn_relu(x, **conv.arguments, names=names, norm=norm)
+        relu = f"{name}.relu"
+        return conv_bn_relu(x, **conv.arguments, names=names, norm=norm, activation_name=relu)
 
     return unit
 

@@ -3,8 +3,26 @@
 
 from __future__ import annotations
 
-from zoo import classic, lecture
+from zoo import (
+    alexnet,
+    classic,
+    googlenet,
+    inception_resnet,
+    inception_v3,
+    lecture,
+    vgg,
+    xception,
+)
 from zoo.row import Row as Row
 
-FAMILIES = (classic, lecture)
+FAMILIES = (
+    classic,
+    lecture,
+    alexnet,
+    vgg,
+    googlenet,
+    inception_v3,
+    inception_resnet,
+    xception,
+)
 ROWS: tuple[Row, ...] = tuple(row for family in FAMILIES for row in family.ROWS)
