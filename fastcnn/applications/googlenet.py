@@ -44,22 +44,31 @@ from fastcnn.models import Model
 
 VARIANTS = ("torchvision", "paper")
 
-# 1x1, 3x3 reduce and 3x3, 5x5 reduce and 5x5, pool projection.
-TABLE_1 = {
+POOL = partial(MaxPooling2D, 3, 2, ceil_mode=True)
+SMALL_POOL = partial(MaxPooling2D, 2, 2, ceil_mode=True)
+SAME_POOL = partial(MaxPooling2D, 3, 1, "same")
+
+# Rows of numbers are modules: 1x1, 3x3 reduce, 3x3, 5x5 reduce, 5x5, pool projection.
+TABLE_1: dict[str, Step | tuple[int, ...]] = {
+    "conv1": Conv(64, 7, 2, 3),
+    "maxpool1": POOL,
+    "norm1": LRN,
+    "conv2": Conv(64),
+    "conv3": Conv(192, 3),
+    "norm2": LRN,
+    "maxpool2": POOL,
     "inception3a": (64, 96, 128, 16, 32, 32),
     "inception3b": (128, 128, 192, 32, 96, 64),
+    "maxpool3": POOL,
     "inception4a": (192, 96, 208, 16, 48, 64),
     "inception4b": (160, 112, 224, 24, 64, 64),
     "inception4c": (128, 128, 256, 24, 64, 64),
     "inception4d": (112, 144, 288, 32, 64, 64),
     "inception4e": (256, 160, 320, 32, 128, 128),
+    "maxpool4": POOL,
     "inception5a": (256, 160, 320, 32, 128, 128),
     "inception5b": (384, 192, 384, 48, 128, 128),
 }
-
-POOL = partial(MaxPooling2D, 3, 2, ceil_mode=True)
-SMALL_POOL = partial(MaxPooling2D, 2, 2, ceil_mode=True)
-SAME_POOL = partial(MaxPooling2D, 3, 1, "same")
 
 
 def _module(widths: tuple[int, ...], size: int) -> Module:
@@ -76,28 +85,14 @@ def _module(widths: tuple[int, ...], size: int) -> Module:
 
 
 def _features(paper: bool) -> dict[str, Step]:
-    """Table 1 down to the last module."""
-    modules = {name: _module(row, 5 if paper else 3) for name, row in TABLE_1.items()}
-    stage3, stage4, stage5 = (
-        {n: m for n, m in modules.items() if n.startswith(f"inception{stage}")}
-        for stage in (3, 4, 5)
-    )
-    norm1: dict[str, Step] = {"norm1": LRN} if paper else {}
-    norm2: dict[str, Step] = {"norm2": LRN} if paper else {}
-    return {
-        "conv1": Conv(64, 7, 2, 3),
-        "maxpool1": POOL,
-        **norm1,
-        "conv2": Conv(64),
-        "conv3": Conv(192, 3),
-        **norm2,
-        "maxpool2": POOL,
-        **stage3,
-        "maxpool3": POOL,
-        **stage4,
-        "maxpool4": POOL if paper else SMALL_POOL,
-        **stage5,
-    }
+    """Table 1 down to the last module, or what torchvision made of it."""
+    size = 5 if paper else 3
+    rows = TABLE_1.items()
+    table = {n: _module(row, size) if isinstance(row, tuple) else row for n, row in rows}
+    if not paper:
+        table["maxpool4"] = SMALL_POOL
+        del table["norm1"], table["norm2"]
+    return table
 
 
 def _auxiliary(paper: bool, rate: float) -> dict[str, Step]:
