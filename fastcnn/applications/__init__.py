@@ -1,16 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
 """Built-in networks, one file per family.
 
-alexnet           AlexNet                                 Krizhevsky et al. 2012 and 2014
-googlenet         GoogLeNet                               Szegedy et al. 2014
-inception_resnet  InceptionResNetV1, InceptionResNetV2    Szegedy et al. 2016
-inception_v3      InceptionV3                             Szegedy et al. 2015
-lenet             LeNet5                                  LeCun et al. 1998, as it is taught
-lecture           LectureC                                the worked example of a lecture on CNNs
-resnet_cifar      ResNet20, ResNet32, ResNet44, ResNet56  He et al. 2015, section 4.2
-vgg               VGG11, VGG13, VGG16, VGG19              Simonyan and Zisserman 2014
-xception          Xception                                Chollet 2016
-zfnet             ZFNet                                   Zeiler and Fergus 2013
+alexnet           AlexNet                               Krizhevsky et al. 2012 and 2014
+googlenet         GoogLeNet                             Szegedy et al. 2014
+inception_resnet  InceptionResNetV1, InceptionResNetV2  Szegedy et al. 2016
+inception_v3      InceptionV3                           Szegedy et al. 2015
+lecture           LectureC                              the worked example of a lecture on CNNs
+lenet             LeNet5                                LeCun et al. 1998, as it is taught
+resnet            ResNet18, -34, -50, -101, -152        He et al. 2015
+                  ResNeXt50, -101                       Xie et al. 2016
+                  WideResNet50_2, -101_2                Zagoruyko and Komodakis 2016
+resnet_cifar      ResNet20, -32, -44, -56, -110         He et al. 2015, section 4.2
+senet             SEResNet50, SEResNeXt50, SENet154     Hu et al. 2017
+vgg               VGG11, VGG13, VGG16, VGG19            Simonyan and Zisserman 2014
+wide_resnet       WideResNet                            Zagoruyko and Komodakis 2016, for CIFAR
+xception          Xception                              Chollet 2016
+zfnet             ZFNet                                 Zeiler and Fergus 2013
+
+`blocks` has what they are built from, such as `residual`, and `table` what reads the networks that are
+written as tables, for networks of one's own.
 """
 
 from __future__ import annotations
@@ -25,14 +33,28 @@ from fastcnn.applications.inception_resnet import InceptionResNetV2 as Inception
 from fastcnn.applications.inception_v3 import InceptionV3 as InceptionV3
 from fastcnn.applications.lecture import LectureC as LectureC
 from fastcnn.applications.lenet import LeNet5 as LeNet5
+from fastcnn.applications.resnet import ResNet18 as ResNet18
+from fastcnn.applications.resnet import ResNet34 as ResNet34
+from fastcnn.applications.resnet import ResNet50 as ResNet50
+from fastcnn.applications.resnet import ResNet101 as ResNet101
+from fastcnn.applications.resnet import ResNet152 as ResNet152
+from fastcnn.applications.resnet import ResNeXt50 as ResNeXt50
+from fastcnn.applications.resnet import ResNeXt101 as ResNeXt101
+from fastcnn.applications.resnet import WideResNet50_2 as WideResNet50_2
+from fastcnn.applications.resnet import WideResNet101_2 as WideResNet101_2
 from fastcnn.applications.resnet_cifar import ResNet20 as ResNet20
 from fastcnn.applications.resnet_cifar import ResNet32 as ResNet32
 from fastcnn.applications.resnet_cifar import ResNet44 as ResNet44
 from fastcnn.applications.resnet_cifar import ResNet56 as ResNet56
+from fastcnn.applications.resnet_cifar import ResNet110 as ResNet110
+from fastcnn.applications.senet import SENet154 as SENet154
+from fastcnn.applications.senet import SEResNet50 as SEResNet50
+from fastcnn.applications.senet import SEResNeXt50 as SEResNeXt50
 from fastcnn.applications.vgg import VGG11 as VGG11
 from fastcnn.applications.vgg import VGG13 as VGG13
 from fastcnn.applications.vgg import VGG16 as VGG16
 from fastcnn.applications.vgg import VGG19 as VGG19
+from fastcnn.applications.wide_resnet import WideResNet as WideResNet
 from fastcnn.applications.xception import Xception as Xception
 from fastcnn.applications.zfnet import ZFNet as ZFNet
 from fastcnn.errors import ArgumentError
@@ -41,17 +63,31 @@ from fastcnn.models import Model
 BY_NAME: dict[str, Callable[..., Model]] = {
     network.__name__: network
     for network in (
+        LeNet5,
+        LectureC,
+        ResNet18,
+        ResNet34,
+        ResNet50,
+        ResNet101,
+        ResNet152,
+        ResNeXt50,
+        ResNeXt101,
+        WideResNet50_2,
+        WideResNet101_2,
+        ResNet20,
+        ResNet32,
+        ResNet44,
+        ResNet56,
+        ResNet110,
+        SEResNet50,
+        SEResNeXt50,
+        SENet154,
+        WideResNet,
         AlexNet,
         GoogLeNet,
         InceptionResNetV1,
         InceptionResNetV2,
         InceptionV3,
-        LeNet5,
-        LectureC,
-        ResNet20,
-        ResNet32,
-        ResNet44,
-        ResNet56,
         VGG11,
         VGG13,
         VGG16,

@@ -10,7 +10,11 @@ from zoo import (
     inception_resnet,
     inception_v3,
     lecture,
+    resnet,
+    resnet_cifar,
+    senet,
     vgg,
+    wide_resnet,
     xception,
 )
 from zoo.row import Row as Row
@@ -18,6 +22,10 @@ from zoo.row import Row as Row
 FAMILIES = (
     classic,
     lecture,
+    resnet,
+    resnet_cifar,
+    senet,
+    wide_resnet,
     alexnet,
     vgg,
     googlenet,
