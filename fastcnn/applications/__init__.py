@@ -17,8 +17,8 @@ wide_resnet       WideResNet                            Zagoruyko and Komodakis 
 xception          Xception                              Chollet 2016
 zfnet             ZFNet                                 Zeiler and Fergus 2013
 
-`blocks` has what they are built from, such as `residual`, and `table` what reads the networks that are
-written as tables, for networks of one's own.
+`blocks` has what they are built from, such as `residual`, for networks of one's own; `table` draws
+the networks that are written as tables.
 """
 
 from __future__ import annotations
