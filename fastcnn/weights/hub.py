@@ -19,34 +19,33 @@ _ADDRESS = re.compile(
     r"(?:/(?P<file>[^@]+))?"
 )
 
-# What weights="imagenet" means: weights in timm's registry (1.0.31) for the very networks of
-# `fastcnn.applications`, those that torchvision trained first where it has the network. Keys are
-# names of functions in lower case without underscores.
+# What weights="imagenet" means, by the name that a network gives its model: weights in timm's
+# registry (1.0.31) for the very network of `fastcnn.applications`, torchvision's own where it is
+# torchvision's network.
 IMAGENET = {
-    "vgg11": "timm/vgg11.tv_in1k",
-    "vgg13": "timm/vgg13.tv_in1k",
-    "vgg16": "timm/vgg16.tv_in1k",
-    "vgg19": "timm/vgg19.tv_in1k",
-    "inceptionv3": "timm/inception_v3.tv_in1k",
-    "inceptionresnetv2": "timm/inception_resnet_v2.tf_in1k",
+    "densenet121": "timm/densenet121.tv_in1k",
+    "densenet161": "timm/densenet161.tv_in1k",
+    "densenet169": "timm/densenet169.tv_in1k",
+    "densenet201": "timm/densenet201.tv_in1k",
+    "inception_resnet_v2": "timm/inception_resnet_v2.tf_in1k",
+    "inception_v3": "timm/inception_v3.tv_in1k",
+    "mobilenet": "timm/mobilenetv1_100.ra4_e3600_r224_in1k",
+    "mobilenet_v2": "timm/mobilenetv2_100.ra_in1k",
     "resnet18": "timm/resnet18.tv_in1k",
     "resnet34": "timm/resnet34.tv_in1k",
     "resnet50": "timm/resnet50.tv_in1k",
     "resnet101": "timm/resnet101.tv_in1k",
     "resnet152": "timm/resnet152.tv_in1k",
-    "wideresnet502": "timm/wide_resnet50_2.tv_in1k",
-    "wideresnet1012": "timm/wide_resnet101_2.tv_in1k",
-    "resnext5032x4d": "timm/resnext50_32x4d.tv_in1k",
-    "resnext10132x8d": "timm/resnext101_32x8d.tv_in1k",
-    "resnext10164x4d": "timm/resnext101_64x4d.tv_in1k",
-    "densenet121": "timm/densenet121.tv_in1k",
-    "densenet161": "timm/densenet161.tv_in1k",
-    "densenet169": "timm/densenet169.tv_in1k",
-    "densenet201": "timm/densenet201.tv_in1k",
-    "mobilenet": "timm/mobilenetv1_100.ra4_e3600_r224_in1k",
-    "mobilenetv2": "timm/mobilenetv2_100.ra_in1k",
+    "resnext50": "timm/resnext50_32x4d.tv_in1k",
+    "resnext101": "timm/resnext101_32x8d.tv_in1k",
     "seresnet50": "timm/seresnet50.a1_in1k",
     "seresnext50": "timm/seresnext50_32x4d.racm_in1k",
+    "vgg11": "timm/vgg11.tv_in1k",
+    "vgg13": "timm/vgg13.tv_in1k",
+    "vgg16": "timm/vgg16.tv_in1k",
+    "vgg19": "timm/vgg19.tv_in1k",
+    "wide_resnet50_2": "timm/wide_resnet50_2.tv_in1k",
+    "wide_resnet101_2": "timm/wide_resnet101_2.tv_in1k",
 }
 
 
@@ -54,12 +53,13 @@ def imagenet(network: str) -> str:
     """The address of weights trained on ImageNet for a network, e.g. "hub:timm/vgg16.tv_in1k".
 
     Args:
-        network: its function in `fastcnn.applications`, upper and lower case alike.
+        network: name of the network or of its function; capitals and underscores do not matter.
 
     Raises:
         ArgumentError: none are known; the message lists the networks that have some.
     """
-    found = IMAGENET.get(network.lower().replace("_", ""))
+    folded = {name.replace("_", ""): repository for name, repository in IMAGENET.items()}
+    found = folded.get(network.lower().replace("_", ""))
     if found is None:
         raise ArgumentError(
             f"there are no known ImageNet weights for '{network}', expected one of "

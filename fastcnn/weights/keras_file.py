@@ -165,9 +165,9 @@ def _legacy(root: Any) -> Iterator[tuple[str, Any]]:
         names = _list(group, "weight_names")
         datasets = [_member(group, name) for name in names]
         leaves = _leaves(names, datasets)
-        nested = len(set(leaves)) < len(leaves)
-        for name, leaf, dataset in zip(names, leaves, datasets, strict=True):
-            inner = name.rpartition("/")[0].rpartition("/")[2]
+        owners = [name.rpartition("/")[0].rpartition("/")[2] for name in names]
+        nested = len(set(owners)) > 1
+        for inner, leaf, dataset in zip(owners, leaves, datasets, strict=True):
             owner = f"{layer}.{inner}" if nested else layer
             yield f"{owner.replace('/', '_')}.{leaf}", dataset
 

@@ -13,10 +13,13 @@ from fastcnn.graph import Array
 from fastcnn.weights import dialects
 from fastcnn.weights.contents import Kind, WeightsFile
 from fastcnn.weights.dialects import Dialect, Layout
-from fastcnn.weights.dialects.base import Shapes, Sizes
+from fastcnn.weights.dialects.base import Shapes, Sizes, Tensors
 
 # Names given of a long list in a message.
 LISTED = 8
+
+# What DataParallel, torch.compile and training frameworks put before every name.
+PREFIXES = ("module.", "_orig_mod.", "model.")
 
 # A counter that PyTorch keeps beside running statistics.
 _COUNTER = "num_batches_tracked"
@@ -54,8 +57,9 @@ def match(
     where: str = "the network",
     ignore: Sequence[str] = (),
     skip_mismatch: bool = False,
+    surplus: bool = False,
 ) -> Checkpoint:
-    """Translate a file's names into a network's.
+    """Translate a file's names into a network's; `module.` and the like before all are taken off.
 
     1x1 convolutions and dense layers take each other's weights, as do a dense layer behind a
     flatten and a convolution over the whole map.
@@ -67,6 +71,7 @@ def match(
         where: the network, for messages.
         ignore: beginnings of names (translated) that the network leaves out, as "aux1.".
         skip_mismatch: take what fits and pass over the rest.
+        surplus: pass over tensors that have no place, as for a network without its top.
 
     Returns:
         Tensors in one of the two layouts; all that are expected unless `skip_mismatch`.
@@ -80,11 +85,12 @@ def match(
         for name, array in file.tensors.items()
         if not name.endswith(_COUNTER) and (file.kind != "fastcnn" or name.startswith(_OWN))
     }
-    dialect, names = _best(tensors, file.kind, torch_shapes, own_shapes)
+    dialect, found = _best(tensors, file.kind, torch_shapes, own_shapes)
     shapes = torch_shapes if dialect.layout == "torch" else own_shapes
-    found = {names.get(name, name): array for name, array in tensors.items()}
     found = {name: array for name, array in found.items() if not name.startswith(tuple(ignore))}
     found = dialect.adapt(found, shapes)
+    if surplus:
+        found = {name: array for name, array in found.items() if name in shapes}
     fitting = {
         name: fitted
         for name, array in found.items()
@@ -96,33 +102,42 @@ def match(
 
 
 def _best(
-    tensors: Mapping[str, Array],
-    kind: Kind,
-    torch_shapes: Shapes,
-    own_shapes: Shapes,
-) -> tuple[Dialect, dict[str, str]]:
-    """The dialect in which most tensors fit, then in which most names are known."""
+    tensors: Tensors, kind: Kind, torch_shapes: Shapes, own_shapes: Shapes
+) -> tuple[Dialect, Tensors]:
+    """The dialect in which most tensors fit, then in which most names are known; renamed."""
 
-    def score(candidate: tuple[Dialect, dict[str, str]]) -> tuple[int, int]:
-        dialect, names = candidate
+    def score(candidate: tuple[Dialect, Tensors]) -> tuple[int, int]:
+        dialect, renamed = candidate
         shapes = torch_shapes if dialect.layout == "torch" else own_shapes
-        ours = {name: names.get(name, name) for name in tensors}
-        known = {name for name in ours.values() if name in shapes}
-        if len(set(ours.values())) < len(ours):
+        if len(renamed) < len(tensors):
             # Two tensors would have one name.
             return -1, 0
-        fits = sum(
-            _fitted(tensors[name], shapes.get(ours[name]), dialect.layout) is not None
-            for name in tensors
-        )
-        return fits, len(known)
+        known = [name for name in renamed if name in shapes]
+        fits = [n for n in known if _fitted(renamed[n], shapes[n], dialect.layout) is not None]
+        return len(fits), len(known)
 
     layouts = _LAYOUTS[kind]
     candidates = sorted(
         (dialect for dialect in dialects.ALL if dialect.layout in layouts),
         key=lambda dialect: layouts.index(dialect.layout),
     )
-    return max(((d, d.rename(list(tensors))) for d in candidates), key=score)
+    variants = _without_prefixes(tensors)
+    return max(((d, _renamed(v, d)) for v in variants for d in candidates), key=score)
+
+
+def _without_prefixes(tensors: Tensors) -> list[Tensors]:
+    """The tensors as they are, and without each prefix that stands before all names."""
+    variants = [tensors]
+    for prefix in PREFIXES * 2:
+        last = variants[-1]
+        if last and all(name.startswith(prefix) for name in last):
+            variants.append({name.removeprefix(prefix): array for name, array in last.items()})
+    return variants
+
+
+def _renamed(tensors: Tensors, dialect: Dialect) -> Tensors:
+    names = dialect.rename(list(tensors))
+    return {names.get(name, name): array for name, array in tensors.items()}
 
 
 def _fitted(array: Array, shape: Sizes | None, layout: Layout) -> Array | None:

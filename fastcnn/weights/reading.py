@@ -6,18 +6,13 @@ from __future__ import annotations
 import io
 import mmap
 import os
-from collections.abc import Mapping
 from pathlib import Path
 
 from fastcnn import arguments
 from fastcnn.errors import FileError
-from fastcnn.graph import Array
 from fastcnn.weights import keras_file, safetensors_file, torch_file
 from fastcnn.weights.archive import Archive
 from fastcnn.weights.contents import Kind, WeightsFile, map_file
-
-# What DataParallel, torch.compile and training frameworks put before every name.
-PREFIXES = ("module.", "_orig_mod.", "model.")
 
 _ZIP = b"PK\x03\x04"
 _EXPECTED = "expected safetensors, .pth, .weights.h5, .h5 or .keras"
@@ -33,8 +28,7 @@ def read(path: str | os.PathLike[str]) -> WeightsFile:
     """All tensors of a file: safetensors, PyTorch's (both layouts), Keras' (.h5, .keras).
 
     Nothing in the file is run. float16, bfloat16 and float8 become float32; arrays are read-only
-    and, but for these and Keras' files, lie in the file. `module.` and the like before every name
-    is taken off.
+    and, but for these and Keras' files, lie in the file.
 
     Args:
         path: the file.
@@ -50,40 +44,26 @@ def read(path: str | os.PathLike[str]) -> WeightsFile:
         return _read_archive(place, data)
     if safetensors_file.recognises(view):
         tensors, metadata = safetensors_file.read(place, view)
-        if metadata.get("format") == "fastcnn":
-            return WeightsFile(place, "fastcnn", tensors, metadata)
-        return _foreign(place, "safetensors", tensors, metadata)
+        kind: Kind = "fastcnn" if metadata.get("format") == "fastcnn" else "safetensors"
+        return WeightsFile(place, kind, tensors, metadata)
     if keras_file.recognises(view):
         with place.open("rb") as file:
             return WeightsFile(place, "keras", keras_file.read(place, file, len(view)))
     if torch_file.recognises_legacy(view):
-        return _foreign(place, "torch", torch_file.read_legacy(place, data))
+        return WeightsFile(place, "torch", torch_file.read_legacy(place, data))
     raise _unknown(place, view)
 
 
 def _read_archive(path: Path, data: mmap.mmap) -> WeightsFile:
     archive = Archive(path, data)
     if torch_file.recognises_zip(archive):
-        return _foreign(path, "torch", torch_file.read_zip(path, archive))
+        return WeightsFile(path, "torch", torch_file.read_zip(path, archive))
     if keras_file.INNER in archive.names:
         inner = archive.entry(keras_file.INNER)
         return WeightsFile(path, "keras", keras_file.read(path, io.BytesIO(inner), len(inner)))
     raise FileError(
         f"'{path}' is a zip archive without data.pkl or {keras_file.INNER}, {_EXPECTED}"
     )
-
-
-def _foreign(
-    path: Path, kind: Kind, tensors: Mapping[str, Array], metadata: Mapping[str, str] | None = None
-) -> WeightsFile:
-    return WeightsFile(path, kind, _without_prefixes(tensors), metadata or {})
-
-
-def _without_prefixes(tensors: Mapping[str, Array]) -> Mapping[str, Array]:
-    for prefix in PREFIXES * 2:
-        if tensors and all(name.startswith(prefix) for name in tensors):
-            tensors = {name.removeprefix(prefix): array for name, array in tensors.items()}
-    return tensors
 
 
 def _unknown(path: Path, view: memoryview) -> FileError:

@@ -122,7 +122,7 @@ class StridedTensor:
 
 def recognises_legacy(data: memoryview) -> bool:
     """Whether the bytes begin as a pickle does, and hence the legacy layout."""
-    return data[0] == 0x80 and 2 <= data[1] <= 5
+    return len(data) > 1 and data[0] == 0x80 and 2 <= data[1] <= 5
 
 
 def recognises_zip(archive: Archive) -> bool:

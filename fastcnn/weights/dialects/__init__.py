@@ -25,7 +25,7 @@ ALL: tuple[Dialect, ...] = (
     *inception.ALL,
     *mobilenet.ALL,
     *resnet.ALL,
-    *senet.ALL,
     *vgg.ALL,
     *xception.ALL,
+    *senet.ALL,
 )

@@ -33,7 +33,7 @@ class Dialect:
     Attributes:
         name: for messages: whose names of what.
         layout: how the tensors lie.
-        rename: names in a file to ours; names it does not know are left out.
+        rename: names in a file to ours; a name that is left out is ours already.
         adapt: what has to be done beside renaming, given the expected names and shapes.
     """
 
@@ -60,11 +60,6 @@ def by_layer(rules: Sequence[Rule]) -> Callable[[Sequence[str]], dict[str, str]]
         return found
 
     return rename
-
-
-def unchanged(names: Sequence[str]) -> dict[str, str]:
-    """Names that are ours already."""
-    return {name: name for name in names}
 
 
 def numbered(layers: Iterable[str], class_name: str) -> list[str]:

@@ -11,7 +11,7 @@ from fastcnn.weights.dialects.base import Dialect, by_layer
 OLD = Dialect(
     "torchvision's old names of DenseNet",
     "torch",
-    by_layer(((r"(.*denselayer\d+\.(?:norm|conv))\.([12])", r"\1\2"), (r"(.*)", r"\1"))),
+    by_layer(((r"(.*denselayer\d+\.(?:norm|conv))\.([12])", r"\1\2"),)),
 )
 
 # Keras' layers of one dense layer, in order, and ours.

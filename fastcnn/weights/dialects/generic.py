@@ -6,11 +6,16 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from fastcnn.weights.dialects.base import Dialect, layers_of, numbered, unchanged
+from fastcnn.weights.dialects.base import Dialect, layers_of, numbered
 from fastcnn.weights.keras_file import NAMELESS, VARIABLES
 
-TORCH = Dialect("state_dict names", "torch", unchanged)
-OWN = Dialect("fastcnn's own names", "keras", unchanged)
+
+def _unchanged(names: Sequence[str]) -> dict[str, str]:
+    return {}
+
+
+TORCH = Dialect("state_dict names", "torch", _unchanged)
+OWN = Dialect("fastcnn's own names", "keras", _unchanged)
 
 
 def _within_file(names: Sequence[str]) -> dict[str, str]:

@@ -15,7 +15,6 @@ from fastcnn.weights.dialects.base import (
     by_layer,
     layers_of,
     numbered,
-    unchanged,
     with_gammas,
 )
 
@@ -109,12 +108,10 @@ def _v2(names: Sequence[str]) -> dict[str, str]:
     return _numbered(names, _V2) | by_layer(rules)(names)
 
 
-def _cadene(names: Sequence[str]) -> dict[str, str]:
-    return unchanged(names) | by_layer(((r"last_linear", "classif"),))(names)
-
-
 KERAS_V3 = Dialect("Keras' names of InceptionV3", "keras", _v3, with_gammas)
 KERAS_RESNET_V2 = Dialect("Keras' names of InceptionResNetV2", "keras", _v2, with_gammas)
-CADENE_RESNET_V2 = Dialect("Cadène's names of Inception-ResNet-v2", "torch", _cadene)
+CADENE_RESNET_V2 = Dialect(
+    "Cadène's names of Inception-ResNet-v2", "torch", by_layer(((r"last_linear", "classif"),))
+)
 
 ALL = (KERAS_V3, KERAS_RESNET_V2, CADENE_RESNET_V2)

@@ -17,7 +17,6 @@ TIMM = Dialect(
             (r"pre_logits\.fc1", "classifier.0"),
             (r"pre_logits\.fc2", "classifier.3"),
             (r"head\.fc", "classifier.6"),
-            (r"(features\.\d+)", r"\1"),
         )
     ),
 )

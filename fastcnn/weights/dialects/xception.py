@@ -6,7 +6,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from fastcnn.weights.dialects.base import Dialect, by_layer, layers_of, numbered, unchanged
+from fastcnn.weights.dialects.base import Dialect, by_layer, layers_of, numbered
 
 # Keras counts the two convolutions at the start as block 1, and the two at the end as block 14.
 _FIRST, _LAST = 1, 14
@@ -49,11 +49,7 @@ def _keras(names: Sequence[str]) -> dict[str, str]:
     return found
 
 
-def _cadene(names: Sequence[str]) -> dict[str, str]:
-    return unchanged(names) | by_layer(((r"last_linear", "fc"),))(names)
-
-
 KERAS = Dialect("Keras' names of Xception", "keras", _keras)
-CADENE = Dialect("Cadène's names of Xception", "torch", _cadene)
+CADENE = Dialect("Cadène's names of Xception", "torch", by_layer(((r"last_linear", "fc"),)))
 
 ALL = (KERAS, CADENE)
