@@ -11,10 +11,12 @@ A dimension may be None while a model is being drawn (the batch, mostly); a plan
 
 from __future__ import annotations
 
+import math
+import threading
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, fields
-from typing import Any, ClassVar, final
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar, cast, final
 
 import numpy as np
 
@@ -201,54 +203,97 @@ def numbers_of(value: Any, where: str) -> Array:
 
 
 @final
-@dataclass(eq=False)
+@dataclass(frozen=True)
+class Pending:
+    """An array that is drawn once someone needs it."""
+
+    spec: Spec
+    draw: Callable[[], Array]
+
+
+# Reentrant: an initializer may look at another weight.
+_drawing = threading.RLock()
+
+
+@final
 class Parameter:
     """A named array that outlives a run: a weight, a running statistic, an optimizer slot.
 
     `value` keeps its address: it is written in place, so plans may bind to it once. `version`
-    counts the writes, so that what was computed from it can be known to be stale.
-    """
+    counts the writes, so that what was computed from it can be known to be stale. Given a `Pending`
+    in place of an array, the first value is only drawn when someone looks at it, so weights that
+    are read from a file are never drawn.
 
-    name: str
-    value: Array
-    trainable: bool = True
-    regularizer: Any = None
-    path: str = ""
-    version: int = 0
-    _leaf: Any = field(default=None, repr=False)
+    Args:
+        name: unique within its layer.
+        value: the array, or one to be drawn later.
+        trainable: False for statistics that training does not optimise.
+        regularizer: adds to the training loss.
+        path: the name with those of the layers around it; the model sets it.
+    """
 
     # `array + parameter` is for the operators here; functions of NumPy still take a parameter.
     __array_priority__: ClassVar[float] = 1000.0
 
+    def __init__(
+        self,
+        name: str,
+        value: Array | Pending,
+        trainable: bool = True,
+        regularizer: Any = None,
+        path: str = "",
+    ) -> None:
+        self.name = name
+        self.trainable = trainable
+        self.regularizer = regularizer
+        self.path = path
+        self.version = 0
+        self.spec = value.spec if isinstance(value, Pending) else spec_of(value)
+        self._value = value
+        self._leaf: Any = None
+
+    def __repr__(self) -> str:
+        return f"Parameter('{self.path or self.name}', {self.spec})"
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_value": self.value}
+
+    @property
+    def value(self) -> Array:
+        """The array itself, in place."""
+        if isinstance(self._value, Pending):
+            with _drawing:  # two threads must end up with one array
+                if isinstance(self._value, Pending):
+                    self._value = np.ascontiguousarray(self._value.draw(), self.dtype)
+        return self._value
+
     @property
     def shape(self) -> tuple[int, ...]:
         """Shape of the value."""
-        return tuple(self.value.shape)
+        return cast("tuple[int, ...]", self.spec.shape)
 
     @property
     def dtype(self) -> str:
         """Name of the value's dtype."""
-        return str(self.value.dtype.name)
+        return self.spec.dtype
 
     @property
     def size(self) -> int:
         """Number of elements."""
-        return int(self.value.size)
-
-    @property
-    def spec(self) -> Spec:
-        """Shape and dtype."""
-        return spec_of(self.value)
+        return math.prod(self.shape)
 
     def assign(self, value: Any) -> None:
         """Overwrite the value in place; a ShapeError leaves it as it was."""
         array = numbers_of(value, f"weight '{self.path or self.name}'")
-        if array.shape != self.value.shape:
+        if array.shape != self.shape:
             raise ShapeError(
-                f"weight '{self.path or self.name}' has shape {self.value.shape} but the new value "
+                f"weight '{self.path or self.name}' has shape {self.shape} but the new value "
                 f"has shape {array.shape}; give an array of exactly that shape"
             )
-        self.value[...] = array
+        with _drawing:
+            if isinstance(self._value, Pending):
+                self._value = np.empty(self.shape, self.dtype)
+        self._value[...] = array
         self.version += 1
 
     def numpy(self) -> Array:

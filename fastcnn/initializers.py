@@ -20,7 +20,7 @@ from fastcnn import arguments
 from fastcnn.configurable import Configurable, folded, plain, resolve
 from fastcnn.configurable import serialize as serialize
 from fastcnn.errors import ArgumentError, DtypeError, ShapeError
-from fastcnn.random import generator
+from fastcnn.random import generator, next_seed
 
 Array = np.ndarray[Any, Any]
 
@@ -39,6 +39,11 @@ class Initializer(Configurable):
             ShapeError: the shape has no such initial value.
             DtypeError: `dtype` is not a float type.
         """
+
+    def later(self, shape: Sequence[int], dtype: str = "float32") -> Callable[[], Array]:
+        """What `self(shape, dtype)` gives now, to be had when it is needed; errors come now."""
+        value = self(shape, dtype)
+        return lambda: value
 
 
 def _checked_shape(shape: Sequence[int], dtype: str, who: Initializer) -> tuple[int, ...]:
@@ -120,8 +125,17 @@ class RandomInitializer(Initializer):
 
     def __call__(self, shape: Sequence[int], dtype: str = "float32") -> Array:
         """Random values of `shape`; drawn in float64, then rounded to `dtype`."""
+        return self.later(shape, dtype)()
+
+    def later(self, shape: Sequence[int], dtype: str = "float32") -> Callable[[], Array]:
+        """The seed is taken now, so values do not depend on when they are drawn."""
         sizes = _checked_shape(shape, dtype, self)
-        return self._draw(generator(self.seed), sizes).astype(dtype)
+        self._check(sizes)
+        seed = next_seed() if self.seed is None else self.seed
+        return lambda: self._draw(generator(seed), sizes).astype(dtype)
+
+    def _check(self, shape: tuple[int, ...]) -> None:
+        """Raise a ShapeError where `_draw` would."""
 
     @abstractmethod
     def _draw(self, rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
@@ -268,9 +282,11 @@ class Orthogonal(RandomInitializer):
         super().__init__(seed)
         self.gain = arguments.number(type(self).__name__, "gain", gain)
 
-    def _draw(self, rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
+    def _check(self, shape: tuple[int, ...]) -> None:
         if len(shape) < 2:
             raise ShapeError(f"Orthogonal: found shape {shape}, expected at least two dimensions")
+
+    def _draw(self, rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
         rows, columns = math.prod(shape[:-1]), shape[-1]
         gaussian = rng.standard_normal((max(rows, columns), min(rows, columns)))
         q, r = np.linalg.qr(gaussian)

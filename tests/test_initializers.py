@@ -9,7 +9,8 @@ import random as python_random
 import numpy as np
 import pytest
 
-from fastcnn import initializers, random
+import fastcnn
+from fastcnn import initializers, layers, random
 from fastcnn.errors import ArgumentError, DtypeError, ShapeError
 
 KERNEL = (5, 3, 16, 40)  # receptive field 15, fan-in 240, fan-out 600
@@ -207,3 +208,34 @@ def test_bad_random_seed(seed):
 def test_generator_is_keyed_by_its_seed():
     assert random.generator(8).random() == random.generator(8).random()
     assert random.generator(8).random() != random.generator(9).random()
+
+
+def test_weights_are_drawn_when_they_are_first_seen():
+    fastcnn.set_random_seed(3)
+    first = [layers.Dense(4), layers.Dense(4)]
+    for layer in first:
+        layer.build((None, 5))
+    backwards = [layer.kernel.numpy() for layer in reversed(first)]
+    fastcnn.set_random_seed(3)
+    second = [layers.Dense(4), layers.Dense(4)]
+    for layer in second:
+        layer.build((None, 5))
+    for a, b in zip(reversed(backwards), second, strict=True):
+        np.testing.assert_array_equal(a, b.kernel.value)
+
+
+def test_weights_that_are_assigned_are_never_drawn():
+    drawn = []
+
+    class Spy(initializers.RandomInitializer):
+        def _draw(self, rng, shape):
+            drawn.append(shape)
+            return rng.random(shape)
+
+    layer = layers.Dense(4, kernel_initializer=Spy())
+    layer.build((None, 5))
+    assert layer.count_params() == 24
+    assert not drawn
+    layer.kernel.assign(np.ones((5, 4)))
+    assert layer.kernel.value.sum() == 20
+    assert not drawn

@@ -6,6 +6,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from fastcnn import arguments
 from fastcnn.errors import ArgumentError
 from fastcnn.graph import Spec, Tensor, topological
@@ -189,5 +191,5 @@ def _count(parameters: Sequence[Any]) -> int:
 
 
 def _megabytes(model: Model) -> str:
-    size = sum(p.value.nbytes for p in model.weights)
+    size = sum(p.size * np.dtype(p.dtype).itemsize for p in model.weights)
     return f"{size / 2**20:.2f} MB" if size >= 2**20 else f"{size / 2**10:.2f} KB"
