@@ -76,12 +76,11 @@ def _conv_layer(
             x,
             arrays,
             depth_multiplier=K // groups,
-            depthwise_initializer="zeros",
             **config,
         )
     arrays["kernel"] = weights.transpose(2, 3, 1, 0)
     return call.layer(
-        Conv2D, x, arrays, filters=K, groups=groups, kernel_initializer="zeros", **config
+        Conv2D, x, arrays, filters=K, groups=groups, **config
     )
 
 
@@ -146,7 +145,6 @@ def _transposed_layer(
         output_padding=extra,
         dilation_rate=window.dilations,
         use_bias=bias is not None,
-        kernel_initializer="zeros",
     )
 
 

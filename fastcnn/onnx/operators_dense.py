@@ -71,7 +71,6 @@ def dense(call: Call, x: Value, kernel: Array, bias: Array | None) -> Value:
         arrays,
         units=kernel.shape[1],
         use_bias=bias is not None,
-        kernel_initializer="zeros",
     )
     return Value(y, order)
 
