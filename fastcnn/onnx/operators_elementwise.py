@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Elementwise operators of one tensor and of several, logic and choice."""
+"""Elementwise operators of several tensors: arithmetic, comparison, logic, choice."""
 
 from __future__ import annotations
 
@@ -7,60 +7,103 @@ from collections.abc import Callable
 from functools import reduce
 from typing import Any
 
+import numpy as np
+
 from fastcnn import ops
-from fastcnn.layers import Activation, Add, Dropout, Layer, Maximum, Minimum, Multiply, Subtract
+from fastcnn.errors import UnsupportedError
+from fastcnn.layers import Add, Average, Layer, Maximum, Minimum, Multiply, Subtract
 from fastcnn.onnx.call import Call
 from fastcnn.onnx.operator import Draw, Operator
 from fastcnn.onnx.value import Value
 
-
-def on_each(function: Callable[[Any], Any]) -> Draw:
-    """The function of one tensor, in whatever order its axes lie."""
-
-    def draw(call: Call) -> Value:
-        x = call.floats(0)
-        return x.with_tensor(function(x.tensor), "float")
-
-    return draw
-
-
-def activation(name: str) -> Draw:
-    """An Activation layer."""
-
-    def draw(call: Call) -> Value:
-        x = call.floats(0)
-        return x.with_tensor(call.layer(Activation, x.tensor, activation=name), "float")
-
-    return draw
+# A power with exponents of its own for every element is chosen among so many of one exponent.
+MOST_EXPONENTS = 16
 
 
 def merging(layer: type[Layer], function: Callable[[Any, Any], Any]) -> Draw:
     """A merge layer where all operands are tensors, else the bare op on constants."""
 
     def draw(call: Call) -> Value:
-        operands, order = call.broadcast(*range(len(call.inputs)))
-        if len(operands) == 1:
-            return call.floats(0)
-        if any(call.is_constant(i) for i in range(len(call.inputs))):
+        count = len(call.inputs)
+        operands, order = call.broadcast(*range(count))
+        if any(call.is_constant(i) for i in range(count)) or count == 1:
             return Value(reduce(function, operands), order)
         return Value(call.layer(layer, operands), order)
 
     return draw
 
 
-def dropout(call: Call) -> Value:
-    """Dropout, which does nothing but in training."""
+def mean(call: Call) -> Value:
+    """Mean of the inputs."""
+    count = len(call.inputs)
+    operands, order = call.broadcast(*range(count))
+    if any(call.is_constant(i) for i in range(count)) or count == 1:
+        return Value(ops.multiply(reduce(ops.add, operands), 1 / count), order)
+    return Value(call.layer(Average, operands), order)
+
+
+def binary(function: Callable[[Any, Any], Any], kind: str = "float") -> Draw:
+    """A function of two tensors."""
+
+    def draw(call: Call) -> Value:
+        (a, b), order = call.broadcast(0, 1)
+        return Value(function(a, b), order, kind)
+
+    return draw
+
+
+def logical_not(call: Call) -> Value:
+    """Not."""
     x = call.floats(0)
-    rate = float(call.array(1)) if call.has(1) else call.attribute("ratio", 0.5)
-    return x.with_tensor(call.layer(Dropout, x.tensor, rate=rate))
+    return x.with_tensor(ops.subtract(1.0, x.tensor), "bool")
+
+
+def _differ(a: Any, b: Any) -> Any:
+    return ops.subtract(1.0, ops.equal(a, b))
+
+
+def where(call: Call) -> Value:
+    """Where."""
+    (condition, a, b), order = call.broadcast(0, 1, 2)
+    kind = next((v.kind for v in call.inputs[1:] if isinstance(v, Value)), "float")
+    return Value(ops.where(condition, a, b), order, kind)
+
+
+def power(call: Call) -> Value:
+    """Pow; exponents have to be known."""
+    exponents = call.array(1)
+    values = np.unique(exponents)
+    if values.size > MOST_EXPONENTS:
+        raise UnsupportedError(f"{call.where}: found {values.size} exponents, expected at most 16")
+    x = call.floats(0)
+    if values.size == 1 and exponents.ndim <= x.rank and exponents.size == 1:
+        return x.with_tensor(ops.power(x.tensor, float(values[0])))
+    (base, exponent), order = call.broadcast(0, 1)
+    y = ops.power(base, float(values[0]))
+    for value in values[1:]:
+        chosen = np.asarray(exponent == value, exponent.dtype)
+        y = ops.where(chosen, ops.power(base, float(value)), y)
+    return Value(y, order)
 
 
 OPERATORS = {
     "Add": Operator(merging(Add, ops.add), since=7),
-    "Dropout": Operator(dropout, "ratio seed", since=7),
+    "And": Operator(binary(ops.multiply, "bool"), since=7),
+    "Div": Operator(binary(ops.divide), since=7),
+    "Equal": Operator(binary(ops.equal, "bool"), since=7),
+    "Greater": Operator(binary(ops.greater, "bool"), since=7),
+    "GreaterOrEqual": Operator(binary(ops.greater_equal, "bool")),
+    "Less": Operator(binary(lambda a, b: ops.greater(b, a), "bool"), since=7),
+    "LessOrEqual": Operator(binary(lambda a, b: ops.greater_equal(b, a), "bool")),
+    "Max": Operator(merging(Maximum, ops.maximum)),
+    "Mean": Operator(mean),
+    "Min": Operator(merging(Minimum, ops.minimum)),
     "Mul": Operator(merging(Multiply, ops.multiply), since=7),
-    "Relu": Operator(activation("relu")),
-    "Sigmoid": Operator(activation("sigmoid")),
+    "Not": Operator(logical_not),
+    "Or": Operator(binary(ops.maximum, "bool"), since=7),
+    "Pow": Operator(power, since=7),
     "Sub": Operator(merging(Subtract, ops.subtract), since=7),
     "Sum": Operator(merging(Add, ops.add), since=8),
+    "Where": Operator(where),
+    "Xor": Operator(binary(_differ, "bool"), since=7),
 }

@@ -92,15 +92,11 @@ def concat(call: Call) -> Value:
     return Value(y, order, values[0].kind)
 
 
-def identity(call: Call) -> Value | Array:
-    """Identity."""
-    return call.value(0)
 
 
 OPERATORS = {
     "Concat": Operator(concat, "axis"),
     "Flatten": Operator(flatten, "axis"),
-    "Identity": Operator(identity),
     "Reshape": Operator(reshape, "allowzero shape"),
     "Shape": Operator(shape_of, "end start"),
     "Size": Operator(size_of),

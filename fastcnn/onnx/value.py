@@ -63,12 +63,14 @@ class Value:
         kind: "float"; "bool" as floats 0 and 1; "int" as int32; "position" as int32 positions
             h * W + w in the plane, for which ONNX counts in the whole tensor.
         flat: the ONNX tensor is this one with all axes but the first made one, in ONNX's order.
+        plane: of positions, H and W, and whether ONNX counts down the columns.
     """
 
     tensor: Tensor
     order: Order
     kind: str = "float"
     flat: bool = False
+    plane: tuple[int, int, bool] = (0, 0, False)
 
     @property
     def shape(self) -> Shape:
@@ -96,12 +98,16 @@ class Value:
         """Another tensor that lies in the same way."""
         return replace(self, tensor=tensor, kind=self.kind if kind is None else kind)
 
+    def with_plane(self, plane: tuple[int, int, bool]) -> Value:
+        """Positions in another plane."""
+        return replace(self, plane=plane)
+
     def settled(self) -> Value:
         """The same, with axes of its own where it was a flattened image."""
         if not self.flat:
             return self
         image = replace(self, flat=False).arranged(natural(len(self.order)))
-        return Value(ops.flatten(image.tensor), (0, 1), self.kind)
+        return replace(self, tensor=ops.flatten(image.tensor), order=(0, 1), flat=False)
 
     def arranged(self, order: Order) -> Value:
         """The same with its axes in `order`."""
@@ -109,7 +115,7 @@ class Value:
         if value.order == order:
             return value
         moves = tuple(value.order.index(axis) for axis in order)
-        return Value(ops.transpose(value.tensor, moves), order, value.kind)
+        return replace(value, tensor=ops.transpose(value.tensor, moves), order=order)
 
     def natural(self) -> Tensor:
         """The tensor with ONNX's own order of axes."""

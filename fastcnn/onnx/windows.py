@@ -10,10 +10,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, final
 
-from fastcnn.errors import UnsupportedError
+import numpy as np
+
+from fastcnn import ops
+from fastcnn.errors import ShapeError, UnsupportedError
 from fastcnn.graph import Array
 from fastcnn.onnx.call import Call
 from fastcnn.onnx.proto import NodeView
+from fastcnn.ops.geometry import extent, resolve_pads
 
 Pair = tuple[int, int]
 
@@ -31,6 +35,10 @@ class Window:
     strides: Pair
     dilations: Pair
     padding: str | tuple[Pair, Pair]
+
+    def padding_of(self, axis: int) -> str | Pair:
+        """The padding of one axis."""
+        return self.padding if isinstance(self.padding, str) else self.padding[axis]
 
     @property
     def simple_padding(self) -> Any:
@@ -68,6 +76,39 @@ def padding_of(call: Call, rank: int) -> str | tuple[Pair, Pair]:
         raise UnsupportedError(f"{call.where}: found negative pads {pads}; crop the image instead")
     sides = list(zip(pads[:rank], pads[rank:], strict=True))
     return ((0, 0), sides[0]) if rank == 1 else (sides[0], sides[1])
+
+
+def cells(call: Call, x: Any, window: Window, filler: float) -> tuple[Any, Array]:
+    """The cells of all windows laid side by side, and which of them are pixels.
+
+    Windows then touch and do not overlap: (N, P R, Q S, C), which any dilation comes down to.
+    `filler` stands for cells outside of the image.
+    """
+    taken, inside = x, []
+    for axis in (0, 1):
+        places = _places(call, x.shape[1 + axis], window, axis)
+        size = x.shape[1 + axis]
+        inside.append((places >= 0) & (places < size))
+        taken = ops.take(taken, np.where(inside[-1], places, 0), 1 + axis)
+    pixels = inside[0][:, None] & inside[1]
+    if not pixels.all():
+        mask = pixels[..., None].astype(x.dtype)
+        taken = ops.where(mask, taken, filler)
+    return taken, pixels
+
+
+def _places(call: Call, size: int | None, window: Window, axis: int) -> Array:
+    """Along one axis: the position of every cell of every window, in the image or outside."""
+    if size is None:
+        raise ShapeError(f"{call.where}: the height and width are not known; fix the input sizes")
+    taps, step, dilation = (v[axis] for v in (window.size, window.strides, window.dilations))
+    before, after = resolve_pads(window.padding_of(axis), size, taps, step, dilation)
+    room = size + before + after - extent(taps, dilation)
+    count = room // step + 1
+    if call.attribute("ceil_mode", 0):
+        count = -(-room // step) + 1
+        count -= (count - 1) * step >= size + before
+    return (np.arange(count)[:, None] * step - before + np.arange(taps) * dilation).reshape(-1)
 
 
 def two_dimensional(node: NodeView, constants: dict[str, Array]) -> str:
