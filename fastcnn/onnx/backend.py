@@ -22,13 +22,13 @@ from typing import Any, final
 
 import numpy as np
 
-from fastcnn.errors import ArgumentError, DtypeError, FastcnnError, ShapeError
+from fastcnn.errors import ArgumentError, DtypeError, FastcnnError, ShapeError, UnsupportedError
 from fastcnn.graph import Array, Spec, Tensor, placeholder
 from fastcnn.models import Functional
 from fastcnn.models.lowering import InferencePlan
 from fastcnn.onnx.call import ValueNeeded
-from fastcnn.onnx.drawing import Drawing, Found, check_supported, evaluated, float_type
-from fastcnn.onnx.importer import engine_dtype, placeholders
+from fastcnn.onnx.drawing import Drawing, Found, check_supported, evaluated, float_type, placeholders
+from fastcnn.onnx.importer import engine_dtype
 from fastcnn.onnx.proto import FLOATS, GraphView, NodeView, TensorInfo, read_model, require_onnx, view
 from fastcnn.onnx.value import Value, natural
 
@@ -168,8 +168,12 @@ class Rep:
                 try:
                     self._programs[key] = _Program(self.graph, arrays, self._fixed)
                 except ValueNeeded as needed:
-                    names = set(placeholders(needed.tensor))
-                    assert names - self._fixed
+                    names = set(placeholders(needed.tensors))
+                    if names <= self._fixed:
+                        raise UnsupportedError(
+                            f"{needed.where}: fastcnn computes this operator with floats only; "
+                            "cast its inputs to float"
+                        ) from None
                     self._fixed |= names
                     continue
             self._programs.move_to_end(key)
@@ -209,7 +213,7 @@ class _Program:
         """The outputs, in ONNX's dtypes."""
         results: list[Array] = []
         if self._plan:
-            fed = [np.ascontiguousarray(arrays[n], dtype) for n, dtype in self._fed]
+            fed = [np.asarray(arrays[n], dtype, order="C") for n, dtype in self._fed]
             results = self._plan.run(fed)
         outputs = []
         for found, dtype in zip(self._outputs, self._dtypes, strict=True):

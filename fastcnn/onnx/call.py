@@ -29,12 +29,12 @@ KINDS = {"f": "float", "b": "bool", "i": "int", "u": "int"}
 
 
 class ValueNeeded(Exception):
-    """A node needs numbers while it is drawn that depend on an input of the model."""
+    """A node needs numbers while it is drawn that depend on inputs of the model."""
 
-    def __init__(self, where: str, tensor: Tensor) -> None:
+    def __init__(self, where: str, tensors: Sequence[Tensor]) -> None:
         super().__init__(where)
         self.where = where
-        self.tensor = tensor
+        self.tensors = list(tensors)
 
 
 class Drawing(Protocol):
@@ -53,6 +53,9 @@ class Drawing(Protocol):
 
     def arranged(self, value: Value, order: Order) -> Tensor:
         """The value's tensor in `order`, drawn once however often it is asked for."""
+
+    def number(self, value: Value) -> Array | None:
+        """The numbers of a value that depends on no input of the model."""
 
 
 @final
@@ -94,7 +97,10 @@ class Call:
         """Input `index`, which must be known now."""
         found = self.inputs[index]
         if isinstance(found, Value):
-            raise ValueNeeded(f"{self.where}: input {index}", found.tensor)
+            known = self.drawing.number(found)
+            if known is None:
+                raise ValueNeeded(f"{self.where}: input {index}", [found.tensor])
+            return known
         if found is None:
             raise ShapeError(f"{self.where}: input {index} is missing; export the model again")
         return found
@@ -131,8 +137,13 @@ class Call:
         """Input `index` as a symbolic tensor of floats; integers have to be known now."""
         value = self.value(index)
         if value.kind in ("int", "position"):
-            raise ValueNeeded(f"{self.where}: input {index} (integers)", value.tensor)
+            raise self._integers(index)
         return value
+
+    def _integers(self, index: int) -> ValueNeeded:
+        """The engine computes with floats: with integers, NumPy does, once all inputs are known."""
+        tensors = [v.tensor for v in self.inputs if isinstance(v, Value)]
+        return ValueNeeded(f"{self.where}: input {index} (integers)", tensors)
 
     def arranged(self, value: Value, order: Order) -> Tensor:
         """The value's tensor in `order`."""
@@ -175,7 +186,7 @@ class Call:
         found = self.inputs[index]
         if isinstance(found, Value):
             if found.kind in ("int", "position"):
-                raise ValueNeeded(f"{self.where}: input {index} (integers)", found.tensor)
+                raise self._integers(index)
             same = order == natural(len(order)) and found.settled().order == natural(found.rank)
             return found.settled().tensor if same else self.arranged(lifted(found, len(order)), order)
         array = self.array(index)

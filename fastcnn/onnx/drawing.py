@@ -10,7 +10,7 @@ from typing import Any, final
 import numpy as np
 
 from fastcnn.errors import FastcnnError, FileError, UnsupportedError, located
-from fastcnn.graph import Array, Tensor
+from fastcnn.graph import Array, Placeholder, Tensor, topological
 from fastcnn.layers import Layer
 from fastcnn.onnx.call import Call, Result
 from fastcnn.onnx.folding import FOLDERS
@@ -201,6 +201,11 @@ class Drawing:
         return self._arranged[key]
 
 
+    def number(self, value: Value) -> Array | None:
+        """The numbers of a value that depends on no input of the model."""
+        return None if placeholders([value.tensor]) else evaluated(value)
+
+
 def _without_type(node: NodeView) -> str:
     """PyTorch's "/layer1/layer1.0/conv1/Conv" as "layer1.0.conv1"; numbers say less than outputs."""
     if _NUMBER.fullmatch(node.name):
@@ -219,6 +224,11 @@ def _without_type(node: NodeView) -> str:
 def layer_name(name: str) -> str:
     """An ONNX name as that of a layer: no slashes, no blanks."""
     return re.sub(r"\s+", "_", name.strip("/").replace("/", "."))
+
+
+def placeholders(tensors: Sequence[Tensor]) -> list[str]:
+    """Names of the inputs that tensors are computed from."""
+    return [n.layer for n in topological(tensors) if isinstance(n.op, Placeholder)]
 
 
 def evaluated(value: Value) -> Array:

@@ -7,11 +7,11 @@ from typing import Any
 
 from fastcnn import arguments
 from fastcnn.errors import FastcnnError, ShapeError
-from fastcnn.graph import Array, Placeholder, Tensor, constant, topological
+from fastcnn.graph import Array, Tensor, constant
 from fastcnn.layers import Input
 from fastcnn.models import Functional, Model
 from fastcnn.onnx.call import ValueNeeded
-from fastcnn.onnx.drawing import Drawing, Found, check_supported, layer_name
+from fastcnn.onnx.drawing import Drawing, Found, check_supported, layer_name, placeholders
 from fastcnn.onnx.proto import FLOATS, GraphView, TensorInfo, read_model, view
 from fastcnn.onnx.value import Value, channels_last, natural
 
@@ -64,7 +64,7 @@ def _model(graph: GraphView, layout: str, name: str | None, batch: int | None) -
         outputs = [_output(found, layout) for found in drawing.run()]
     except ValueNeeded as needed:
         raise ShapeError(
-            f"{needed.where} is computed from the inputs {placeholders(needed.tensor)} of the "
+            f"{needed.where} is computed from the inputs {placeholders(needed.tensors)} of the "
             "model, expected a number that is known when it is loaded; export the model with fixed "
             "sizes, or run it by fastcnn.onnx.backend"
         ) from None
@@ -109,8 +109,3 @@ def _output(found: Found, layout: str) -> Tensor:
         return found.arranged(wanted).tensor
     array: Array = found  # type: ignore[assignment]
     return constant(array)
-
-
-def placeholders(tensor: Tensor) -> list[str]:
-    """Names of the inputs that a tensor is computed from."""
-    return [n.layer for n in topological([tensor]) if isinstance(n.op, Placeholder)]

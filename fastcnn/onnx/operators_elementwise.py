@@ -10,15 +10,10 @@ from typing import Any
 import numpy as np
 
 from fastcnn import ops
-from fastcnn.errors import UnsupportedError
 from fastcnn.layers import Add, Average, Layer, Maximum, Minimum, Multiply, Subtract
 from fastcnn.onnx.call import Call
 from fastcnn.onnx.operator import Draw, Operator
 from fastcnn.onnx.value import Value
-
-# A power with exponents of its own for every element is chosen among so many of one exponent.
-MOST_EXPONENTS = 16
-
 
 def merging(layer: type[Layer], function: Callable[[Any, Any], Any]) -> Draw:
     """A merge layer where all operands are tensors, else the bare op on constants."""
@@ -72,18 +67,16 @@ def where(call: Call) -> Value:
 def power(call: Call) -> Value:
     """Pow; exponents have to be known."""
     exponents = call.array(1)
-    values = np.unique(exponents)
-    if values.size > MOST_EXPONENTS:
-        raise UnsupportedError(f"{call.where}: found {values.size} exponents, expected at most 16")
     x = call.floats(0)
-    if values.size == 1 and exponents.ndim <= x.rank and exponents.size == 1:
-        return x.with_tensor(ops.power(x.tensor, float(values[0])))
+    if exponents.size == 1 and exponents.ndim <= x.rank:
+        return x.with_tensor(ops.power(x.tensor, float(exponents.reshape(()))))
     (base, exponent), order = call.broadcast(0, 1)
-    y = ops.power(base, float(values[0]))
-    for value in values[1:]:
-        chosen = np.asarray(exponent == value, exponent.dtype)
-        y = ops.where(chosen, ops.power(base, float(value)), y)
-    return Value(y, order)
+    y = ops.exp(ops.multiply(ops.log(ops.abs(base)), exponent))
+    y = ops.where(np.asarray(exponent == 0, exponent.dtype), 1.0, y)
+    # Below 0: odd powers are negative, broken ones are nothing.
+    signs = np.where(exponent % 2 == 1, -1, np.where(exponent % 1 == 0, 1, np.nan))
+    below = ops.multiply(y, signs.astype(exponent.dtype))
+    return Value(ops.where(ops.greater(0.0, base), below, y), order)
 
 
 OPERATORS = {

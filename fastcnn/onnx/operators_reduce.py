@@ -18,8 +18,10 @@ from fastcnn.onnx.value import Value
 Reduction = Callable[[Any, "tuple[int, ...]", bool], Any]
 
 
-def reduction(function: Reduction, alone: Callable[[Any], Any] = lambda x: x) -> Draw:
-    """A reduction; `alone` is what it does where no axis is reduced."""
+def reduction(
+    function: Reduction, empty: float = 0.0, alone: Callable[[Any], Any] = lambda x: x
+) -> Draw:
+    """A reduction; `empty` is its value of nothing, `alone` what it does along no axis."""
 
     def draw(call: Call) -> Value:
         x = call.floats(0).settled()
@@ -28,6 +30,9 @@ def reduction(function: Reduction, alone: Callable[[Any], Any] = lambda x: x) ->
             return x.with_tensor(alone(x.tensor))
         axes = {a % x.rank for a in given} if given else set(range(x.rank))
         keepdims = bool(call.attribute("keepdims", 1))
+        if any(x.shape[a] == 0 for a in axes):
+            kept = [1 if a in axes else d for a, d in enumerate(x.shape) if keepdims or a not in axes]
+            return call.constant(np.full(kept, empty, call.drawing.dtype))  # type: ignore[arg-type]
         return _reduced(x, axes, keepdims, function)
 
     return draw
@@ -119,14 +124,14 @@ ATTRIBUTES = "axes keepdims noop_with_empty_axes"
 OPERATORS = {
     "ArgMax": Operator(extremum(True), "axis keepdims select_last_index"),
     "ArgMin": Operator(extremum(False), "axis keepdims select_last_index"),
-    "ReduceL1": Operator(reduction(_sum_of(ops.abs), ops.abs), ATTRIBUTES),
-    "ReduceL2": Operator(reduction(_l2, ops.abs), ATTRIBUTES),
-    "ReduceLogSum": Operator(reduction(_log_sum, ops.log), ATTRIBUTES),
-    "ReduceLogSumExp": Operator(reduction(_log_sum_exp), ATTRIBUTES),
-    "ReduceMax": Operator(reduction(ops.max), ATTRIBUTES),
-    "ReduceMean": Operator(reduction(ops.mean), ATTRIBUTES),
-    "ReduceMin": Operator(reduction(ops.min), ATTRIBUTES),
-    "ReduceProd": Operator(reduction(_product), ATTRIBUTES),
+    "ReduceL1": Operator(reduction(_sum_of(ops.abs), alone=ops.abs), ATTRIBUTES),
+    "ReduceL2": Operator(reduction(_l2, alone=ops.abs), ATTRIBUTES),
+    "ReduceLogSum": Operator(reduction(_log_sum, -math.inf, ops.log), ATTRIBUTES),
+    "ReduceLogSumExp": Operator(reduction(_log_sum_exp, -math.inf), ATTRIBUTES),
+    "ReduceMax": Operator(reduction(ops.max, -math.inf), ATTRIBUTES),
+    "ReduceMean": Operator(reduction(ops.mean, math.nan), ATTRIBUTES),
+    "ReduceMin": Operator(reduction(ops.min, math.inf), ATTRIBUTES),
+    "ReduceProd": Operator(reduction(_product, 1.0), ATTRIBUTES),
     "ReduceSum": Operator(reduction(ops.sum), ATTRIBUTES),
-    "ReduceSumSquare": Operator(reduction(_sum_of(ops.square), ops.square), ATTRIBUTES),
+    "ReduceSumSquare": Operator(reduction(_sum_of(ops.square), alone=ops.square), ATTRIBUTES),
 }
