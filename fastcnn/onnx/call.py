@@ -169,8 +169,10 @@ class Call:
     def broadcast(self, *indices: int) -> tuple[list[Any], Order]:
         """Inputs as operands of one elementwise op, and the order in which their result lies.
 
-        Constants are arrays.
+        Constants are arrays. Before operator set 7 the second of two may be aligned by `axis`.
         """
+        if self.opset < 7 and "axis" in self.node.attributes:
+            self.inputs[indices[1]] = self._aligned(*indices)
         values = [v for v in (self.inputs[i] for i in indices) if isinstance(v, Value)]
         if not values:
             values = [self.floats(indices[0])]
@@ -181,6 +183,18 @@ class Call:
         if rank > len(order):
             order = natural(rank)
         return [self._operand(i, order) for i in indices], order
+
+    def _aligned(self, first: int, second: int) -> Value | Array:
+        """The second input with ones behind, so that it begins at `axis` of the first."""
+        rank = self.value(first).rank
+        found = self.inputs[second]
+        behind = rank - self.attribute("axis") % rank
+        if isinstance(found, np.ndarray):
+            return found.reshape(found.shape + (1,) * (behind - found.ndim))
+        tensor = self.value(second).natural()
+        for _ in range(behind - tensor.ndim):
+            tensor = ops.expand_dims(tensor, -1)
+        return Value(tensor, natural(tensor.ndim), self.value(second).kind)
 
     def _operand(self, index: int, order: Order) -> Any:
         found = self.inputs[index]

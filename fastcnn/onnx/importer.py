@@ -73,6 +73,7 @@ def _model(graph: GraphView, layout: str, name: str | None, batch: int | None) -
         tensors[0] if len(tensors) == 1 else tensors,
         outputs[0] if len(outputs) == 1 else outputs,
         name=name or layer_name(graph.name) or None,
+        dtype=drawing.dtype,
     )
 
 

@@ -109,6 +109,6 @@ def _known(sizes: tuple[int | None, ...]) -> tuple[int, ...]:
 
 
 OPERATORS = {
-    "Gemm": Operator(gemm, "alpha beta transA transB", since=7),
+    "Gemm": Operator(gemm, "alpha beta broadcast transA transB"),
     "MatMul": Operator(matmul),
 }

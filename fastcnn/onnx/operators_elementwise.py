@@ -79,24 +79,27 @@ def power(call: Call) -> Value:
     return Value(ops.where(ops.greater(0.0, base), below, y), order)
 
 
+# How the second operand is broadcast, before operator set 7.
+OLD = "axis broadcast"
+
 OPERATORS = {
-    "Add": Operator(merging(Add, ops.add), since=7),
-    "And": Operator(binary(ops.multiply, "bool"), since=7),
-    "Div": Operator(binary(ops.divide), since=7),
-    "Equal": Operator(binary(ops.equal, "bool"), since=7),
-    "Greater": Operator(binary(ops.greater, "bool"), since=7),
+    "Add": Operator(merging(Add, ops.add), OLD),
+    "And": Operator(binary(ops.multiply, "bool"), OLD),
+    "Div": Operator(binary(ops.divide), OLD),
+    "Equal": Operator(binary(ops.equal, "bool"), OLD),
+    "Greater": Operator(binary(ops.greater, "bool"), OLD),
     "GreaterOrEqual": Operator(binary(ops.greater_equal, "bool")),
-    "Less": Operator(binary(lambda a, b: ops.greater(b, a), "bool"), since=7),
+    "Less": Operator(binary(lambda a, b: ops.greater(b, a), "bool"), OLD),
     "LessOrEqual": Operator(binary(lambda a, b: ops.greater_equal(b, a), "bool")),
     "Max": Operator(merging(Maximum, ops.maximum)),
     "Mean": Operator(mean),
     "Min": Operator(merging(Minimum, ops.minimum)),
-    "Mul": Operator(merging(Multiply, ops.multiply), since=7),
+    "Mul": Operator(merging(Multiply, ops.multiply), OLD),
     "Not": Operator(logical_not),
-    "Or": Operator(binary(ops.maximum, "bool"), since=7),
-    "Pow": Operator(power, since=7),
-    "Sub": Operator(merging(Subtract, ops.subtract), since=7),
-    "Sum": Operator(merging(Add, ops.add), since=8),
+    "Or": Operator(binary(ops.maximum, "bool"), OLD),
+    "Pow": Operator(power, OLD),
+    "Sub": Operator(merging(Subtract, ops.subtract), OLD),
+    "Sum": Operator(merging(Add, ops.add)),
     "Where": Operator(where),
-    "Xor": Operator(binary(_differ, "bool"), since=7),
+    "Xor": Operator(binary(_differ, "bool"), OLD),
 }

@@ -17,6 +17,7 @@ from fastcnn.layers import (
 )
 from fastcnn.onnx.call import Call
 from fastcnn.onnx.operator import Operator, only
+from fastcnn.onnx.proto import NodeView
 from fastcnn.onnx.value import Value, channels_last, natural
 from fastcnn.ops._apply import apply
 from fastcnn.ops.norm_group import LayerNorm
@@ -82,6 +83,14 @@ def lrn(call: Call) -> Value:
         k=call.attribute("bias", 1.0),
     )
     return Value(y, order)
+
+
+def _inference(node: NodeView, constants: dict[str, Array]) -> str:
+    """What is said of statistics per pixel, and of training in operator set 6."""
+    if node.attributes.get("spatial", 1) != 1:
+        return "spatial=0"
+    is_old_training = node.attributes.get("is_test") == 0 and len(node.outputs) > 1
+    return "is_test=0" if is_old_training else ""
 
 
 def _channel_weights(call: Call) -> dict[str, Any] | None:
@@ -198,7 +207,7 @@ OPERATORS = {
     "MeanVarianceNormalization": Operator(mean_variance_normalization, "axes"),
     "RMSNormalization": Operator(rms_normalization, "axis epsilon stash_type"),
     "BatchNormalization": Operator(
-        batch_normalization, "epsilon momentum spatial training_mode", only("spatial", 1), since=7
+        batch_normalization, "epsilon is_test momentum spatial training_mode", _inference
     ),
     "LRN": Operator(lrn, "alpha beta bias size"),
 }

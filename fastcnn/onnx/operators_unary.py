@@ -108,6 +108,8 @@ def shrink(call: Call) -> Value:
 def prelu(call: Call) -> Value:
     """x above 0, slope x below; one slope per channel is a layer."""
     x = call.floats(0)
+    if call.opset < 7 and call.is_constant(1):
+        call.inputs[1] = call.array(1).reshape(-1, *(1,) * (x.rank - 2))
     if call.is_constant(1) and _per_channel(call.array(1), x):
         order = channels_last(x.rank)
         alpha = call.array(1).reshape((1,) * (x.rank - 2) + (-1,))
@@ -231,7 +233,7 @@ OPERATORS = {
     "Ceil": Operator(on_each(ops.ceil)),
     "Celu": Operator(celu, "alpha"),
     "Clip": Operator(clip, "max min"),
-    "Dropout": Operator(dropout, "ratio seed", since=7),
+    "Dropout": Operator(dropout, "is_test ratio seed", only("is_test", 0, 1)),
     "Elu": Operator(elu, "alpha"),
     "Erf": Operator(on_each(ops.erf)),
     "Exp": Operator(on_each(ops.exp)),
@@ -246,7 +248,7 @@ OPERATORS = {
     "Log": Operator(on_each(ops.log)),
     "Mish": Operator(activation("mish")),
     "Neg": Operator(on_each(ops.negative)),
-    "PRelu": Operator(prelu, since=7),
+    "PRelu": Operator(prelu),
     "Reciprocal": Operator(on_each(ops.reciprocal)),
     "Relu": Operator(activation("relu")),
     "Round": Operator(on_each(ops.round)),
