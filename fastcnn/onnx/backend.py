@@ -23,13 +23,27 @@ from typing import Any, final
 import numpy as np
 
 from fastcnn.errors import ArgumentError, DtypeError, FastcnnError, ShapeError, UnsupportedError
-from fastcnn.graph import Array, Spec, Tensor, placeholder
+from fastcnn.graph import Array, Tensor, placeholder
 from fastcnn.models import Functional
 from fastcnn.models.lowering import InferencePlan
 from fastcnn.onnx.call import ValueNeeded
-from fastcnn.onnx.drawing import Drawing, Found, check_supported, evaluated, float_type, placeholders
+from fastcnn.onnx.drawing import (
+    Drawing,
+    Found,
+    check_supported,
+    evaluated,
+    float_type,
+    placeholders,
+)
 from fastcnn.onnx.importer import engine_dtype
-from fastcnn.onnx.proto import FLOATS, GraphView, NodeView, TensorInfo, read_model, require_onnx, view
+from fastcnn.onnx.proto import (
+    FLOATS,
+    GraphView,
+    TensorInfo,
+    read_model,
+    require_onnx,
+    view,
+)
 from fastcnn.onnx.value import Value, natural
 
 PROGRAMS_KEPT = 8
@@ -201,12 +215,16 @@ class _Program:
                 tensor = placeholder(array.shape, dtype, name)
                 inputs[name] = Value(tensor, natural(array.ndim), kind)
         found = Drawing(graph, inputs).run()
-        self._dtypes = [_output_dtype(i, f, graph) for i, f in zip(graph.outputs, found, strict=True)]
+        self._dtypes = [
+            _output_dtype(info, f, graph) for info, f in zip(graph.outputs, found, strict=True)
+        ]
         tensors = {n: v.tensor for n, v in inputs.items() if isinstance(v, Value)}
         self._outputs = [_settle(f, bool(tensors)) for f in found]
         self._fed = [(n, t.dtype) for n, t in tensors.items()]
         symbolic = [f.natural() for f in self._outputs if isinstance(f, Value)]
-        self._plan = _plan(list(tensors.values()), symbolic, float_type(graph)) if symbolic else None
+        self._plan = (
+            _plan(list(tensors.values()), symbolic, float_type(graph)) if symbolic else None
+        )
         self.kernels = self._plan.plan.kernels if self._plan else ()
 
     def run(self, arrays: Mapping[str, Array]) -> tuple[Any, ...]:

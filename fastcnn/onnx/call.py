@@ -145,6 +145,15 @@ class Call:
         tensors = [v.tensor for v in self.inputs if isinstance(v, Value)]
         return ValueNeeded(f"{self.where}: input {index} (integers)", tensors)
 
+    def known(self, sizes: Sequence[int | None]) -> tuple[int, ...]:
+        """Sizes that have to be known while the node is drawn."""
+        if None in sizes:
+            raise ShapeError(
+                f"{self.where}: found sizes {tuple(sizes)}, expected all of them to be known; fix "
+                "the model's input sizes"
+            )
+        return tuple(d for d in sizes if d is not None)
+
     def arranged(self, value: Value, order: Order) -> Tensor:
         """The value's tensor in `order`."""
         return self.drawing.arranged(value, order)
@@ -177,9 +186,8 @@ class Call:
         if not values:
             values = [self.floats(indices[0])]
         order = common_order(values)
-        rank = max(
-            [len(order)] + [a.ndim for a in map(self.inputs.__getitem__, indices) if _is_array(a)]
-        )
+        constants = (a for a in (self.inputs[i] for i in indices) if isinstance(a, np.ndarray))
+        rank = max(len(order), 0, *(a.ndim for a in constants))
         if rank > len(order):
             order = natural(rank)
         return [self._operand(i, order) for i in indices], order
@@ -201,8 +209,10 @@ class Call:
         if isinstance(found, Value):
             if found.kind in ("int", "position"):
                 raise self._integers(index)
-            same = order == natural(len(order)) and found.settled().order == natural(found.rank)
-            return found.settled().tensor if same else self.arranged(lifted(found, len(order)), order)
+            settled = found.settled()
+            if (order, settled.order) == (natural(len(order)), natural(found.rank)):
+                return settled.tensor
+            return self.arranged(lifted(settled, len(order)), order)
         array = self.array(index)
         if array.dtype.kind not in "fbiu":
             raise ShapeError(f"{self.where}: input {index} has unknown sizes; fix the input sizes")
@@ -224,7 +234,3 @@ class Call:
         That reader then needs no drawing: its result is this node's.
         """
         return self.drawing.absorb(self, op_type, fits)
-
-
-def _is_array(found: Any) -> bool:
-    return isinstance(found, np.ndarray)

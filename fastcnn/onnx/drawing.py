@@ -3,20 +3,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, final
 
 import numpy as np
 
-from fastcnn.errors import FastcnnError, FileError, UnsupportedError, located
+from fastcnn.errors import FastcnnError, FileError, ShapeError, UnsupportedError, located
 from fastcnn.graph import Array, Placeholder, Tensor, topological
 from fastcnn.layers import Layer
 from fastcnn.onnx.call import Call, Result
 from fastcnn.onnx.folding import FOLDERS
 from fastcnn.onnx.operators import OPERATORS
 from fastcnn.onnx.proto import DTYPES, GraphView, NodeView
-from fastcnn.onnx.value import Order, Value
+from fastcnn.onnx.value import Order, Value, with_known_sizes
 from fastcnn.plan import Plan
 
 Found = Value | Array | None
@@ -52,7 +53,7 @@ def check_supported(graph: GraphView) -> None:
 def _problem(node: NodeView, graph: GraphView) -> str:
     operator = OPERATORS.get(node.op_type)
     if node.domain or operator is None:
-        return f"operator {node.domain}.{node.op_type}" if node.domain else f"operator {node.op_type}"
+        return f"operator {node.domain}{'.' if node.domain else ''}{node.op_type}"
     if any(isinstance(v, np.ndarray) and v.dtype == object for v in node.attributes.values()):
         return f"{node.op_type} of a dtype that is not supported"
     problem = operator.problem(node, graph.opset, graph.constants)
@@ -82,7 +83,8 @@ class Drawing:
         self.dtype = float_type(graph)
         self.file_batch = file_batch
         self._found: dict[str, Found] = {**graph.constants, **inputs, "": None}
-        self._names: set[str] = {v.tensor.node.layer for v in inputs.values() if isinstance(v, Value)}
+        fed = [v.tensor for v in inputs.values() if isinstance(v, Value)]
+        self._names: set[str] = {t.node.layer for t in fed}
         self._arranged: dict[tuple[Value, Order], Tensor] = {}
         self._absorbed: dict[int, NodeView] = {}
         self._readers: dict[str, list[NodeView]] = {}
@@ -129,20 +131,19 @@ class Drawing:
         results = [result] if isinstance(result, (Value, np.ndarray)) else list(result)
         for name, found in zip(node.outputs, results, strict=False):
             if name:
-                self._found[name] = found
+                self._found[name] = with_known_sizes(found)
 
     def _drawn(self, node: NodeView) -> Result:
         call = self._call(node)
-        try:
+        with _located(call.where):
             return OPERATORS[node.op_type].draw(call)
-        except FastcnnError as error:
-            raise error if str(error).startswith("ONNX node") else located(error, call.where) from None
 
     def _folded(self, node: NodeView) -> Result:
         """The outputs of a node whose inputs are all known: by NumPy, or run on the engine."""
         if node.op_type in FOLDERS:
-            with np.errstate(all="ignore"):
-                return FOLDERS[node.op_type](self._call(node))
+            call = self._call(node)
+            with np.errstate(all="ignore"), _located(call.where):
+                return FOLDERS[node.op_type](call)
         result = self._drawn(node)
         results = [result] if isinstance(result, (Value, np.ndarray)) else list(result)
         return [evaluated(r) if isinstance(r, Value) else r for r in results]
@@ -185,7 +186,7 @@ class Drawing:
             return None
         (reader,) = readers
         others = [self._found.get(n) for n in reader.inputs if n != name]
-        if reader.op_type != op_type or reader.domain or len(reader.inputs) != 2 or len(others) != 1:
+        if (reader.op_type, reader.domain, len(reader.inputs), len(others)) != (op_type, "", 2, 1):
             return None
         (other,) = others
         if not isinstance(other, np.ndarray) or other.dtype.kind != "f" or not fits(other):
@@ -200,14 +201,13 @@ class Drawing:
             self._arranged[key] = value.arranged(order).tensor
         return self._arranged[key]
 
-
     def number(self, value: Value) -> Array | None:
         """The numbers of a value that depends on no input of the model."""
         return None if placeholders([value.tensor]) else evaluated(value)
 
 
 def _without_type(node: NodeView) -> str:
-    """PyTorch's "/layer1/layer1.0/conv1/Conv" as "layer1.0.conv1"; numbers say less than outputs."""
+    """PyTorch's "/layer1/layer1.0/conv1/Conv" as "layer1.0.conv1"; of a number, its output."""
     if _NUMBER.fullmatch(node.name):
         return next(o for o in node.outputs if o)
     parts = node.name.strip("/").split("/")
@@ -219,6 +219,20 @@ def _without_type(node: NodeView) -> str:
             kept.pop()
         kept.append(part)
     return ".".join(kept)
+
+
+@contextlib.contextmanager
+def _located(where: str) -> Iterator[None]:
+    """Errors inside name the node; what a file should not hold becomes an error of fastcnn."""
+    try:
+        yield
+    except FastcnnError as error:
+        raise error if str(error).startswith("ONNX node") else located(error, where) from None
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        raise ShapeError(
+            f"{where} cannot be made ({type(error).__name__}: {error}); its sizes are not known or "
+            "do not fit, so export the model with fixed input sizes"
+        ) from error
 
 
 def layer_name(name: str) -> str:

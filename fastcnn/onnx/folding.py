@@ -147,7 +147,10 @@ def _expand(call: Call) -> Array:
 
 def _divide(a: Array, b: Array) -> Array:
     if a.dtype.kind in "iu" and b.dtype.kind in "iu":
-        return (np.sign(a) * np.sign(b) * (np.abs(a) // np.abs(b))).astype(a.dtype)
+        # Towards zero, unlike NumPy's.
+        return np.asarray(np.sign(a) * np.sign(b) * (np.abs(a) // np.abs(b)), a.dtype)
+    if object in (a.dtype, b.dtype):
+        return np.asarray(a // b)
     return np.asarray(a / b)
 
 

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from fastcnn import ops
-from fastcnn.errors import ShapeError
 from fastcnn.graph import Array
 from fastcnn.layers import Conv2D, Conv2DTranspose, DepthwiseConv2D
 from fastcnn.onnx.call import Call
@@ -51,9 +50,7 @@ def conv(call: Call) -> Value:
     if isinstance(weights, np.ndarray) and (bias is None or isinstance(bias, np.ndarray)):
         return call.from_image(_conv_layer(call, x, weights, bias, window, groups), rank)
     kernel = ops.transpose(weights, (2, 3, 1, 0))
-    y = ops.conv2d(
-        x, kernel, bias, window.strides, window.padding, window.dilations, groups
-    )
+    y = ops.conv2d(x, kernel, bias, window.strides, window.padding, window.dilations, groups)
     return call.from_image(y, rank)
 
 
@@ -79,9 +76,7 @@ def _conv_layer(
             **config,
         )
     arrays["kernel"] = weights.transpose(2, 3, 1, 0)
-    return call.layer(
-        Conv2D, x, arrays, filters=K, groups=groups, **config
-    )
+    return call.layer(Conv2D, x, arrays, filters=K, groups=groups, **config)
 
 
 def conv_transpose(call: Call) -> Value:
@@ -111,12 +106,7 @@ def _transposed_pads(
     wanted = call.attribute("output_shape")
     if isinstance(window.padding, tuple) and not wanted:
         return window.padding, extra
-    if None in image:
-        raise ShapeError(
-            f"{call.where}: auto_pad and output_shape need an input of known height and width; fix "
-            "the model's input sizes"
-        )
-    sizes = [d for d in image if d is not None]
+    sizes = call.known(image)
     steps = window.strides
     wanted = wanted or [d * s for d, s in zip(sizes, steps, strict=True)]
     wanted = (1, *wanted) if len(wanted) == 1 else wanted[-2:]

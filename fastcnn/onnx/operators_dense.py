@@ -53,17 +53,17 @@ def dense(call: Call, x: Value, kernel: Array, bias: Array | None) -> Value:
     """A Dense layer over the last axis; of a flattened image, the kernel's rows are moved."""
     if x.flat:
         image = x.tensor
-        sizes = [image.shape[x.order.index(axis)] for axis in range(1, len(x.order))]
-        if None in sizes or math.prod(d for d in sizes if d is not None) != kernel.shape[0]:
+        sizes = call.known([image.shape[x.order.index(a)] for a in range(1, len(x.order))])
+        if math.prod(sizes) != kernel.shape[0]:
             raise ShapeError(
-                f"{call.where}: found {sizes} flattened before a matrix of {kernel.shape}; fix the "
-                "model's input sizes"
+                f"{call.where}: found {sizes} before a matrix of {kernel.shape}, expected "
+                "as many elements as rows; export the model again"
             )
         moves = [axis - 1 for axis in x.order[1:]]
         kernel = kernel.reshape(*sizes, -1).transpose(*moves, len(sizes)).reshape(kernel.shape)
-        rows, order = call.layer(Flatten, image, name="flatten"), (0, 1)
+        rows = call.layer(Flatten, image, name="flatten")
     else:
-        rows, order = x.natural(), natural(x.rank)
+        rows = x.natural()
     arrays = {"kernel": kernel, **({} if bias is None else {"bias": bias})}
     y = call.layer(
         Dense,
@@ -72,7 +72,7 @@ def dense(call: Call, x: Value, kernel: Array, bias: Array | None) -> Value:
         units=kernel.shape[1],
         use_bias=bias is not None,
     )
-    return Value(y, order)
+    return Value(y, natural(x.rank))
 
 
 def matmul(call: Call) -> Value:
@@ -86,26 +86,21 @@ def matmul(call: Call) -> Value:
     row, column = a.ndim == 1, b.ndim == 1
     a = ops.expand_dims(a, 0) if row else a
     b = ops.expand_dims(b, 1) if column else b
-    y = ops.matmul(*_same_batch(a, b))
+    y = ops.matmul(*_same_batch(call, a, b))
     y = ops.squeeze(y, -1) if column else y
     y = ops.squeeze(y, y.ndim - 1 if column else y.ndim - 2) if row else y
     return Value(y, natural(y.ndim))
 
 
-def _same_batch(a: Any, b: Any) -> tuple[Any, Any]:
+def _same_batch(call: Call, a: Any, b: Any) -> tuple[Any, Any]:
     """Both with equal leading axes, or b a matrix."""
     if b.ndim == 2 or a.shape[:-2] == b.shape[:-2]:
         return a, b
-    batch = np.broadcast_shapes(*(_known(t.shape[:-2]) for t in (a, b)))
-    return tuple(
+    batch = np.broadcast_shapes(*(call.known(t.shape[:-2]) for t in (a, b)))
+    wide = [
         t if t.shape[:-2] == batch else ops.broadcast_to(t, (*batch, *t.shape[-2:])) for t in (a, b)
-    )  # type: ignore[return-value]
-
-
-def _known(sizes: tuple[int | None, ...]) -> tuple[int, ...]:
-    if None in sizes:
-        raise ShapeError(f"batches of {sizes} have to be repeated; fix the model's input sizes")
-    return tuple(d for d in sizes if d is not None)
+    ]
+    return wide[0], wide[1]
 
 
 OPERATORS = {

@@ -15,6 +15,7 @@ from fastcnn.onnx.call import Call
 from fastcnn.onnx.operator import Draw, Operator
 from fastcnn.onnx.value import Value
 
+
 def merging(layer: type[Layer], function: Callable[[Any, Any], Any]) -> Draw:
     """A merge layer where all operands are tensors, else the bare op on constants."""
 

@@ -3,13 +3,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from fastcnn import ops
-from fastcnn.errors import ShapeError
 from fastcnn.layers import Softmax
 from fastcnn.onnx.call import Call
 from fastcnn.onnx.operator import Operator, only
@@ -30,9 +30,7 @@ def hardmax(call: Call) -> Value:
     """1 at the first maximum along an axis, else 0."""
 
     def function(x: Any, axis: int) -> Any:
-        size = x.shape[axis]
-        if size is None:
-            raise ShapeError(f"{call.where}: found an unknown size along axis {axis}")
+        (size,) = call.known(x.shape[axis : axis + 1])
         rows = ops.one_hot(ops.argmax(x, axis), size, x.dtype)
         order = [i if i < axis else i - 1 for i in range(x.ndim)]
         order[axis] = x.ndim - 1
@@ -59,13 +57,13 @@ def _along(call: Call, function: Callable[[Any, int], Any]) -> Value:
 
 def negative_log_likelihood(call: Call) -> Value:
     """NegativeLogLikelihoodLoss: log probabilities (N, C, ...), labels (N, ...), weights (C)."""
-    return _loss(call, _classes_last(call.floats(0)))
+    return _loss(call, _classes_last(call, call.floats(0)))
 
 
 def softmax_cross_entropy(call: Call) -> list[Value | None]:
     """SoftmaxCrossEntropyLoss: the same of logits, and the log probabilities."""
     x = call.floats(0)
-    log_probability = ops.log_softmax(_classes_last(x))
+    log_probability = ops.log_softmax(_classes_last(call, x))
     loss = _loss(call, log_probability)
     if not call.wants(1):
         return [loss]
@@ -74,13 +72,12 @@ def softmax_cross_entropy(call: Call) -> list[Value | None]:
     return [loss, Value(ops.reshape(moved, (-1 if N is None else N, C, *sizes)), natural(x.rank))]
 
 
-def _classes_last(x: Value) -> Any:
+def _classes_last(call: Call, x: Value) -> Any:
     """(N, C, ...) as (N, places, C)."""
-    if None in x.shape[1:]:
-        raise ShapeError(f"a loss over an input of shape {x.shape} needs known sizes")
     tensor = x.natural()
-    N, C = tensor.shape[:2]
-    rows = ops.reshape(tensor, (-1 if N is None else N, C, int(np.prod(tensor.shape[2:]))))
+    N = tensor.shape[0]
+    C, *sizes = call.known(tensor.shape[1:])
+    rows = ops.reshape(tensor, (-1 if N is None else N, C, math.prod(sizes)))
     return ops.transpose(rows, (0, 2, 1))
 
 
@@ -121,5 +118,7 @@ OPERATORS = {
         negative_log_likelihood, "ignore_index reduction", REDUCTIONS
     ),
     "Softmax": Operator(softmax, "axis"),
-    "SoftmaxCrossEntropyLoss": Operator(softmax_cross_entropy, "ignore_index reduction", REDUCTIONS),
+    "SoftmaxCrossEntropyLoss": Operator(
+        softmax_cross_entropy, "ignore_index reduction", REDUCTIONS
+    ),
 }

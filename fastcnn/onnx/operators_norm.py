@@ -32,14 +32,18 @@ def batch_normalization(call: Call) -> Value | list[Value]:
     if call.attribute("training_mode", 0):
         return _batch_statistics(call, tensor, epsilon)
     if all(call.is_constant(i) for i in range(1, 5)):
-        gamma, beta, mean, variance = (call.array(i) for i in range(1, 5))
-        gamma, beta = _with_followers(call, gamma, beta, x.rank)
-        weights = {"gamma": gamma, "beta": beta, "moving_mean": mean, "moving_variance": variance}
+        gamma, beta = _with_followers(call, call.array(1), call.array(2), x.rank)
+        weights = {
+            "gamma": gamma,
+            "beta": beta,
+            "moving_mean": call.array(3),
+            "moving_variance": call.array(4),
+        }
         momentum = call.attribute("momentum", 0.9)
         y = call.layer(BatchNormalization, tensor, weights, epsilon=epsilon, momentum=momentum)
         return Value(y, order)
-    gamma, beta, mean, variance = (call.floats(i).natural() for i in range(1, 5))
-    y = ops.batch_normalization(tensor, mean, variance, -1, beta, gamma, epsilon)
+    scale, offset, mean, variance = (call.floats(i).natural() for i in range(1, 5))
+    y = ops.batch_normalization(tensor, mean, variance, -1, offset, scale, epsilon)
     return Value(y, order)
 
 
@@ -115,7 +119,7 @@ def _group_normalization(call: Call, groups: int) -> Value:
     order = channels_last(x.rank)
     tensor = call.arranged(x, order)
     epsilon = call.attribute("epsilon", 1e-5)
-    channels = tensor.shape[-1]
+    (channels,) = call.known(tensor.shape[-1:])
     weights = _channel_weights(call)
     if weights is not None:
         wide = {n: np.repeat(a, channels // a.size) for n, a in weights.items()}
@@ -158,7 +162,8 @@ def layer_normalization(call: Call) -> list[Value | None]:
             center=call.has(2),
         )
         return [Value(y, order)]
-    ones, zeros = np.ones(sizes, call.drawing.dtype), np.zeros(sizes, call.drawing.dtype)
+    shape = call.known(sizes)
+    ones, zeros = np.ones(shape, call.drawing.dtype), np.zeros(shape, call.drawing.dtype)
     y, mean, deviation = apply(LayerNorm(len(axes), epsilon), tensor, ones, zeros)
     y = ops.multiply(y, call.floats(1).natural())
     if call.has(2):

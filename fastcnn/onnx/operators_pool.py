@@ -9,9 +9,14 @@ from typing import Any
 import numpy as np
 
 from fastcnn import ops
-from fastcnn.errors import ShapeError, UnsupportedError
+from fastcnn.errors import UnsupportedError
 from fastcnn.graph import Array
-from fastcnn.layers import AveragePooling2D, GlobalAveragePooling2D, GlobalMaxPooling2D, MaxPooling2D
+from fastcnn.layers import (
+    AveragePooling2D,
+    GlobalAveragePooling2D,
+    GlobalMaxPooling2D,
+    MaxPooling2D,
+)
 from fastcnn.onnx.call import Call
 from fastcnn.onnx.operator import Operator
 from fastcnn.onnx.proto import NodeView
@@ -80,13 +85,10 @@ def max_unpool(call: Call) -> Value:
     """MaxUnpool: zeros, but for values put back where MaxPool found them."""
     x, rank = call.image(0)
     window = window_of(call)
-    if None in x.shape[1:3] or isinstance(window.padding, str):
-        raise ShapeError(f"{call.where}: the height and width are not known; fix the input sizes")
+    steps = zip(call.known(x.shape[1:3]), window.strides, window.size, strict=True)
     H, W = (
-        (n - 1) * s + k - sum(pads)
-        for n, s, k, pads in zip(
-            x.shape[1:3], window.strides, window.size, window.padding, strict=True
-        )
+        (n - 1) * step + taps - sum(window.padding_of(axis))  # type: ignore[arg-type]
+        for axis, (n, step, taps) in enumerate(steps)
     )
     y = ops.max_unpool2d(x, _plane_positions(call, rank, H, W), (H, W))
     if call.has(2):

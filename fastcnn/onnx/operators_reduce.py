@@ -31,8 +31,9 @@ def reduction(
         axes = {a % x.rank for a in given} if given else set(range(x.rank))
         keepdims = bool(call.attribute("keepdims", 1))
         if any(x.shape[a] == 0 for a in axes):
-            kept = [1 if a in axes else d for a, d in enumerate(x.shape) if keepdims or a not in axes]
-            return call.constant(np.full(kept, empty, call.drawing.dtype))  # type: ignore[arg-type]
+            sizes = enumerate(call.known(x.shape))
+            kept = [1 if a in axes else d for a, d in sizes if keepdims or a not in axes]
+            return call.constant(np.full(kept, empty, call.drawing.dtype))
         return _reduced(x, axes, keepdims, function)
 
     return draw
@@ -67,14 +68,15 @@ def _product(x: Any, axes: tuple[int, ...], keepdims: bool) -> Any:
     rows = ops.reshape(ops.transpose(x, (*others, *axes)), (-1, count)) if x.ndim else x
     while count > 1:
         half = count // 2
-        product = ops.multiply(ops.slice(rows, (0, 0), (None, half)), _rest(rows, half, half))
-        rows = product if count % 2 == 0 else ops.concatenate([product, _rest(rows, 2 * half, 1)], 1)
+        first, second = (_columns(rows, begin, half) for begin in (0, half))
+        product = ops.multiply(first, second)
+        rows = ops.concatenate([product, _columns(rows, 2 * half, 1)], 1) if count % 2 else product
         count = half + count % 2
     kept = [1 if i in axes else d for i, d in enumerate(sizes) if keepdims or i not in axes]
     return ops.reshape(rows, tuple(-1 if d is None else d for d in kept))
 
 
-def _rest(rows: Any, begin: int, size: int) -> Any:
+def _columns(rows: Any, begin: int, size: int) -> Any:
     return ops.slice(rows, (0, begin), (None, size))
 
 

@@ -22,7 +22,7 @@ from fastcnn.graph import Array
 from fastcnn.layers import Resizing, UpSampling2D
 from fastcnn.onnx.call import Call
 from fastcnn.onnx.operator import Operator, only
-from fastcnn.onnx.value import Value
+from fastcnn.onnx.value import Unknown, Value
 
 HALF_PIXEL = ("half_pixel", "pytorch_half_pixel")
 
@@ -74,7 +74,8 @@ def nearest(places: Array, size: int, mode: str) -> Array:
 
 def linear_filter(distance: Array) -> Array:
     """1 - |d|, 0 beyond 1."""
-    return np.maximum(1 - np.abs(distance), 0)
+    values: Array = np.maximum(1 - np.abs(distance), 0)
+    return values
 
 
 def cubic_filter(distance: Array, a: float) -> Array:
@@ -82,7 +83,8 @@ def cubic_filter(distance: Array, a: float) -> Array:
     d = np.abs(distance)
     near = ((a + 2) * d - (a + 3)) * d * d + 1
     far = ((a * d - 5 * a) * d + 8 * a) * d - 4 * a
-    return np.where(d <= 1, near, np.where(d < 2, far, 0))
+    values: Array = np.where(d <= 1, near, np.where(d < 2, far, 0))
+    return values
 
 
 def matrix(call: Call, axis: Axis, places: Array) -> Array:
@@ -140,9 +142,7 @@ def _old_coordinates(call: Call) -> str:
 
 
 def _old_rounding(call: Call) -> str:
-    return (
-        "round_prefer_floor" if call.node.op_type == "Resize" and call.opset >= 11 else "floor"
-    )
+    return "round_prefer_floor" if call.node.op_type == "Resize" and call.opset >= 11 else "floor"
 
 
 def _multiplied(x: Any, shares: Array, axis: int) -> Any:
@@ -161,7 +161,14 @@ def _axes(call: Call, x: Value) -> dict[int, Axis]:
     if call.attribute("coordinate_transformation_mode") == "tf_crop_and_resize":
         roi = [float(v) for v in call.array(1).tolist()]
     found = {}
-    have = [_known(call, x, a) if not _is_one(scales, sizes, i, x.shape[a]) else 0 for i, a in enumerate(numbers)]
+    # An axis of unknown size (the batch) may be there as long as it keeps its size: 0 here.
+    wanted = zip(numbers, sizes if scales is None else scales, strict=True)
+    kept = (1, call.drawing.file_batch)
+    shape = [
+        0 if x.shape[a] is None and (isinstance(w, Unknown) or w in kept) else x.shape[a]
+        for a, w in wanted
+    ]
+    have = list(call.known(shape))
     if sizes is not None:
         sizes, scales = _proportional(call, have, sizes)
     for i, number in enumerate(numbers):
@@ -172,19 +179,6 @@ def _axes(call: Call, x: Value) -> dict[int, Axis]:
         if target != have[i] or part != (0.0, 1.0):
             found[number] = Axis(have[i], target, scales[i], part)
     return found
-
-
-def _is_one(scales: Any, sizes: Any, i: int, size: int | None) -> bool:
-    return size is None and (scales is not None and scales[i] == 1)
-
-
-def _known(call: Call, x: Value, axis: int) -> int:
-    size = x.shape[axis]
-    if size is None:
-        raise ShapeError(
-            f"{call.where}: found axis {axis} of unknown size; fix the model's input sizes"
-        )
-    return size
 
 
 def _wanted(call: Call) -> tuple[Any, Any]:
@@ -216,10 +210,13 @@ def _by_the_engine(
     if x.rank != 4 or not axes or not set(axes) <= {2, 3} or call.attribute("antialias", 0):
         return None
     tensor, rank = call.image(0)
-    size = tuple(axes[a].target if a in axes else tensor.shape[a - 1] for a in (2, 3))
+    if None in tensor.shape[1:3]:
+        return None
+    image = call.known(tensor.shape[1:3])
+    size = tuple(axes[a].target if a in axes else image[a - 2] for a in (2, 3))
     exact = all(math.isclose(a.scale * a.size, a.target, rel_tol=1e-6) for a in axes.values())
     whole = all(a.target % a.size == 0 for a in axes.values())
-    if None in size or not exact:
+    if not exact:
         return None
     factors = tuple(axes[a].target // axes[a].size if a in axes else 1 for a in (2, 3))
     if mode == "nearest" and whole and _repeats(call, axes, coordinates):

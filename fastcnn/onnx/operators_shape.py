@@ -8,13 +8,12 @@ from typing import Any
 
 from fastcnn import ops
 from fastcnn.errors import ShapeError
-from fastcnn.graph import Array
 from fastcnn.layers import Concatenate
 from fastcnn.onnx.call import Call
 from fastcnn.onnx.folding import shape_of, size_of
 from fastcnn.onnx.operator import Operator
 from fastcnn.onnx.reshaping import reshaped
-from fastcnn.onnx.value import Unknown, Value, common_order, natural
+from fastcnn.onnx.value import Unknown, Value, common_order
 
 
 def reshape(call: Call) -> Value:
@@ -90,8 +89,6 @@ def concat(call: Call) -> Value:
     axis = order.index(call.attribute("axis", 1) % len(order))
     y = call.layer(Concatenate, [call.arranged(v, order) for v in values], axis=axis)
     return Value(y, order, values[0].kind)
-
-
 
 
 OPERATORS = {

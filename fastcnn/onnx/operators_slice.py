@@ -35,14 +35,9 @@ def slice_(call: Call) -> Value:
     begins, sizes = [0] * x.rank, [None] * x.rank  # type: list[int], list[int | None]
     for axis, part in enumerate(slices(call, x.rank)):
         place = x.order.index(axis)
-        size = tensor.shape[place]
         if part == slice(None) or (part.start == 0 and part.stop >= 2**31 - 1 and part.step == 1):
             continue
-        if size is None:
-            raise ShapeError(
-                f"{call.where}: found a slice of axis {axis}, whose size is not known; fix the "
-                "model's input sizes"
-            )
+        (size,) = call.known(tensor.shape[place : place + 1])
         start, stop, step = part.indices(size)
         if step == 1:
             begins[place], sizes[place] = start, max(stop - start, 0)
@@ -57,9 +52,7 @@ def split(call: Call) -> list[Value]:
     """Split along an axis."""
     x = call.value(0).settled()
     axis = call.attribute("axis", 0) % x.rank
-    size = x.shape[axis]
-    if size is None:
-        raise ShapeError(f"{call.where}: found axis {axis} of unknown size; fix the input sizes")
+    (size,) = call.known(x.shape[axis : axis + 1])
     cuts = np.cumsum(split_sizes(call, size))[:-1].tolist()
     return [x.with_tensor(t) for t in ops.split(x.tensor, cuts, x.order.index(axis))]
 
@@ -72,10 +65,10 @@ def expand(call: Call) -> Value:
     value = lifted(x, rank)
     wanted = [1] * (rank - len(wanted)) + wanted
     target = [w if h == 1 else h for h, w in zip(value.shape, wanted, strict=True)]
-    lying = [target[a] for a in value.order]
+    lying: list[Any] = [target[a] for a in value.order]
     if any(d is None or isinstance(d, Unknown) for d in lying):
-        known = tuple(d if isinstance(d, int) else 1 for d in lying)
-        return value.with_tensor(ops.add(value.tensor, np.zeros(known, call.drawing.dtype)))
+        sizes = tuple(d if isinstance(d, int) else 1 for d in lying)
+        return value.with_tensor(ops.add(value.tensor, np.zeros(sizes, call.drawing.dtype)))
     return value.with_tensor(ops.broadcast_to(value.tensor, lying))
 
 
@@ -112,11 +105,9 @@ def pad(call: Call) -> Value:
 
 def _pad_by_taking(call: Call, tensor: Any, sides: list[tuple[int, int]], mode: str) -> Any:
     for place, (before, after) in enumerate(sides):
-        size = tensor.shape[place]
         if not (before or after):
             continue
-        if size is None:
-            raise ShapeError(f"{call.where}: found an unknown size; fix the model's input sizes")
+        (size,) = call.known(tensor.shape[place : place + 1])
         more = (max(before, 0), max(after, 0))
         places = np.pad(np.arange(size), more, mode=mode)  # type: ignore[call-overload]
         tensor = ops.take(tensor, places[max(-before, 0) : len(places) - max(-after, 0)], place)
@@ -148,9 +139,8 @@ def space_to_depth(call: Call) -> Value:
 
 def _sizes(call: Call, x: Any) -> tuple[int, int, int, int]:
     """N, H, W, C with -1 for an unknown batch."""
-    N, H, W, C = x.shape
-    if None in (H, W, C):
-        raise ShapeError(f"{call.where}: the height and width are not known; fix the input sizes")
+    N = x.shape[0]
+    H, W, C = call.known(x.shape[1:])
     return (-1 if N is None else N), H, W, C
 
 

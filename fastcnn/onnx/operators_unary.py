@@ -17,7 +17,7 @@ from fastcnn.onnx.call import Call
 from fastcnn.onnx.operator import Draw, Operator, only
 from fastcnn.onnx.operators_constant import numeric
 from fastcnn.onnx.proto import DTYPES, FLOATS
-from fastcnn.onnx.value import Value, channels_last, natural
+from fastcnn.onnx.value import Value, channels_last
 
 
 def on_each(function: Callable[[Any], Any]) -> Draw:

@@ -6,6 +6,7 @@ Source: the ONNX intermediate representation, https://onnx.ai/onnx/repo-docs/IR.
 
 from __future__ import annotations
 
+import importlib
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -118,7 +119,7 @@ def read_model(source: Any) -> Any:
         model = _parsed(f"'{path}'", lambda: onnx.load_model(str(path)))
     else:
         raise ArgumentError(
-            f"onnx.load: found {type(source).__name__}, expected a path, bytes or an onnx.ModelProto"
+            f"onnx.load: found {type(source).__name__}, expected a path, bytes or onnx.ModelProto"
         )
     if not model.HasField("graph") or not model.graph.output or not model.opset_import:
         raise FileError(
@@ -129,12 +130,11 @@ def read_model(source: Any) -> Any:
 
 
 def _parsed(what: str, parse: Any) -> Any:
-    from google.protobuf.message import DecodeError
-
     onnx = require_onnx()
+    damaged = importlib.import_module("google.protobuf.message").DecodeError
     try:
         return parse()
-    except (DecodeError, onnx.checker.ValidationError, OSError, ValueError) as error:
+    except (damaged, onnx.checker.ValidationError, OSError, ValueError) as error:
         raise FileError(
             f"{what} cannot be read as an ONNX model ({error}); it may be cut short, of another "
             "kind, or its external data may be missing, so export it again"

@@ -42,6 +42,14 @@ class Unknown:
         return "?"
 
 
+def with_known_sizes(found: Any) -> Any:
+    """An array of sizes as integers where none of them has to wait; all else as it is."""
+    if isinstance(found, np.ndarray) and found.dtype == object:
+        flat = found.reshape(-1).tolist()
+        return found if any(isinstance(d, Unknown) for d in flat) else found.astype(np.int64)
+    return found
+
+
 def natural(rank: int) -> Order:
     """ONNX's own order of axes."""
     return tuple(range(rank))

@@ -13,7 +13,7 @@ from typing import Any, final
 import numpy as np
 
 from fastcnn import ops
-from fastcnn.errors import ShapeError, UnsupportedError
+from fastcnn.errors import UnsupportedError
 from fastcnn.graph import Array
 from fastcnn.onnx.call import Call
 from fastcnn.onnx.proto import NodeView
@@ -86,8 +86,8 @@ def cells(call: Call, x: Any, window: Window, filler: float) -> tuple[Any, Array
     """
     taken, inside = x, []
     for axis in (0, 1):
-        places = _places(call, x.shape[1 + axis], window, axis)
-        size = x.shape[1 + axis]
+        (size,) = call.known(x.shape[1 + axis : 2 + axis])
+        places = _places(call, size, window, axis)
         inside.append((places >= 0) & (places < size))
         taken = ops.take(taken, np.where(inside[-1], places, 0), 1 + axis)
     pixels = inside[0][:, None] & inside[1]
@@ -97,10 +97,8 @@ def cells(call: Call, x: Any, window: Window, filler: float) -> tuple[Any, Array
     return taken, pixels
 
 
-def _places(call: Call, size: int | None, window: Window, axis: int) -> Array:
+def _places(call: Call, size: int, window: Window, axis: int) -> Array:
     """Along one axis: the position of every cell of every window, in the image or outside."""
-    if size is None:
-        raise ShapeError(f"{call.where}: the height and width are not known; fix the input sizes")
     taps, step, dilation = (v[axis] for v in (window.size, window.strides, window.dilations))
     before, after = resolve_pads(window.padding_of(axis), size, taps, step, dilation)
     room = size + before + after - extent(taps, dilation)

@@ -21,7 +21,6 @@ from fastcnn.errors import ArgumentError, ShapeError
 from fastcnn.graph import Array, Node, Op, Parameter, Spec, Tensor
 from fastcnn.ops._apply import apply, require_float
 
-
 _erf = np.frompyfunc(math.erf, 1, 1)
 
 
@@ -438,6 +437,6 @@ OPS: tuple[type[Op], ...] = (
     Floor,
     Ceil,
     Round,
-    *FUNCTIONS, 
+    *FUNCTIONS,
     *map(gradient_op, FUNCTIONS),
 )

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Taking elements along an axis by their positions, and adding up gradients where they came from."""
+"""Taking elements along an axis by their positions, and the gradient of that."""
 
 from __future__ import annotations
 

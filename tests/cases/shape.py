@@ -17,7 +17,6 @@ from fastcnn.ops.shape_resize import (
     ResizeNearest,
     ResizeNearestGrad,
 )
-
 from fastcnn.ops.shape_take import Take, TakeGrad
 
 
