@@ -115,8 +115,11 @@ def _transposed_pads(
         sizes, steps, window.size, window.dilations, extra, wanted, strict=True
     ):
         total = step * (size - 1) + more + extent(taps, dilation) - target
-        small = total // 2
+        # What is missing of a larger output is added at its end.
+        small = max(total, 0) // 2
         pads.append((small, total - small) if window.padding == "same" else (total - small, small))
+        if total < 0:
+            pads[-1] = (0, total)
     return (pads[0], pads[1]), extra
 
 

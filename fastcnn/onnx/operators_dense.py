@@ -21,8 +21,8 @@ def gemm(call: Call) -> Value:
     """Gemm: alpha A' B' + beta C, A' and B' transposed where asked for."""
     alpha, beta = call.attribute("alpha", 1.0), call.attribute("beta", 1.0)
     if call.is_constant(1) and not call.attribute("transA", 0) and _is_bias(call, 2):
-        kernel = call.array(1).astype(call.drawing.dtype)
-        kernel = alpha * (kernel.T if call.attribute("transB", 0) else kernel)
+        kernel = call.array(1).astype(call.drawing.dtype, copy=False)
+        kernel = _scaled(kernel.T if call.attribute("transB", 0) else kernel, alpha)
         bias = None
         if call.has(2):
             bias = np.broadcast_to(beta * call.array(2).reshape(-1), kernel.shape[1:])

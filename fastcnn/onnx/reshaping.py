@@ -58,6 +58,8 @@ def _resolved(call: Call, x: Value, target: Sequence[Any]) -> list[int | None]:
     if isinstance(sizes[0], Unknown) and have[0] is None and None not in have[1:] and -1 in sizes:
         known = math.prod(d for d in sizes[1:] if d != -1)
         sizes[sizes.index(-1)] = math.prod(have[1:]) // known  # type: ignore[arg-type]
+    if batch is not None and not any(d == -1 or isinstance(d, Unknown) for d in sizes):
+        raise ShapeError(f"{call.where}: the sizes {target} hold for a batch of {batch} only")
     waiting = [i for i, d in enumerate(sizes) if d == -1 or isinstance(d, Unknown)]
     if len(waiting) > 1 and not (len(have) == len(sizes) or waiting[0] == 0):
         raise ShapeError(
