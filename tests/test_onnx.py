@@ -203,6 +203,16 @@ def test_matrix_product_and_bias_are_one_layer():
     assert loaded.count_params() == 18
 
 
+@pytest.mark.parametrize("shape", [(), (1,), (1, 1, 3), (4, 1, 1, 3), (2, 1, 1, 1, 1)], ids=str)
+def test_constants_of_other_ranks(shape):
+    nodes = [node("Conv", "x w", "a"), node("Mul", "a c", "b"), node("Reshape", "b all", "y")]
+    constants = {"w": randn(4, 2, 1, 1), "c": np.float32(randn(*shape)), "all": np.array([-1])}
+    agree(model(nodes, {"x": [1, 2, 5, 3]}, constants=constants), randn(1, 2, 5, 3))
+    rows = model([node("Add", "x c", "y")], {"x": [3]}, constants={"c": constants["c"]})
+    (found,) = fastcnn.onnx.backend.run_model(rows, [randn(3)])
+    np.testing.assert_allclose(found, randn(3) + constants["c"], atol=1e-6)
+
+
 def test_channel_shuffle_moves_once():
     """Reshape, Transpose, Reshape, as ShuffleNets are exported: no way back to (N, C, H, W)."""
     proto = model(

@@ -188,9 +188,10 @@ class Call:
         order = common_order(values)
         constants = (a for a in (self.inputs[i] for i in indices) if isinstance(a, np.ndarray))
         rank = max(len(order), 0, *(a.ndim for a in constants))
-        if rank > len(order):
-            order = natural(rank)
-        return [self._operand(i, order) for i in indices], order
+        # A constant of more axes than any tensor gives the result its axes.
+        least = rank if rank > len(order) else 0
+        order = natural(rank) if least else order
+        return [self._operand(i, order, least) for i in indices], order
 
     def _aligned(self, first: int, second: int) -> Value | Array:
         """The second input with ones behind, so that it begins at `axis` of the first."""
@@ -204,7 +205,7 @@ class Call:
             tensor = ops.expand_dims(tensor, -1)
         return Value(tensor, natural(tensor.ndim), self.value(second).kind)
 
-    def _operand(self, index: int, order: Order) -> Any:
+    def _operand(self, index: int, order: Order, least: int) -> Any:
         found = self.inputs[index]
         if isinstance(found, Value):
             if found.kind in ("int", "position"):
@@ -216,7 +217,7 @@ class Call:
         array = self.array(index)
         if array.dtype.kind not in "fbiu":
             raise ShapeError(f"{self.where}: input {index} has unknown sizes; fix the input sizes")
-        return arrange_array(array.astype(self.drawing.dtype), order)
+        return arrange_array(array.astype(self.drawing.dtype), order, min(least, array.ndim))
 
     def layer(
         self, cls: type[Layer], x: Any, weights: dict[str, Array] | None = None, **config: Any

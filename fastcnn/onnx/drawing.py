@@ -34,7 +34,7 @@ def check_supported(graph: GraphView) -> None:
         if problem:
             problems.setdefault(problem, []).append(node.label)
     for info in (*graph.inputs, *graph.outputs):
-        if info.dtype not in DTYPES.values():
+        if info.dtype and info.dtype not in DTYPES.values():
             problems.setdefault(f"dtype {info.dtype}", []).append(info.name)
     for name, array in graph.constants.items():
         if array.dtype == object:

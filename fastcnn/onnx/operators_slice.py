@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from fastcnn.errors import ShapeError
 from fastcnn.onnx.call import Call
 from fastcnn.onnx.folding import slices, split_sizes
 from fastcnn.onnx.operator import Operator, only
-from fastcnn.onnx.value import Unknown, Value, lifted
+from fastcnn.onnx.value import Unknown, Value, lifted, natural
 
 
 def gather(call: Call) -> Value:
@@ -26,6 +27,17 @@ def gather(call: Call) -> Value:
     order = [a + more if a > axis else a for a in x.order]
     order[place : place + 1] = range(axis, axis + indices.ndim)
     return Value(tensor, tuple(order), x.kind)
+
+
+def gather_elements(call: Call) -> Value:
+    """GatherElements: along an axis, every output element has a known position of its own."""
+    x = call.value(0)
+    sizes = call.known(x.shape)
+    axis = call.attribute("axis", 0) % x.rank
+    places = list(np.indices(call.array(1).shape))
+    places[axis] = call.array(1) % sizes[axis]
+    rows = ops.reshape(x.natural(), (math.prod(sizes),))
+    return Value(ops.take(rows, np.ravel_multi_index(places, sizes)), natural(x.rank), x.kind)
 
 
 def slice_(call: Call) -> Value:
@@ -150,6 +162,7 @@ OPERATORS = {
     "DepthToSpace": Operator(depth_to_space, "blocksize mode", MODES),
     "Expand": Operator(expand),
     "Gather": Operator(gather, "axis"),
+    "GatherElements": Operator(gather_elements, "axis"),
     "Pad": Operator(
         pad, "mode pads value", only("mode", "constant", "reflect", "edge", "wrap"), since=2
     ),

@@ -130,12 +130,15 @@ class Value:
         return self.arranged(natural(self.rank)).tensor
 
 
-def arrange_array(array: Array, order: Order) -> Array:
-    """A constant as it broadcasts with tensors that lie in `order`; ones in front are left out."""
+def arrange_array(array: Array, order: Order, least: int = 0) -> Array:
+    """A constant as it broadcasts with tensors that lie in `order`.
+
+    Ones in front are left out, down to `least` axes.
+    """
     full = array.reshape((1,) * (len(order) - array.ndim) + array.shape).transpose(order)
-    while full.ndim and full.shape[0] == 1:
+    while full.ndim > least and full.shape[0] == 1:
         full = full[0]
-    return np.ascontiguousarray(full)
+    return np.asarray(full, order="C")
 
 
 def lifted(value: Value, rank: int) -> Value:
