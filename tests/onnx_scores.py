@@ -32,10 +32,10 @@ REASONS = (
     (r"up to 6 axes", "kernels know tensors of up to six axes"),
     (r"string", "strings are no numbers"),
     (r"sequence|optional", "sequences and optional values are no tensors"),
-    (r"windows of 3 axes|\(N, C, H, W\) or", "images of three dimensions: windows are two-dimensional"),
+    (r"windows of 3 axes|\(N, C, H, W\) or", "three-dimensional images: windows have two axes"),
     (r"dropped at random", "expects the very random numbers of NumPy's generator"),
-    (r"align_corners", "expects 2.4 for the length of an axis of 2 pixels; ours, ONNX Runtime's and "
-                       "PyTorch's is the whole number that the specification tells"),
+    (r"align_corners", "expects 2.4 for the length of 2 pixels; ours is whole, as in the "
+                       "specification and in ONNX Runtime"),
     (r"empty_set_bool", "extrema of no booleans"),
     (r"computes this operator with floats only", "the engine's operators compute with floats"),
     (r"operator \w+", "is spelled out with operators that fastcnn does not have"),

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""ONNX files as models: what they compute, how they are called, that they train, what is refused."""
+"""ONNX files as models: what they compute, names, training, what is refused."""
 
 import sys
 import warnings
@@ -90,11 +90,11 @@ def test_classifier(layout):
 
 
 CONVOLUTIONS = {
-    "strided": dict(strides=[2, 1], pads=[0, 1, 2, 0]),
-    "dilated": dict(dilations=[2, 2], pads=[2, 2, 2, 2]),
-    "same-upper": dict(auto_pad="SAME_UPPER", strides=[2, 2]),
-    "same-lower": dict(auto_pad="SAME_LOWER", strides=[2, 2]),
-    "valid": dict(auto_pad="VALID"),
+    "strided": {"strides": [2, 1], "pads": [0, 1, 2, 0]},
+    "dilated": {"dilations": [2, 2], "pads": [2, 2, 2, 2]},
+    "same-upper": {"auto_pad": "SAME_UPPER", "strides": [2, 2]},
+    "same-lower": {"auto_pad": "SAME_LOWER", "strides": [2, 2]},
+    "valid": {"auto_pad": "VALID"},
 }
 
 
@@ -114,11 +114,11 @@ def test_convolutions(attributes, group):
 @pytest.mark.parametrize(
     "attributes",
     [
-        dict(strides=[2, 2], output_padding=[1, 1]),
-        dict(strides=[2, 2], pads=[1, 0, 0, 2]),
-        dict(strides=[3, 2], output_shape=[26, 17]),
-        dict(strides=[2, 2], auto_pad="SAME_UPPER"),
-        dict(dilations=[2, 1]),
+        {"strides": [2, 2], "output_padding": [1, 1]},
+        {"strides": [2, 2], "pads": [1, 0, 0, 2]},
+        {"strides": [3, 2], "output_shape": [26, 17]},
+        {"strides": [2, 2], "auto_pad": "SAME_UPPER"},
+        {"dilations": [2, 1]},
     ],
     ids=str,
 )
@@ -512,13 +512,14 @@ def test_dtypes_that_are_missing_are_named_with_the_operators():
 
 def test_damaged_and_foreign_files(tmp_path):
     data = classifier().SerializeToString()
-    for name, content in {"cut": data[: len(data) // 2], "png": b"\x89PNG\r\n\x1a\n", "no": b""}.items():
+    damaged = {"cut": data[: len(data) // 2], "png": b"\x89PNG\r\n\x1a\n", "empty": b""}
+    for name, content in damaged.items():
         (tmp_path / name).write_bytes(content)
         with pytest.raises(FileError):
             fastcnn.onnx.load(tmp_path / name)
     with pytest.raises(FileError, match="there is no file"):
         fastcnn.onnx.load(tmp_path / "nothing.onnx")
-    with pytest.raises(ArgumentError, match="expected a path, bytes or onnx.ModelProto"):
+    with pytest.raises(ArgumentError, match=r"expected a path, bytes or onnx\.ModelProto"):
         fastcnn.onnx.load(3)
     with pytest.raises(ArgumentError, match="layout"):
         fastcnn.onnx.load(data, layout="CHWN")
