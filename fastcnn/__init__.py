@@ -23,10 +23,12 @@ _MODULES = (
     "losses",
     "metrics",
     "models",
+    "onnx",
     "ops",
     "optimizers",
     "regularizers",
     "utils",
+    "weights",
 )
 _NAMES = {
     "Functional": "fastcnn.models",
