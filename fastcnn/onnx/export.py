@@ -167,12 +167,14 @@ def _write(g: GraphWriter, nodes: Sequence[Node]) -> list[str]:
     problems = []
     lost: set[Tensor] = set()
     for node in nodes:
+        g.fold(node)
+    for node in nodes:
         if isinstance(node.op, Placeholder):
             continue
         if any(t in lost for t in node.inputs):
             lost.update(node.outputs)
             continue
-        if all(g.known(t) for t in node.outputs) or g.fold(node):
+        if all(g.known(t) for t in node.outputs):
             continue
         g.layer = node.layer
         try:

@@ -250,22 +250,20 @@ class GraphWriter:
         name = self._fixed[tensor][0]
         return name or f"{self.layer or 'graph'}.constant"
 
-    def fold(self, node: Node) -> bool:
-        """Compute a node of fixed inputs; whether that was possible."""
+    def fold(self, node: Node) -> None:
+        """Note what a leaf holds, and what a node makes of fixed inputs alone."""
         if isinstance(node.op, (State, Constant)):
             leaf = node.op
             value = leaf.parameter.value if isinstance(leaf, State) else leaf.value
             self.fix(node.outputs[0], value)
-            return True
         if not node.inputs or any(t not in self._fixed for t in node.inputs):
-            return False
+            return
         with np.errstate(all="ignore"):
             results = node.op.reference(*(self._fixed[t][1] for t in node.inputs))
         arrays = results if isinstance(results, tuple) else (results,)
         name = next((self._fixed[t][0] for t in node.inputs if self._fixed[t][0]), "")
         for tensor, array in zip(node.outputs, arrays, strict=True):
             self.fix(tensor, np.asarray(array, tensor.dtype), name)
-        return True
 
     # --- looking ahead ---------------------------------------------------------------------------
 
