@@ -99,10 +99,10 @@ def _input_specs(model: Model, input_shape: Any, where: str) -> list[Spec]:
                 "the batch, e.g. input_shape=(None, 224, 224, 3)"
             )
         return own
-    one = isinstance(input_shape, (tuple, list)) and all(
-        d is None or isinstance(d, int) for d in input_shape
+    many = isinstance(input_shape, (tuple, list)) and any(
+        isinstance(shape, (tuple, list)) for shape in input_shape
     )
-    given = [arguments.shape(where, s) for s in ([input_shape] if one else list(input_shape))]
+    given = [arguments.shape(where, s) for s in (input_shape if many else [input_shape])]
     own = own or [Spec((None,) * len(shape), model.dtype) for shape in given]
     fits = len(given) == len(own) and all(map(_fits, given, (s.shape for s in own)))
     if not fits:

@@ -137,7 +137,7 @@ class GraphWriter:
     def store(self, name: str, array: Array) -> str:
         """Write an initializer of its own."""
         name = self.unique(name)
-        self.initializers[name] = np.ascontiguousarray(array)
+        self.initializers[name] = np.asarray(array, order="C")
         return name
 
     def constant(self, value: Any, dtype: str, what: str = "constant") -> str:

@@ -25,9 +25,24 @@ def _window(op: WindowOp, x: Tensor) -> Attributes:
     found: Attributes = {"kernel_shape": op.pool_size, "strides": op.strides}
     if None in x.shape[1:3]:
         found |= window(op.padding, x.shape[1:3], op.pool_size, op.strides)
-        return found | ({"ceil_mode": 1} if op.ceil_mode and "pads" in found else {})
+        return found | ({"ceil_mode": 1} if _may_hang_over(op, found) else {})
     top, bottom, left, right = op.pads(x.spec)
     return found | {"pads": [top, left, *_reach(op, x, (top, bottom, left, right))]}
+
+
+def _may_hang_over(op: WindowOp, found: Attributes) -> bool:
+    """Whether a last, incomplete window is kept in an image of open sizes.
+
+    ONNX has not always left one out that begins in the padding: then sizes must be known.
+    """
+    if not op.ceil_mode or "pads" not in found:
+        return False
+    ends = zip(op.strides, found["pads"][2:], op.pool_size, strict=True)
+    if any(stride + after > window for stride, after, window in ends):
+        raise CannotExport(
+            "which windows ceil_mode keeps depends on sizes that are not known; give input_shape"
+        )
+    return True
 
 
 def _reach(op: WindowOp, x: Tensor, pads: Pads2D) -> list[int]:
@@ -152,7 +167,8 @@ def _sliding(cuts: Sequence[slice]) -> tuple[int, int] | None:
     """(window, stride) of bins that are all alike, else None."""
     starts = np.array([cut.start for cut in cuts])
     sizes, steps = {cut.stop - cut.start for cut in cuts}, set(np.diff(starts).tolist()) or {1}
-    return (sizes.pop(), steps.pop()) if len(sizes) == len(steps) == 1 else None
+    alike = len(sizes) == len(steps) == 1 and 0 not in steps
+    return (sizes.pop(), steps.pop()) if alike else None
 
 
 def _reduced(g: GraphWriter, x: str, position: int, cuts: Sequence[slice], kind: str) -> str:

@@ -43,7 +43,11 @@ def resize_bilinear(g: GraphWriter, node: Node, op: ResizeBilinear) -> None:
 
 
 def _resize(g: GraphWriter, node: Node, mode: str, coordinate: str, **attributes: Any) -> None:
-    """Resize to a size; before opset 18 that must have the batch and the channels in it."""
+    """Resize to a size that has the batch and the channels in it.
+
+    From opset 18 on height and width alone would do, but the optimizer of ONNX Runtime 1.32 gets
+    that wrong beside a transposition.
+    """
     (x,), (y,) = node.inputs, node.outputs
     source = g.take(x, IMAGE)
     N, P, Q, C = y.shape
@@ -52,10 +56,7 @@ def _resize(g: GraphWriter, node: Node, mode: str, coordinate: str, **attributes
     unused = ["", ""]
     if g.opset < 13:
         unused = [g.constant([], "float32", "unused")] * 2
-    if g.opset >= 18:
-        size = g.integers([P or 0, Q or 0], "sizes")
-        attributes["axes"] = [2, 3]
-    elif N is not None and C is not None:
+    if N is not None and C is not None:
         size = g.integers([N, C, P or 0, Q or 0], "sizes")
     else:
         ends = (g.integers([0], "starts"), g.integers([2], "ends"))
