@@ -15,7 +15,6 @@ import onnxruntime
 from onnx import helper
 from onnx.reference import ReferenceEvaluator
 
-from fastcnn.onnx.export_graph import channels_first
 from fastcnn.structure import flatten
 
 Array = np.ndarray[Any, Any]
@@ -60,7 +59,7 @@ def exported(model: Any, **arguments: Any) -> Any:
 
 def turned(array: Array, layout: str = "NCHW") -> Array:
     """An array of ours as the file has it."""
-    return array if layout == "NHWC" else array.transpose(channels_first(array.ndim))
+    return array.transpose(0, 3, 1, 2) if layout == "NCHW" and array.ndim == 4 else array
 
 
 def run(proto: Any, arrays: Sequence[Array], engine: str = "runtime") -> list[Array]:

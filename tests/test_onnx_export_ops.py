@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from cases import CASES
 from cases.case import Case
 from fastcnn import Input, Model, ops
-from fastcnn.errors import ArgumentError, ShapeError
+from fastcnn.errors import ArgumentError, ShapeError, UnsupportedError
 from fastcnn.graph import constant
 from fastcnn.onnx.export_registry import EMITTERS, REASONS
 from fastcnn.ops._apply import apply
@@ -202,7 +202,7 @@ def refused(model: Any) -> bool:
     """Whether the export asks for known sizes."""
     try:
         exported(model)
-    except ArgumentError as error:
+    except UnsupportedError as error:
         return "give input_shape" in str(error)
     return False
 

@@ -17,9 +17,9 @@ def axis_pads(
 ) -> Pads | None:
     """(before, after) of one axis, or None where "same" needs a size that is not known."""
     if size is None and isinstance(padding, str):
-        if stride > 1:
+        if stride > 1 and taps > 1:
             return None
-        # One step at a time, "same" pads every size alike.
+        # Single steps and single taps are padded alike whatever the size.
         size = extent(taps, dilation)
     return resolve_pads(padding, size or 0, taps, stride, dilation)
 
@@ -37,9 +37,11 @@ def window(
     if None not in sides:
         return {"pads": [s[0] for s in sides if s] + [s[1] for s in sides if s]}
     vertical, horizontal = padding
-    if isinstance(vertical, str) and vertical == horizontal:
+    # ONNX Runtime may pad windows that are shorter than their step by a negative number.
+    short = any(extent(t, d) < s for t, d, s in zip(taps, dilations, strides, strict=True))
+    if isinstance(vertical, str) and vertical == horizontal and not short:
         return {"auto_pad": AUTO_PAD[vertical]}
     raise CannotExport(
-        f"its padding {padding} differs between height and width, whose sizes are not known; give "
-        "input_shape with known sizes"
+        f"its padding {padding} depends on a height and width that are not known; give input_shape "
+        "with known sizes"
     )

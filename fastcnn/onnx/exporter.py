@@ -12,7 +12,7 @@ from typing import Any
 
 import fastcnn
 from fastcnn import arguments
-from fastcnn.errors import ArgumentError, MissingDependencyError, ShapeError
+from fastcnn.errors import ArgumentError, MissingDependencyError, ShapeError, UnsupportedError
 from fastcnn.graph import Node, Placeholder, Shape, Spec, Tensor, topological
 from fastcnn.models.lowering import lower
 from fastcnn.models.model import Model
@@ -54,12 +54,13 @@ def export(
         opset: version of ONNX's operators, from 11 to the newest that the installed onnx knows.
         input_shape: shape of the input with the batch, e.g. (None, 32, 32, 3), or a list of them;
             the model's own when None. None in a shape is left open in the file too.
-        layout: "NCHW": inputs and outputs of three axes or more have their channels second;
-            "NHWC": they are as here.
+        layout: "NCHW": inputs and outputs of four axes have their channels second; "NHWC": they
+            are as here. Others always are.
 
     Raises:
-        ArgumentError: an opset or layout that there is not; operations without a counterpart, all
-            of which are named; or more than 2 GB of weights.
+        UnsupportedError: operations that ONNX has nothing for, all of them named; or more than 2 GB
+            of weights.
+        ArgumentError: an opset or layout that there is not, or an input of unknown shape.
         ShapeError: `input_shape` does not fit.
         FileError: the file cannot be written.
         MissingDependencyError: onnx is not installed.
@@ -130,14 +131,14 @@ def _graph_proto(
     inputs = _begin(g, model, lowered.inputs, channels_second)
     problems = _write(g, nodes)
     if problems:
-        raise ArgumentError(
+        raise UnsupportedError(
             f"{where}: ONNX (opset {opset}) has nothing for {'; '.join(problems)}. Nothing was "
             "written"
         )
     outputs = _finish(g, model, lowered.outputs, channels_second)
     size = sum(array.nbytes for array in g.initializers.values())
     if size > LARGEST:
-        raise ArgumentError(
+        raise UnsupportedError(
             f"{where}: the weights take {size} bytes, but an ONNX file holds less than 2 GB; "
             "save it with model.save"
         )
@@ -145,7 +146,8 @@ def _graph_proto(
 
 
 def _order(tensor: Tensor, channels_second: bool) -> Order:
-    return channels_first(tensor.ndim) if channels_second else as_drawn(tensor.ndim)
+    rank = tensor.ndim
+    return channels_first(rank) if channels_second and rank == 4 else as_drawn(rank)
 
 
 def _begin(
