@@ -43,26 +43,31 @@ def resize_bilinear(g: GraphWriter, node: Node, op: ResizeBilinear) -> None:
 
 
 def _resize(g: GraphWriter, node: Node, mode: str, coordinate: str, **attributes: Any) -> None:
-    """Resize to a size that has the batch and the channels in it.
-
-    From opset 18 on height and width alone would do, but the optimizer of ONNX Runtime 1.32 gets
-    that wrong beside a transposition.
-    """
+    """Resize by factors, or to a size where that of the input is not known."""
     (x,), (y,) = node.inputs, node.outputs
     source = g.take(x, IMAGE)
-    N, P, Q, C = y.shape
+    _, H, W, _ = x.shape
+    _, P, Q, _ = y.spec.with_shape(1, *y.shape[1:3], 1).sizes
     attributes |= {"mode": mode, "coordinate_transformation_mode": coordinate}
-    # Region and scales are of no concern, but had to be there before opset 13.
-    unused = ["", ""]
-    if g.opset < 13:
-        unused = [g.constant([], "float32", "unused")] * 2
-    if N is not None and C is not None:
-        size = g.integers([N, C, P or 0, Q or 0], "sizes")
+    # A region is of no concern, but had to be there before opset 13; so had factors.
+    unused = g.constant([], "float32", "unused") if g.opset < 13 else ""
+    if H is not None and W is not None:
+        factors = g.constant([1, 1, _factor(H, P), _factor(W, Q)], "float32", "scales")
+        inputs = [unused, factors]
     else:
         ends = (g.integers([0], "starts"), g.integers([2], "ends"))
         planes = g.emit("Slice", g.emit("Shape", source), *ends)
-        size = g.emit("Concat", planes, g.integers([P or 0, Q or 0], "sizes"), axis=0)
-    g.put(y, g.emit("Resize", source, *unused, size, **attributes), IMAGE)
+        size = g.emit("Concat", planes, g.integers([P, Q], "sizes"), axis=0)
+        inputs = [unused, unused, size]
+    g.put(y, g.emit("Resize", source, *inputs, **attributes), IMAGE)
+
+
+def _factor(small: int, large: int) -> np.float32:
+    """large / small, rounded so that a reader's floor(small * factor) is `large`."""
+    factor = np.float32(large / small)
+    if int(np.float32(small) * factor) < large or int(small * float(factor)) < large:
+        factor = np.nextafter(factor, np.float32(np.inf))
+    return factor
 
 
 EMITTERS: dict[str, Emitter] = {
