@@ -22,7 +22,13 @@ from fastcnn.errors import (
     ShapeError,
     UnsupportedError,
 )
+from fastcnn.graph import topological
 from fastcnn.layers import Layer
+from fastcnn.onnx import exporter
+from fastcnn.ops._apply import apply
+from fastcnn.ops.norm_group import GroupNorm, LayerNorm
+from fastcnn.ops.pool_adaptive import AdaptiveMaxPool2D
+from fastcnn.ops.pool_max import MaxPool2D
 from onnx_runs import NEWEST, OPSETS, Array, agree, exported, kinds, randomized, run, same
 
 IMAGE = (7, 6, 4)
@@ -90,7 +96,7 @@ NETWORKS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("LectureC", {}),
     ("ResNet20", {}),
     ("AlexNet", {"input_shape": (64, 64, 3)}),
-    ("VGG11", {"input_shape": (32, 32, 3)}),
+    ("VGG11", {"input_shape": (32, 32, 3), "include_top": False}),
     ("GoogLeNet", {"input_shape": (64, 64, 3)}),
     ("ResNet18", {"input_shape": (64, 64, 3)}),
     ("ResNet50", {"input_shape": (32, 32, 3)}),
@@ -152,7 +158,9 @@ def test_networks(name: str, arguments: dict[str, Any]) -> None:
     model = randomized(getattr(applications, name)(classifier_activation=None, **arguments))
     sizes = [d or 3 for d in model.inputs[0].shape]
     proto = agree(model, random(*sizes), reference=False, tolerance=1e-4)
-    assert "Transpose" not in kinds(proto)
+    # Nothing is turned round but where channels are shuffled.
+    ops_used = [node.op.name for node in topological(model.outputs)]
+    assert kinds(proto).count("Transpose") == ops_used.count("channel_shuffle")
     found, expected = weights_in(proto), model.state_dict()
     for path, array in expected.items():
         np.testing.assert_array_equal(found[path], array)
@@ -230,6 +238,13 @@ def test_nested_and_sequential_models() -> None:
     assert set(weights_in(proto)) == set(model.state_dict())
 
 
+def test_a_model_without_an_input_is_built() -> None:
+    model = Sequential([layers.Conv2D(3, 2, name="conv"), layers.ReLU()])
+    proto = exported(model, input_shape=(None, *IMAGE))
+    x = random(2, *IMAGE)
+    same(run(proto, [x.transpose(0, 3, 1, 2)])[0], model.predict(x).transpose(0, 3, 1, 2))
+
+
 def test_outputs_that_are_inputs_weights_or_each_other() -> None:
     x = Input((3,), name="x")
     y = layers.ReLU(name="relu")(x)
@@ -269,6 +284,8 @@ def test_sizes_can_be_left_open_and_fixed() -> None:
     proto = agree(model, random(2, 5, 8, 3), reference=False)
     sizes = [d.dim_param or d.dim_value for d in proto.graph.input[0].type.tensor_type.shape.dim]
     assert sizes == ["N", 3, "x.H", "x.W"]
+    up = Model(x, layers.Conv2DTranspose(2, 3, 2, "same")(x))
+    agree(up, random(2, 5, 8, 3))
     proto = agree(model, random(2, 5, 8, 3), input_shape=(2, 5, 8, 3))
     sizes = [d.dim_param or d.dim_value for d in proto.graph.input[0].type.tensor_type.shape.dim]
     assert sizes == [2, 3, 5, 8]
@@ -336,6 +353,31 @@ def test_arguments(arguments: Any, error: Any, words: str, tmp_path: Path) -> No
     with pytest.raises(error, match=words):
         model_of(layers.ReLU(), IMAGE).export(path, **arguments)
     assert not path.exists()
+
+
+@pytest.mark.parametrize(
+    ("function", "words"),
+    [
+        (lambda x: apply(GroupNorm(2), x, np.ones(4), np.ones(4))[1], "mean and deviation"),
+        (lambda x: apply(LayerNorm(), x, np.ones(4), np.ones(4))[1], "mean and deviation"),
+        (lambda x: apply(MaxPool2D((2, 2), (2, 2)), x)[1], "return_indices=True"),
+        (lambda x: apply(AdaptiveMaxPool2D((2, 2)), x)[1], "positions are used"),
+        (lambda x: ops.batch_norm(x, np.ones(4), np.ones(4))[0], "training=False"),
+        (lambda x: ops.conv2d_transpose(x, np.ones((3, 3, 2, 4)), None, 2), "its output is not"),
+    ],
+)
+def test_what_onnx_has_nothing_for(function: Any, words: str) -> None:
+    x = Input((None, None, 4), name="x", dtype="float64")
+    with pytest.raises(UnsupportedError, match=words):
+        exported(Model(x, function(x)))
+
+
+def test_models_that_no_file_can_hold(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(exporter, "LARGEST", 1000)
+    with pytest.raises(UnsupportedError, match="less than 2 GB"):
+        exported(applications.LeNet5())
+    with pytest.raises(ArgumentError, match="expected a Model"):
+        fastcnn.onnx.export(layers.ReLU(), "m.onnx")
 
 
 def test_files_that_cannot_be_written(tmp_path: Path) -> None:

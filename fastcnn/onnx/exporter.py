@@ -60,11 +60,13 @@ def export(
     Raises:
         UnsupportedError: operations that ONNX has nothing for, all of them named; or more than 2 GB
             of weights.
-        ArgumentError: an opset or layout that there is not, or an input of unknown shape.
+        ArgumentError: no model, an opset or layout that there is not, or an input of unknown shape.
         ShapeError: `input_shape` does not fit.
         FileError: the file cannot be written.
         MissingDependencyError: onnx is not installed.
     """
+    if not isinstance(model, Model):
+        raise ArgumentError(f"onnx.export: found a {type(model).__name__}, expected a Model")
     where = f"model '{model.name}': export"
     target = arguments.path(where, "path", path)
     _check_opset(where, opset)
