@@ -7,8 +7,6 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
 from fastcnn.graph import Node, Tensor
 from fastcnn.onnx.export_elementwise_activations import EMITTERS as ACTIVATIONS
 from fastcnn.onnx.export_graph import TYPES, Emitter, GraphWriter, Order
@@ -117,13 +115,14 @@ def operands(
 ) -> tuple[list[str], Order, tuple[int, ...]]:
     """Names of inputs that broadcast, the order of the result, and its flattened maps."""
     computed = [t for t in tensors if g.fixed(t) is None]
-    if len(computed) == 1 and all(t is computed[0] or t.spec.size == 1 for t in tensors):
+    numbers = all(t is computed[0] or t.spec.size == 1 for t in tensors)
+    if len(computed) == 1 and numbers and computed[0].ndim == rank:
+        # Numbers do to flattened maps what they do to any.
         value = g.value(computed[0])
-        if value.maps:
-            scalars = [np.reshape(g.fixed(t), ()) for t in tensors if t is not computed[0]]  # type: ignore[arg-type]
-            numbers = iter(g.constant(s, computed[0].dtype) for s in scalars)
-            names = [value.name if t is computed[0] else next(numbers) for t in tensors]
-            return names, value.order, value.maps
+        names = [
+            value.name if t is computed[0] else g.take_broadcast(t, value.order) for t in tensors
+        ]
+        return names, value.order, value.maps
     order = g.common_order(tensors, rank)
     return [g.take_broadcast(t, order) for t in tensors], order, ()
 

@@ -26,21 +26,20 @@ def batch_norm(g: GraphWriter, node: Node, op: BatchNormInference) -> None:
     if x.ndim < 2:
         raise CannotExport("it has no batch axis; reshape its input to (N, C)")
     value = g.value(x)
-    arrays = [g.fixed(v) for v in vectors]
-    if value.maps and None not in [None if a is None else 0 for a in arrays]:
+    arrays = [array for v in vectors if (array := g.fixed(v)) is not None]
+    if value.maps and len(arrays) == len(vectors):
         order = flat_order(value.maps)
-        names = [
-            g.store(g.name_of_fixed(v), a[order])
-            for v, a in zip(vectors, arrays, strict=True)
-            if a is not None
-        ]
-        name = g.emit("BatchNormalization", value.name, *names, epsilon=op.epsilon)
-        g.put_like(output, name, x)
+        pairs = zip(vectors, arrays, strict=True)
+        names = [g.store(g.name_of_fixed(v), array[order]) for v, array in pairs]
+        g.put_like(output, _batch_norm(g, value.name, names, op), x)
         return
     first = channels_first(x.ndim)
     names = [g.take(v) for v in vectors]
-    name = g.emit("BatchNormalization", g.take(x, first), *names, epsilon=op.epsilon)
-    g.put(output, name, first)
+    g.put(output, _batch_norm(g, g.take(x, first), names, op), first)
+
+
+def _batch_norm(g: GraphWriter, x: str, vectors: list[str], op: BatchNormInference) -> str:
+    return g.emit("BatchNormalization", x, *vectors, epsilon=op.epsilon)
 
 
 def _no_statistics(g: GraphWriter, node: Node) -> None:
