@@ -115,8 +115,8 @@ def operands(
 ) -> tuple[list[str], Order, tuple[int, ...]]:
     """Names of inputs that broadcast, the order of the result, and its flattened maps."""
     computed = [t for t in tensors if g.fixed(t) is None]
-    numbers = all(t is computed[0] or t.spec.size == 1 for t in tensors)
-    if len(computed) == 1 and numbers and computed[0].ndim == rank:
+    sizes = [array.size for t in tensors if (array := g.fixed(t)) is not None]
+    if len(computed) == 1 and computed[0].ndim == rank and max(sizes, default=1) == 1:
         # Numbers do to flattened maps what they do to any.
         value = g.value(computed[0])
         names = [
