@@ -3,9 +3,11 @@
 
 densenet       DenseNet121, -161, -169, -201, DenseNetCIFAR   Huang et al. 2016
 lecture        LectureC                                       the worked example of a lecture
-lenet          LeNet5                                         LeCun et al. 1998, as it is taught
+lecun1989      LeCun1989                                      LeCun et al. 1989, zip codes
+lenet          LeNet5                                         LeCun et al. 1998, and as it is taught
 mobilenet      MobileNet                                      Howard et al. 2017
 mobilenet_v2   MobileNetV2                                    Sandler et al. 2018
+neocognitron   Neocognitron                                   Fukushima 1980, self-organizing
 resnet         ResNet18, -34, -50, -101, -152                 He et al. 2015
                ResNeXt50, -101                                Xie et al. 2016
                WideResNet50_2, -101_2                         Zagoruyko and Komodakis 2016
@@ -13,6 +15,7 @@ resnet_cifar   ResNet20, -32, -44, -56, -110                  He et al. 2015, se
 senet          SEResNet50, SEResNeXt50, SENet154              Hu et al. 2017
 shufflenet     ShuffleNet                                     Zhang et al. 2017
 shufflenet_v2  ShuffleNetV2                                   Ma et al. 2018
+tdnn           TDNN                                           Waibel et al. 1989, phonemes
 wide_resnet    WideResNet                                     for CIFAR, in the same paper
 
 `blocks` has what they are built from, such as `residual`, for networks of one's own.
@@ -29,9 +32,11 @@ from fastcnn.applications.densenet import DenseNet169 as DenseNet169
 from fastcnn.applications.densenet import DenseNet201 as DenseNet201
 from fastcnn.applications.densenet import DenseNetCIFAR as DenseNetCIFAR
 from fastcnn.applications.lecture import LectureC as LectureC
+from fastcnn.applications.lecun1989 import LeCun1989 as LeCun1989
 from fastcnn.applications.lenet import LeNet5 as LeNet5
 from fastcnn.applications.mobilenet import MobileNet as MobileNet
 from fastcnn.applications.mobilenet_v2 import MobileNetV2 as MobileNetV2
+from fastcnn.applications.neocognitron import Neocognitron as Neocognitron
 from fastcnn.applications.resnet import ResNet18 as ResNet18
 from fastcnn.applications.resnet import ResNet34 as ResNet34
 from fastcnn.applications.resnet import ResNet50 as ResNet50
@@ -51,6 +56,7 @@ from fastcnn.applications.senet import SEResNet50 as SEResNet50
 from fastcnn.applications.senet import SEResNeXt50 as SEResNeXt50
 from fastcnn.applications.shufflenet import ShuffleNet as ShuffleNet
 from fastcnn.applications.shufflenet_v2 import ShuffleNetV2 as ShuffleNetV2
+from fastcnn.applications.tdnn import TDNN as TDNN
 from fastcnn.applications.wide_resnet import WideResNet as WideResNet
 from fastcnn.errors import ArgumentError
 from fastcnn.models import Model
@@ -64,9 +70,11 @@ BY_NAME: dict[str, Callable[..., Model]] = {
         DenseNet201,
         DenseNetCIFAR,
         LectureC,
+        LeCun1989,
         LeNet5,
         MobileNet,
         MobileNetV2,
+        Neocognitron,
         ResNet18,
         ResNet34,
         ResNet50,
@@ -86,6 +94,7 @@ BY_NAME: dict[str, Callable[..., Model]] = {
         SEResNeXt50,
         ShuffleNet,
         ShuffleNetV2,
+        TDNN,
         WideResNet,
     )
 }
