@@ -45,8 +45,10 @@ def export(
 ) -> None:
     """Write `model` as an ONNX file, for inference.
 
-    Weights have the names and the layout of `state_dict()`; batch normalisation is not folded, so
-    that a reader may train the network further. Inputs and outputs are called as the model's.
+    Weights have the names of `state_dict()`, and those of convolutions, dense layers and
+    normalisations its layout too; batch normalisation is not folded, so that a reader may train the
+    network further. What only depends on weights is computed beforehand. Inputs and outputs are
+    called as the model's, nodes after their layers.
 
     Args:
         model: any model that has been built, or gets an `input_shape`.
