@@ -28,6 +28,7 @@ _MODULES = (
     "optimizers",
     "regularizers",
     "utils",
+    "weights",
 )
 _NAMES = {
     "Functional": "fastcnn.models",

@@ -66,6 +66,7 @@ ROWS: dict[str, Row] = {
     "reshape": Row(lambda: L.Reshape((2, -1)), (3, 4), (2, 6)),
     "permute": Row(lambda: L.Permute((2, 1)), (3, 4), (4, 3)),
     "rescaling": Row(lambda: L.Rescaling(1 / 255, 0.5), (3, 4), (3, 4)),
+    "rescaling-channels": Row(lambda: L.Rescaling((2.0, 3.0), (0.0, 0.5)), (3, 2), (3, 2)),
     "activation": Row(lambda: L.Activation("gelu"), (6,), (6,)),
     "identity": Row(lambda: L.Identity(), (6,), (6,)),
     "dropout": Row(lambda: L.Dropout(0.3), (6, 4), (6, 4)),
@@ -225,6 +226,11 @@ def test_concatenate_joins_channels() -> None:
     np.testing.assert_array_equal(model.predict_on_batch([x[..., :3], x[..., 3:]]), x)
 
 
+def test_rescaling_takes_a_number_for_each_channel() -> None:
+    layer = L.Rescaling((2.0, 3.0), (0.0, 0.5))
+    np.testing.assert_array_equal(layer(np.array([[10.0, 20.0]], np.float32)), [[20.0, 60.5]])
+
+
 def test_unpooling_puts_maxima_back() -> None:
     x = np.arange(16, dtype=np.float32).reshape(1, 4, 4, 1)
     a = Input((4, 4, 1))
@@ -264,6 +270,7 @@ def test_1d_layers_are_the_2d_ones_with_one_row() -> None:
         (lambda: L.Subsampling2D(6), (5, 5, 3), ["6", "5"]),
         (lambda: L.SCells(3, 7), (5, 5, 3), ["7", "5"]),
         (lambda: L.CCells(), (5, 5, None), ["CCells", "C known"]),
+        (lambda: L.Rescaling((1, 2, 3)), (5, 5, 1), ["(None, 5, 5, 1)", "3", "one number"]),
     ],
 )
 def test_shape_errors_name_the_layer_and_say_what_to_do(
@@ -301,6 +308,7 @@ def test_shape_errors_name_the_layer_and_say_what_to_do(
         lambda: L.CCells(decay=-1),
         lambda: L.Dense(-1),
         lambda: L.Dropout(1.0),
+        lambda: L.Rescaling("1"),
         lambda: L.Permute((1, 3)),
         lambda: L.BatchNormalization(epsilon=0),
         lambda: L.Dense(3, name="a/b"),

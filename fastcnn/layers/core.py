@@ -7,6 +7,8 @@ import math
 from collections.abc import Mapping
 from typing import Any, ClassVar, final
 
+import numpy as np
+
 from fastcnn import activations, arguments, initializers, ops, regularizers
 from fastcnn.drawing import random_state
 from fastcnn.errors import ArgumentError, ShapeError
@@ -239,17 +241,33 @@ class Permute(Layer):
 
 @final
 class Rescaling(Layer):
-    """y = x * scale + offset in the layer's float type; takes integer images too."""
+    """y = x * scale + offset in the layer's float type; takes integer images too.
 
-    def __init__(self, scale: float, offset: float = 0.0, **kwargs: Any) -> None:
+    Args:
+        scale: a number, or one for each channel.
+        offset: likewise.
+    """
+
+    def __init__(self, scale: Any, offset: Any = 0.0, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.scale, self.offset = scale, offset
+        self.scale, self.offset = (
+            tuple(arguments.number("Rescaling", name, v) for v in value)
+            if isinstance(value, (tuple, list))
+            else arguments.number("Rescaling", name, value)
+            for name, value in (("scale", scale), ("offset", offset))
+        )
 
     def call(self, x: Any) -> Any:
         """Same shape, floats."""
+        for numbers in (self.scale, self.offset):
+            if isinstance(numbers, tuple) and x.shape[-1] != len(numbers):
+                raise ShapeError(
+                    f"Rescaling found an input of shape {x.shape}, expected {len(numbers)} "
+                    "channels; give one number, or one for each channel"
+                )
         x = x if x.dtype == self.dtype else ops.cast(x, self.dtype)
-        y = x if self.scale == 1 else ops.multiply(x, self.scale)
-        return y if self.offset == 0 else ops.add(y, self.offset)
+        y = x if self.scale == 1 else ops.multiply(x, np.asarray(self.scale, self.dtype))
+        return y if self.offset == 0 else ops.add(y, np.asarray(self.offset, self.dtype))
 
 
 @final
