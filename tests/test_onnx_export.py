@@ -95,7 +95,7 @@ NETWORKS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("LeNet5", {}),
     ("LectureC", {}),
     ("ResNet20", {}),
-    ("AlexNet", {"input_shape": (64, 64, 3)}),
+    ("AlexNet", {"input_shape": (64, 64, 3), "include_top": False}),
     ("VGG11", {"input_shape": (32, 32, 3), "include_top": False}),
     ("GoogLeNet", {"input_shape": (64, 64, 3)}),
     ("ResNet18", {"input_shape": (64, 64, 3)}),
