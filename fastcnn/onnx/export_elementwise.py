@@ -26,12 +26,16 @@ from fastcnn.ops.elementwise_binary import (
 )
 from fastcnn.ops.elementwise_unary import (
     Abs,
+    Ceil,
     Clip,
+    Erf,
     Exp,
+    Floor,
     Log,
     Negative,
     Power,
     Reciprocal,
+    Round,
     Rsqrt,
     Sign,
     Sqrt,
@@ -40,10 +44,14 @@ from fastcnn.ops.elementwise_unary import (
 
 UNARY = {
     Abs.name: ("Abs",),
+    Ceil.name: ("Ceil",),
+    Erf.name: ("Erf",),
     Exp.name: ("Exp",),
+    Floor.name: ("Floor",),
     Log.name: ("Log",),
     Negative.name: ("Neg",),
     Reciprocal.name: ("Reciprocal",),
+    Round.name: ("Round",),
     Rsqrt.name: ("Sqrt", "Reciprocal"),
     Sign.name: ("Sign",),
     Sqrt.name: ("Sqrt",),

@@ -8,10 +8,18 @@ from dataclasses import dataclass
 from typing import final
 
 from fastcnn.graph import Node, Shape, Spec, Tensor
-from fastcnn.onnx.export_graph import Emitter, GraphWriter, Value, as_drawn, channels_first
+from fastcnn.onnx.export_graph import (
+    CannotExport,
+    Emitter,
+    GraphWriter,
+    Value,
+    as_drawn,
+    channels_first,
+)
 from fastcnn.onnx.export_shape_resize import EMITTERS as RESIZE
 from fastcnn.ops.shape import BroadcastTo, ChannelShuffle, Reshape, Transpose
 from fastcnn.ops.shape_join import Concat, Pad, Slice, normal_axis
+from fastcnn.ops.shape_take import Take
 
 END = 2**63 - 1  # of a slice that reaches to the end
 
@@ -182,6 +190,34 @@ def pad(g: GraphWriter, node: Node, op: Pad) -> None:
     g.put(node.outputs[0], name, value.order)
 
 
+def take(g: GraphWriter, node: Node, op: Take) -> None:
+    """Gather, from an axis with a zero at its end for indices outside of it."""
+    x, indices = node.inputs
+    value = g.plain(x)
+    axis = normal_axis(op.axis, x.ndim)
+    at, size = value.order.index(axis), x.shape[axis]
+    array = g.fixed(indices)
+    if array is not None and ((array >= 0) & (array < (size or math.inf))).all():
+        name = g.emit("Gather", value.name, g.take(indices), axis=at)
+    elif size is None:
+        raise CannotExport("the size of the axis it takes from is not known; give input_shape")
+    else:
+        pads = [0] * (x.ndim + at) + [1] + [0] * (x.ndim - 1 - at)
+        padded = g.emit("Pad", value.name, g.integers(pads, "pads"))
+        name = g.emit("Gather", padded, _places(g, g.take(indices), size), axis=at)
+    # Axes behind make room for those of the indices.
+    moved = [a if a < axis else a + indices.ndim - 1 for a in value.order]
+    order = (*moved[:at], *range(axis, axis + indices.ndim), *moved[at + 1 :])
+    g.put(node.outputs[0], name, order)
+
+
+def _places(g: GraphWriter, indices: str, size: int) -> str:
+    """The indices, and `size` for those outside of [0, size)."""
+    below, end = (g.constant(number, "int32", "bound") for number in (-1, size))
+    inside = g.emit("And", g.emit("Less", below, indices), g.emit("Less", indices, end))
+    return g.emit("Where", inside, indices, end)
+
+
 EMITTERS: dict[str, Emitter] = {
     BroadcastTo.name: broadcast_to,
     ChannelShuffle.name: channel_shuffle,
@@ -189,6 +225,7 @@ EMITTERS: dict[str, Emitter] = {
     Pad.name: pad,
     Reshape.name: reshape,
     Slice.name: slice_,
+    Take.name: take,
     Transpose.name: transpose,
     **RESIZE,
 }
