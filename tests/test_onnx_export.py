@@ -360,7 +360,7 @@ def test_files_that_cannot_be_written(tmp_path: Path) -> None:
 
 
 def test_without_onnx(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setitem(sys.modules, "onnx.defs", None)
+    monkeypatch.setitem(sys.modules, "onnx", None)
     with pytest.raises(MissingDependencyError, match=r'pip install "fastcnn\[onnx\]"'):
         model_of(layers.ReLU(), IMAGE).export(tmp_path / "m.onnx")
 

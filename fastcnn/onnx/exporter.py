@@ -12,7 +12,7 @@ from typing import Any
 
 import fastcnn
 from fastcnn import arguments
-from fastcnn.errors import ArgumentError, MissingDependencyError, ShapeError, UnsupportedError
+from fastcnn.errors import ArgumentError, ShapeError, UnsupportedError
 from fastcnn.graph import Node, Placeholder, Shape, Spec, Tensor, topological
 from fastcnn.models.lowering import lower
 from fastcnn.models.model import Model
@@ -27,6 +27,7 @@ from fastcnn.onnx.export_graph import (
     channels_first,
 )
 from fastcnn.onnx.export_registry import EMITTERS, REASONS
+from fastcnn.onnx.proto import require_onnx
 from fastcnn.utils.atomic import write_atomically
 
 OLDEST_OPSET = 11
@@ -79,14 +80,7 @@ def export(
 
 
 def _check_opset(where: str, opset: Any) -> None:
-    try:
-        from onnx.defs import onnx_opset_version
-    except ImportError as error:
-        raise MissingDependencyError(
-            'ONNX files need the package onnx, which is not installed; run: pip install "'
-            'fastcnn[onnx]"'
-        ) from error
-    newest = onnx_opset_version()
+    newest = require_onnx().defs.onnx_opset_version()
     if isinstance(opset, bool) or not isinstance(opset, int) or not OLDEST_OPSET <= opset <= newest:
         raise ArgumentError(
             f"{where}: found opset={opset!r}, expected {OLDEST_OPSET} to {newest}, the newest that "
