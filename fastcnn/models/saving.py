@@ -9,6 +9,7 @@ metadata: format, version, config (layers and how they are joined), training (co
 from __future__ import annotations
 
 import contextlib
+import importlib
 import json
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -104,6 +105,27 @@ def save_model(
 
     tensors, metadata = _state(self)
     write_tensors(filepath, tensors, {**metadata, "config": serialize(self)})
+
+
+def export_model(
+    self: Model,
+    filepath: Any,
+    format: str = "onnx",
+    opset: int = 17,
+    input_shape: Any = None,
+    layout: str = "NCHW",
+) -> None:
+    """Write the model for other runtimes; `fastcnn.onnx.export` says how.
+
+    Args:
+        filepath: by convention "name.onnx".
+        format: "onnx" is the only one.
+        opset, input_shape, layout: as `fastcnn.onnx.export`.
+    """
+    arguments.one_of(f"model '{self.name}': export", "format", format, ("onnx",))
+    # ONNX stands above models in the order of imports, so it is fetched when asked for.
+    onnx = importlib.import_module("fastcnn.onnx")
+    onnx.export(self, filepath, opset, input_shape, layout)
 
 
 def save_weights(
