@@ -104,7 +104,7 @@ def test_layouts_are_those_of_onnx():
         x = randn(*shape)
         (y,) = rep.run([x])
         np.testing.assert_allclose(y, expected(convolution(), x=x)[0], atol=1e-5)
-    assert any(k.startswith("f32_conv2d") for k in rep.kernels)
+    assert any("conv2d" in k for k in rep.kernels)
     np.testing.assert_array_equal(rep.run({"x": x})[0], y)
     np.testing.assert_array_equal(backend.run_model(convolution(), [x])[0], y)
     np.testing.assert_array_equal(

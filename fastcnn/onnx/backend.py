@@ -244,8 +244,7 @@ class _Program:
 
 def _plan(inputs: list[Tensor], outputs: list[Tensor], dtype: str) -> InferencePlan:
     model = Functional(inputs, outputs, name="onnx", dtype=dtype)
-    backend = "cpu" if dtype == "float32" else "reference"
-    return InferencePlan(model, [t.spec for t in inputs], backend)
+    return model.inference_plan([t.spec for t in inputs])
 
 
 def _settle(found: Found, fed: bool) -> Any:
