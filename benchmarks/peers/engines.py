@@ -138,8 +138,8 @@ def predict_openvino(case: Case, files: Files, threads: int) -> Step:
     }
     compiled = openvino.Core().compile_model(str(files.of("onnx")), "CPU", settings)
     request = compiled.create_infer_request()
-    images = channels_first(files)  # kept by the tensor
-    request.set_input_tensor(openvino.Tensor(images, shared_memory=True))
+    images = openvino.Tensor(channels_first(files))  # a copy that the tensor owns
+    request.set_input_tensor(images)
 
     def step() -> np.ndarray:
         request.infer(share_outputs=True)
