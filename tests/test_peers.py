@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
+import fastcnn
 from fastcnn import applications
 from peers import chart, footprint, report
 from peers.__main__ import main
@@ -69,7 +71,6 @@ def test_a_worker_converts_loads_times_and_weighs(files: Files) -> None:
         memory = process.ask("memory")
     assert facts == {"macs": applications.LeNet5().count_macs()}
     assert loaded["error"] <= 1e-6
-    assert loaded["version"]
     assert all(0 < seconds < 5 for seconds in burst["seconds"])
     assert 1e7 < memory["peak"] < 1e9
 
@@ -294,3 +295,10 @@ def test_the_program_shows_a_run_again(tmp_path: Path, capsys: pytest.CaptureFix
 @pytest.mark.parametrize("name", NETWORKS)
 def test_every_network_is_one_of_fastcnns(name: str) -> None:
     assert applications.get(name).__name__ == name
+
+
+def test_facts_name_every_engine_with_its_version(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(ENGINES, "future", Engine("Future", "no-such-package", "fast", {}))
+    facts = report.facts(replace(SETTINGS, engines=(OURS, "future")))
+    assert facts["fastcnn"].startswith(f"fastcnn {fastcnn.__version__}: ")
+    assert facts["Future"] == "no-such-package (not installed): fast"

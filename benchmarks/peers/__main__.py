@@ -53,15 +53,14 @@ def measured(given: argparse.Namespace) -> Run:
         engines, given.threads, given.rounds, given.seconds, given.pause, cpu.default_isa(),
         given.work,
     )  # fmt: skip
-    run, versions = Run(report.facts(settings)), dict[str, str]()
+    run = Run(report.facts(settings))
     if given.memory:
         footprint.measure_memory(run, settings)
     if given.cold:
         footprint.measure_cold(run, settings)
     if not (given.memory or given.cold):
         for case in (Case(name, batch) for batch in given.batches for name in given.networks):
-            run.results.append(measure(case, settings, versions))
-            run.facts |= report.settings_of(versions)
+            run.results.append(measure(case, settings))
             save(run, given)
             say(f"{case}: ratio {report.number(run.results[-1].ratio(), 2)}")
     save(run, given)

@@ -50,7 +50,7 @@ def measure_memory(run: Run, settings: Settings) -> None:
     run.facts["memory of"] = str(case)
     with TemporaryDirectory(dir=settings.work, prefix="peers-") as folder:
         files = Files(Path(folder))
-        _, failures = prepare(case, files, settings)
+        _, failures = prepare(case, files, settings.engines, settings.threads)
         for name in settings.engines:
             if name in failures:
                 continue
@@ -75,7 +75,7 @@ def measure_cold(run: Run, settings: Settings) -> None:
     engines = [name for name in settings.engines if name in COLD]
     with TemporaryDirectory(dir=settings.work, prefix="peers-") as folder:
         files = Files(Path(folder))
-        _, failures = prepare(case, files, settings)
+        _, failures = prepare(case, files, engines, settings.threads)
         seconds: dict[str, list[float]] = {name: [] for name in engines if name not in failures}
         for number in range(settings.rounds + 1):  # the first fills the cache
             say(f"{case}: cold start {number} of {settings.rounds}")

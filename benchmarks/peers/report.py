@@ -4,9 +4,11 @@
 from __future__ import annotations
 
 import datetime
+import importlib.metadata
+import math
 import os
 import platform
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -36,17 +38,18 @@ def facts(settings: Settings) -> dict[str, str]:
         "turns": f"{settings.rounds} bursts of {settings.seconds} s of each engine, in an order "
         f"drawn anew in every round, {settings.pause} s apart",
         "FMA peak of": f"{settings.isa}, {plural(settings.threads)}",
-        "fastcnn": fastcnn.__version__,
+        **{ENGINES[name].title: engine_of(name) for name in settings.engines},
     }
 
 
-def settings_of(versions: Mapping[str, str]) -> dict[str, str]:
-    """Version and settings of the engines that ran."""
-    found = {name: version for name, version in versions.items() if name in ENGINES}
-    return {
-        ENGINES[name].title: f"{ENGINES[name].package} {version}: {ENGINES[name].settings}"
-        for name, version in found.items()
-    }
+def engine_of(name: str) -> str:
+    """Package, version and settings of an engine."""
+    engine = ENGINES[name]
+    try:
+        version = importlib.metadata.version(engine.package)
+    except importlib.metadata.PackageNotFoundError:  # as a source tree that was never installed
+        version = fastcnn.__version__ if name == OURS else "(not installed)"
+    return f"{engine.package} {version}: {engine.settings}"
 
 
 def markdown(run: Run) -> str:
@@ -160,7 +163,10 @@ def worst_error(results: Iterable[Result]) -> float:
 
 def milliseconds(result: Result, name: str) -> str:
     timing = result.timings.get(name)
-    return NOTHING if timing is None else f"{1e3 * timing.least:#.4g}"
+    if timing is None:
+        return NOTHING
+    value = 1e3 * timing.least
+    return number(value, max(0, 3 - math.floor(math.log10(value))))
 
 
 def number(value: float | None, digits: int, factor: float = 1.0) -> str:

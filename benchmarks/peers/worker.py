@@ -3,7 +3,7 @@
 
     {"do": "make", "case": {...}, "folder": "/tmp/..."}    -> {}
     {"do": "convert", "engine": "ort", "case", "folder"}   -> facts for the report
-    {"do": "load", "engine", "case", "folder", "threads"}  -> {"version": "1.2", "error": 2e-6}
+    {"do": "load", "engine", "case", "folder", "threads"}  -> {"error": 2e-6}
     {"do": "burst", "seconds": 0.3}                        -> {"seconds": [0.0021, ...]}
     {"do": "memory"}                                       -> {"peak": bytes}
 
@@ -55,13 +55,12 @@ class Worker:
 
     def load(self, engine: str, case: Case, files: Files, threads: int) -> Facts:
         """Make the step, run it, compare what comes out with PyTorch's logits."""
-        found = ENGINES[engine]
-        step = found.tasks[case.task](case, files, threads)
+        step = ENGINES[engine].tasks[case.task](case, files, threads)
         error = deviation(np.asarray(step()), np.load(files.logits))
         if not error <= TOLERANCE:
             raise ValueError(f"wrong: its logits are off by {error:.1e} of the largest")
         self._step = step
-        return {"version": sys.modules[found.package].__version__, "error": error}
+        return {"error": error}
 
     def burst(self, seconds: float) -> Facts:
         """Seconds of each run for about `seconds`, after a first that wakes threads and caches."""
