@@ -43,9 +43,9 @@ bench: $(VENV)/.extra-bench .whl/.fetched  ## asv: compare with main, publish; Q
 	      $(if $(QUICK),'HEAD^!',main HEAD) || status=$$?; } && asv publish && exit $$status
 	@echo "see it with: cd benchmarks && ../$(BIN)/asv preview"
 
-# All networks take about an hour on two quiet cores, 6 GB of memory and 6 GB of disk (ARGS="--work
-# DIR"). ARGS="--networks ResNet18 --batches 1" runs some of them, ARGS=--help lists the rest.
-# torch.compile needs a C++ compiler.
+# All networks take some 40 minutes on two quiet cores, 8 GB of memory and 4 GB for temporary files
+# (ARGS="--work DIR" says where). ARGS="--networks ResNet18 --batches 1" runs some of them,
+# ARGS="--memory --cold" measures other things, ARGS=--help lists all. torch.compile needs g++.
 peers: $(VENV)/.torch-models  ## fastcnn beside other engines; ARGS="--json FILE --chart FILE"
 	PYTHONPATH=benchmarks $(BIN)/python -m peers $(ARGS)
 

@@ -59,6 +59,7 @@ def measured(given: argparse.Namespace) -> Run:
     if given.cold:
         footprint.measure_cold(run, settings)
     if not (given.memory or given.cold):
+        run.facts |= report.turns(settings)
         for case in (Case(name, batch) for batch in given.batches for name in given.networks):
             run.results.append(measure(case, settings))
             save(run, given)

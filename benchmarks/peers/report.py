@@ -35,10 +35,16 @@ def facts(settings: Settings) -> dict[str, str]:
         "system": platform.platform(terse=True),
         "Python, NumPy": f"{platform.python_version()}, {np.__version__}",
         "threads of every engine": str(settings.threads),
+        **{ENGINES[name].title: engine_of(name) for name in settings.engines},
+    }
+
+
+def turns(settings: Settings) -> dict[str, str]:
+    """How the times are taken."""
+    return {
         "turns": f"{settings.rounds} bursts of {settings.seconds} s of each engine, in an order "
         f"drawn anew in every round, {settings.pause} s apart",
         "FMA peak of": f"{settings.isa}, {plural(settings.threads)}",
-        **{ENGINES[name].title: engine_of(name) for name in settings.engines},
     }
 
 

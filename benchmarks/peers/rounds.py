@@ -76,7 +76,7 @@ def measure(case: Case, settings: Settings) -> Result:
                 process.close()
                 continue
             asks[name], errors[name] = process.ask, reply["error"]
-        say(f"{case}: {len(asks)} engines, {settings.rounds} rounds")
+        say(f"{case}: {len(asks)} engines in turns")
         time.sleep(settings.pause)
         before = peak(settings)
         seconds = interleave(asks, settings, failures)
