@@ -310,6 +310,7 @@ class Model(Layer):
     state_dict = state.state_dict
     load_state_dict = state.load_state_dict
     save = saving.save_model
+    export = saving.export_model
     save_weights = saving.save_weights
     load_weights = saving.load_weights
     save_state = saving.save_state
