@@ -11,6 +11,7 @@
  *   v_max(a,b), v_min(a,b): b when either is NaN
  *   v_gt v_ge v_eq -> vm (mask), v_select(m,a,b) = m ? a : b, v_and_mask(m,a) = m ? a : 0
  *   v_sum v_hmax: horizontal, in one fixed tree
+ *   v_spread(a,each,c): lane c of every run of `each` lanes in all lanes of that run
  *   v_interleave(a,b,&low,&high): a[0] b[0] a[1] b[1] ... in two vectors
  *   v_ldexp(a,e): a * 2^e for whole e in [-126, 127];  v_exponent, v_mantissa: a = m * 2^e, for
  *   normal a > 0, with m in [1, 2)

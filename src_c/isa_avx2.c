@@ -67,6 +67,12 @@ static inline float v_hmax(vf a)
     s = _mm_max_ps(s, _mm_movehl_ps(s, s));
     return _mm_cvtss_f32(_mm_max_ss(s, _mm_shuffle_ps(s, s, 1)));
 }
+static inline vf v_spread(vf a, int64_t each, int64_t c)
+{
+    const __m256i lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+    __m256i first = _mm256_and_si256(lane, _mm256_set1_epi32(-(int)each));
+    return _mm256_permutevar8x32_ps(a, _mm256_add_epi32(first, _mm256_set1_epi32((int)c)));
+}
 static inline void v_interleave(vf a, vf b, vf *low, vf *high)
 {
     vf even = _mm256_unpacklo_ps(a, b), odd = _mm256_unpackhi_ps(a, b);

@@ -55,6 +55,12 @@ static inline vf v_select(vm m, vf a, vf b) { return _mm512_mask_blend_ps(m, b, 
 static inline vf v_and_mask(vm m, vf a) { return _mm512_maskz_mov_ps(m, a); }
 static inline float v_sum(vf a) { return _mm512_reduce_add_ps(a); }
 static inline float v_hmax(vf a) { return _mm512_reduce_max_ps(a); }
+static inline vf v_spread(vf a, int64_t each, int64_t c)
+{
+    const __m512i lane = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+    __m512i first = _mm512_and_si512(lane, _mm512_set1_epi32(-(int)each));
+    return _mm512_permutexvar_ps(_mm512_add_epi32(first, _mm512_set1_epi32((int)c)), a);
+}
 static inline void v_interleave(vf a, vf b, vf *low, vf *high)
 {
     const __m512i first = _mm512_setr_epi32(0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);

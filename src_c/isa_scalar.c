@@ -57,6 +57,12 @@ static inline float float_of(int32_t i)
     memcpy(&a, &i, sizeof a);
     return a;
 }
+static inline vf v_spread(vf a, int64_t each, int64_t c)
+{
+    (void)each;
+    (void)c;
+    return a;
+}
 static inline void v_interleave(vf a, vf b, vf *low, vf *high)
 {
     *low = a;

@@ -124,25 +124,36 @@ class PackedConv2D(Convolution):
         return self.infer(*inputs).size * math.prod(self.taps) * inputs[0].sizes[3] // self.groups
 
 
-@final
 @dataclass(frozen=True, kw_only=True)
-class FusedDepthwiseConv2D(Convolution):
-    """A depthwise convolution of one filter a channel, with bias and bounds.
+class _Fused(Convolution):
+    """Abstract: a convolution over the filters as they are, with bias and bounds.
 
     Attributes:
         bounds: smallest and largest output.
     """
 
     bounds: Bounds = UNBOUNDED
-    name: ClassVar[str] = "fused_depthwise_conv2d"
 
     def infer(self, *inputs: Spec) -> Spec:
-        """x (N, H, W, C), kernel (R, S, C, 1), bias (C) -> (N, P, Q, C)."""
+        """x (N, H, W, C), kernel (R, S, ...), bias (C) -> (N, P, Q, C)."""
         x, kernel, bias = inputs
         require_float(*inputs)
         y = x.with_shape(x.shape[0], *self.output_sizes(x.shape[1:3], kernel.sizes[:2]), x.shape[3])
         _check_rest(y, (bias,))
         return y
+
+    def attributes(self, *inputs: Spec) -> dict[str, int | float]:
+        """Resolved geometry and bounds."""
+        numbers = self.numbers(inputs[0].sizes[1:3], inputs[1].sizes[:2])
+        return {**numbers, "lower": self.bounds[0], "upper": self.bounds[1]}
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class FusedDepthwiseConv2D(_Fused):
+    """A depthwise convolution of one filter a channel, (R, S, C, 1), with bias and bounds."""
+
+    name: ClassVar[str] = "fused_depthwise_conv2d"
 
     def reference(self, *inputs: Array) -> Array:
         """The direct sum, then the epilogue."""
@@ -151,14 +162,29 @@ class FusedDepthwiseConv2D(Convolution):
         y = _reference.depthwise_conv2d(x, kernel, self.strides, pads, self.dilations)
         return _finish(y, (bias,), self.bounds)
 
-    def attributes(self, *inputs: Spec) -> dict[str, int | float]:
-        """Resolved geometry and bounds."""
-        numbers = self.numbers(inputs[0].sizes[1:3], inputs[1].sizes[:2])
-        return {**numbers, "lower": self.bounds[0], "upper": self.bounds[1]}
-
     def macs(self, *inputs: Spec) -> int:
         """N * P * Q * C * R * S."""
         return self.infer(*inputs).size * math.prod(inputs[1].sizes[:2])
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class FusedGroupedConv2D(_Fused):
+    """A convolution of C channels in groups to as many, (R, S, C/G, C), with bias and bounds."""
+
+    name: ClassVar[str] = "fused_grouped_conv2d"
+
+    def reference(self, *inputs: Array) -> Array:
+        """The direct sum, then the epilogue."""
+        x, kernel, bias = (np.ascontiguousarray(a) for a in inputs)
+        pads = self.pads(x.shape[1:3], kernel.shape[:2])
+        groups = kernel.shape[3] // kernel.shape[2]
+        y = _reference.conv2d(x, kernel, self.strides, pads, self.dilations, groups)
+        return _finish(y, (bias,), self.bounds)
+
+    def macs(self, *inputs: Spec) -> int:
+        """N * P * Q * C * R * S * C/G."""
+        return self.infer(*inputs).size * math.prod(inputs[1].sizes[:3])
 
 
 # Values of a filter at the points 0, +-sqrt(2), +-1/sqrt(2) and infinity: rows of G in Lavin and
@@ -251,4 +277,11 @@ class WinogradConv2D(Op):
         return self.infer(*inputs).size * 9 * inputs[0].sizes[3]
 
 
-OPS = (PackFilters, PackedConv2D, FusedDepthwiseConv2D, WinogradFilters, WinogradConv2D)
+OPS = (
+    PackFilters,
+    PackedConv2D,
+    FusedDepthwiseConv2D,
+    FusedGroupedConv2D,
+    WinogradFilters,
+    WinogradConv2D,
+)

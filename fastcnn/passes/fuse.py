@@ -27,6 +27,7 @@ from fastcnn.ops.conv_packed import (
     UNBOUNDED,
     Bounds,
     FusedDepthwiseConv2D,
+    FusedGroupedConv2D,
     PackedConv2D,
     PackFilters,
     WinogradConv2D,
@@ -37,6 +38,9 @@ from fastcnn.ops.elementwise_activations import ReLU, ReLU6
 from fastcnn.ops.elementwise_binary import Add
 from fastcnn.ops.elementwise_unary import Clip
 from fastcnn.passes.hoist import fixed_nodes
+
+# Channels of a group, of which a vector holds several groups.
+FEW_CHANNELS = (4, 8)
 
 
 @dataclass(frozen=True)
@@ -170,9 +174,14 @@ def _depthwise(
 
 
 def _convolution(op: Any, x: Tensor, kernel: Tensor, rest: list[Tensor], bounds: Bounds) -> Tensor:
-    """Winograd's algorithm where it costs less, else the direct sum."""
-    R, S, _, K = kernel.spec.sizes
+    """Winograd's algorithm where it costs less; groups of few channels in lanes; the direct sum."""
+    R, S, C, K = kernel.spec.sizes
     fused: Tensor
+    same = x.shape[3] == K and op.strides in ((1, 1), (2, 2)) and op.dilations == (1, 1)
+    if (R, S) == (3, 3) and C in FEW_CHANNELS and op.groups > 1 and same and len(rest) == 1:
+        geometry = {k: v for k, v in op.siblings().items() if k != "groups"}
+        fused = apply(FusedGroupedConv2D(bounds=bounds, **geometry), x, kernel, *rest)
+        return fused
     if winograd_pays(op, x, kernel):
         pads = op.pads(x.spec.sizes[1:3], (R, S))
         transformed = apply(WinogradFilters(), kernel)

@@ -16,6 +16,7 @@ from fastcnn.ops.conv_packed import (
     UNBOUNDED,
     Bounds,
     FusedDepthwiseConv2D,
+    FusedGroupedConv2D,
     PackedConv2D,
     PackFilters,
     WinogradConv2D,
@@ -123,6 +124,29 @@ DEPTHWISE_BLOCKS = [
     Geometry((1, 4, 5, 300), (3, 3), 1, padding=3),
 ]
 
+
+def grouped_case(geometry: Geometry, bounds: Bounds) -> Case:
+    """As many filters as channels."""
+    channels = geometry.x[3]
+    op = FusedGroupedConv2D(bounds=bounds, **geometry.fields)
+    kernel = (*geometry.taps, channels // geometry.groups, channels)
+    make = normal(geometry.x, kernel, (channels,))
+    name = label(geometry, f"{bounds}")
+    return Case(op, make, 5e-6, differentiable=False, label=name)
+
+
+# Groups that a vector holds several of, one of, a part of; other filters, strides, dilations.
+GROUPED_BLOCKS = [
+    *(
+        Geometry((2, size, 2 * size, c), (3, 3), c, strides=stride, padding=1, groups=c // each)
+        for stride in (1, 2)
+        for size, c, each in ((1, 8, 4), (7, 32, 4), (8, 24, 8), (15, 20, 4), (9, 32, 16))
+    ),
+    Geometry((1, 9, 20, 40), (3, 3), 40, groups=5),
+    Geometry((1, 7, 8, 12), (3, 3), 12, groups=4, padding=1),
+    Geometry((1, 9, 9, 16), (5, 3), 16, groups=4, padding=2, strides=(1, 2), dilations=(2, 1)),
+]
+
 KERNELS = [(3, 3, 5, 7), (1, 1, 3, 32), (3, 3, 17, 33), (3, 3, 4, 64), (3, 3, 2, 100)]
 
 CASES: list[Case] = [
@@ -141,6 +165,8 @@ CASES: list[Case] = [
     ),
     *(depthwise_case(geometry, UNBOUNDED) for geometry in (*DEPTHWISE, *DEPTHWISE_BLOCKS)),
     depthwise_case(DEPTHWISE_BLOCKS[2], RELU6),
+    *(grouped_case(geometry, UNBOUNDED) for geometry in GROUPED_BLOCKS),
+    grouped_case(GROUPED_BLOCKS[1], RELU),
     *(winograd_case(*given) for given in WINOGRAD),
     *(winograd_case(*given, RELU, True, "relu-sum") for given in WINOGRAD[2::3]),
     winograd_case(*WINOGRAD[4], RELU6, name="relu6"),
