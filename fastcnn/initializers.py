@@ -134,7 +134,7 @@ class RandomInitializer(Initializer):
         seed = next_seed() if self.seed is None else self.seed
         return lambda: self._draw(generator(seed), sizes).astype(dtype)
 
-    def _check(self, shape: tuple[int, ...]) -> None:  # noqa: B027 - optional, not abstract
+    def _check(self, shape: tuple[int, ...]) -> None:
         """Raise a ShapeError where `_draw` would."""
 
     @abstractmethod
