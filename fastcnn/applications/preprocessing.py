@@ -79,18 +79,18 @@ class PreprocessInput:
         known = tuple(self.modes)
         chosen = known[0] if variant is None else variant
         arguments.one_of("preprocess_input", "variant", chosen, known)
-        return preprocess_input(x, self.modes[chosen], data_format)
+        return preprocess_input(x, data_format, self.modes[chosen])
 
 
-def preprocess_input(x: Any, mode: str = "caffe", data_format: str | None = None) -> Any:
+def preprocess_input(x: Any, data_format: str | None = None, mode: str = "caffe") -> Any:
     """Images as weights of the given convention expect them; the input stays as it is.
 
     Args:
         x: RGB images (H, W, C) or (N, H, W, C) of values 0 … 255, of any number type, or a symbolic
             tensor of floats. C is 3; with mode "tf" it may be any.
+        data_format: None or "channels_last".
         mode: "torch" (RGB scaled to 0 … 1, then normalized by ImageNet's mean and deviation), "tf"
             (scaled to -1 … 1) or "caffe" (BGR, ImageNet's mean subtracted).
-        data_format: None or "channels_last".
 
     Returns:
         An array or tensor of the same shape; floats keep their type, integers become float32.
