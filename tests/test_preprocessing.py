@@ -67,12 +67,12 @@ def test_a_family_chooses_by_the_origin_of_its_weights():
     np.testing.assert_array_equal(
         preprocess(PIXELS, variant="keras"), preprocess_input(PIXELS, mode="caffe")
     )
-    with pytest.raises(ArgumentError, match="variant='paper'.*'torchvision', 'keras'"):
+    with pytest.raises(ArgumentError, match=r"variant='paper'.*'torchvision', 'keras'"):
         preprocess(PIXELS, variant="paper")
 
 
 def test_what_is_no_image_is_refused():
-    with pytest.raises(ArgumentError, match="mode='tensorflow'.*'torch', 'tf', 'caffe'"):
+    with pytest.raises(ArgumentError, match=r"mode='tensorflow'.*'torch', 'tf', 'caffe'"):
         preprocess_input(PIXELS, mode="tensorflow")
     with pytest.raises(ArgumentError, match="data_format"):
         preprocess_input(PIXELS, "channels_first")
