@@ -255,6 +255,9 @@ class Parameter:
     def __repr__(self) -> str:
         return f"Parameter('{self.path or self.name}', {self.spec})"
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_value": self.value}
+
     @property
     def value(self) -> Array:
         """The array itself, in place."""

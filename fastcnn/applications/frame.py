@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What all built-in networks share: where they begin, how they end, where weights come from."""
+"""What all built-in networks share: how they begin, how they end, where weights come from."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, final
 
 from fastcnn import arguments
 from fastcnn.errors import ArgumentError
@@ -14,57 +16,108 @@ from fastcnn.layers import Dense, GlobalAveragePooling2D, GlobalMaxPooling2D, In
 from fastcnn.models import Functional, Model
 
 PathLike = str | os.PathLike[str]
-Shape = tuple[int, int, int]
+Shape = tuple[int | None, int | None, int]
 
 POOLINGS = {"avg": GlobalAveragePooling2D, "max": GlobalMaxPooling2D}
 
 
-def image_input(name: str, input_shape: Any) -> Tensor:
-    """The symbolic image (N, H, W, C) that a network begins with.
+@final
+@dataclass(frozen=True)
+class Frame:
+    """The arguments that every network takes, in Keras' words.
 
-    Raises:
-        ArgumentError: `input_shape` is not three whole numbers above zero.
+    Args:
+        name: name of the model.
+        weights: file to read weights from, or "hub:owner/name"; None draws them anew.
+        include_top: with the classifier.
+        input_shape: (H, W, C); None is the size the network was published with, or, without the
+            top, any size.
+        pooling: without the top, None (feature maps), "avg" or "max" over them.
+        classes: number of classes.
+        classifier_activation: of the last layer; None gives logits.
     """
-    try:
-        height, width, channels = input_shape
-    except (TypeError, ValueError):
-        raise ArgumentError(
-            f"{name}: found input_shape={input_shape!r}, expected (height, width, channels)"
-        ) from None
-    sizes = [arguments.integer(name, "input_shape", d, 1) for d in (height, width, channels)]
-    return Input(shape=tuple(sizes), name="image")
 
+    name: str
+    weights: PathLike | None
+    include_top: bool
+    input_shape: Shape | None
+    pooling: str | None
+    classes: int
+    classifier_activation: Any
 
-def pool_features(name: str, x: Tensor, pooling: str | None) -> Tensor:
-    """The end of a network without its top: feature maps, or one number per channel."""
-    arguments.one_of(name, "pooling", pooling, (None, *POOLINGS))
-    return x if pooling is None else POOLINGS[pooling](name=f"{pooling}_pool")(x)
+    def image(self, default: Shape = (224, 224, 3), smallest: int = 1) -> Tensor:
+        """The symbolic image (N, H, W, C) that the network begins with.
 
+        Args:
+            default: (H, W, C) that the network was published with.
+            smallest: H and W must have at least so many pixels.
 
-def classify(
-    name: str, layer: str, x: Tensor, classes: int, activation: Any, **kwargs: Any
-) -> Tensor:
-    """The classifier: a Dense layer called `layer` with one output per class."""
-    units = arguments.integer(name, "classes", classes, 1)
-    scores: Tensor = Dense(units, activation=activation, name=layer, **kwargs)(x)
-    return scores
+        Raises:
+            ArgumentError: `input_shape` is not three sizes, or too small.
+        """
+        shape = self.input_shape
+        if shape is None:
+            shape = default if self.include_top else (None, None, default[2])
+        try:
+            height, width, channels = shape
+        except (TypeError, ValueError):
+            raise ArgumentError(
+                f"{self.name}: found input_shape={shape!r}, expected (height, width, channels)"
+            ) from None
+        sizes = [self._size(height, smallest), self._size(width, smallest)]
+        channels = arguments.integer(self.name, "input_shape", channels, 1)
+        return Input(shape=(*sizes, channels), name="image")
 
+    def _size(self, size: Any, smallest: int) -> int | None:
+        if size is None:
+            return None
+        return arguments.integer(self.name, "input_shape", size, smallest)
 
-def finish(name: str, inputs: Tensor, outputs: Tensor, weights: Any) -> Model:
-    """The model, with weights read from a file where one is named.
+    def classify(self, x: Tensor, layer: str, **kwargs: Any) -> Tensor:
+        """The classifier: a Dense layer called `layer` with one output per class."""
+        units = arguments.integer(self.name, "classes", self.classes, 1)
+        y: Tensor = Dense(units, activation=self.classifier_activation, name=layer, **kwargs)(x)
+        return y
 
-    Raises:
-        ArgumentError: `weights` is neither None nor a file.
-        FileError, ShapeError: the file cannot be read or holds the weights of another network.
-    """
-    if weights is not None and not (
-        isinstance(weights, (str, os.PathLike)) and Path(weights).is_file()
-    ):
-        raise ArgumentError(
-            f"{name}: found weights={weights!r}, expected None or the path of a file that "
-            "Model.save or Model.save_weights wrote"
-        )
-    model = Functional(inputs, outputs, name=name)
-    if weights is not None:
-        model.load_weights(weights)
-    return model
+    def model(
+        self,
+        image: Tensor,
+        features: Tensor,
+        top: Callable[[Tensor], Any],
+        ignore: Sequence[str] = (),
+    ) -> Model:
+        """The model, with weights read where they are asked for.
+
+        Args:
+            image: from `image`.
+            features: the last feature maps.
+            top: adds the layers behind them up to the classifier, if it is included.
+            ignore: prefixes of tensors in public checkpoints that have no layer here.
+
+        Raises:
+            ArgumentError: `pooling` is unknown.
+            FileError, ShapeError: the file cannot be read or holds the weights of another network.
+        """
+        arguments.one_of(self.name, "pooling", self.pooling, (None, *POOLINGS))
+        self._check_weights()
+        outputs = top(features) if self.include_top else self._pooled(features)
+        model = Functional(image, outputs, name=self.name)
+        if self.weights is not None:
+            model.load_weights(self.weights)
+        return model
+
+    def _check_weights(self) -> None:
+        found: Any = self.weights
+        if found is not None and not (
+            isinstance(found, (str, os.PathLike)) and Path(found).is_file()
+        ):
+            raise ArgumentError(
+                f"{self.name}: found weights={found!r}, expected None or the path of a file that "
+                "Model.save or Model.save_weights wrote"
+            )
+
+    def _pooled(self, x: Tensor) -> Tensor:
+        if self.pooling is None:
+            return x
+        y: Tensor = POOLINGS[self.pooling](name=f"{self.pooling}_pool")(x)
+        return y

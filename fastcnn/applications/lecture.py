@@ -7,7 +7,8 @@ its sizes and no activation; relu between the layers is our choice and adds no p
 
 from __future__ import annotations
 
-from fastcnn.applications.frame import PathLike, Shape, classify, finish, image_input, pool_features
+from fastcnn.applications.frame import Frame, PathLike, Shape
+from fastcnn.graph import Tensor
 from fastcnn.layers import Conv2D, Dense, Flatten
 from fastcnn.models import Model
 
@@ -15,7 +16,7 @@ from fastcnn.models import Model
 def LectureC(
     weights: PathLike | None = None,
     include_top: bool = True,
-    input_shape: Shape = (32, 32, 3),
+    input_shape: Shape | None = (32, 32, 3),
     pooling: str | None = None,
     classes: int = 4,
     classifier_activation: str | None = "softmax",
@@ -37,12 +38,14 @@ def LectureC(
         ShapeError: weights of another network.
         FileError: `weights` cannot be read.
     """
-    image = image_input(name, input_shape)
+    frame = Frame(name, weights, include_top, input_shape, pooling, classes, classifier_activation)
+    image = frame.image()
     x = Conv2D(8, 3, padding="same", activation="relu", name="conv1")(image)
     x = Conv2D(16, 5, strides=2, padding="same", activation="relu", name="conv2")(x)
-    if not include_top:
-        return finish(name, image, pool_features(name, x, pooling), weights)
-    x = Flatten(name="flatten")(x)
-    x = Dense(512, activation="relu", name="dense1")(x)
-    x = classify(name, "dense2", x, classes, classifier_activation)
-    return finish(name, image, x, weights)
+
+    def top(x: Tensor) -> Tensor:
+        x = Flatten(name="flatten")(x)
+        x = Dense(512, activation="relu", name="dense1")(x)
+        return frame.classify(x, "dense2")
+
+    return frame.model(image, x, top)

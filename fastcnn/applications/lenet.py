@@ -9,7 +9,8 @@ softmax: 61,706 parameters where the paper has 60,000.
 
 from __future__ import annotations
 
-from fastcnn.applications.frame import PathLike, Shape, classify, finish, image_input, pool_features
+from fastcnn.applications.frame import Frame, PathLike, Shape
+from fastcnn.graph import Tensor
 from fastcnn.layers import AveragePooling2D, Conv2D, Dense, Flatten
 from fastcnn.models import Model
 
@@ -17,7 +18,7 @@ from fastcnn.models import Model
 def LeNet5(
     weights: PathLike | None = None,
     include_top: bool = True,
-    input_shape: Shape = (32, 32, 1),
+    input_shape: Shape | None = (32, 32, 1),
     pooling: str | None = None,
     classes: int = 10,
     classifier_activation: str | None = "softmax",
@@ -39,15 +40,17 @@ def LeNet5(
         ShapeError: images too small, or weights of another network.
         FileError: `weights` cannot be read.
     """
-    image = image_input(name, input_shape)
+    frame = Frame(name, weights, include_top, input_shape, pooling, classes, classifier_activation)
+    image = frame.image()
     x = Conv2D(6, 5, activation="tanh", name="c1")(image)
     x = AveragePooling2D(2, name="s2")(x)
     x = Conv2D(16, 5, activation="tanh", name="c3")(x)
     x = AveragePooling2D(2, name="s4")(x)
-    if not include_top:
-        return finish(name, image, pool_features(name, x, pooling), weights)
-    x = Flatten(name="flatten")(x)
-    x = Dense(120, activation="tanh", name="c5")(x)
-    x = Dense(84, activation="tanh", name="f6")(x)
-    x = classify(name, "output", x, classes, classifier_activation)
-    return finish(name, image, x, weights)
+
+    def top(x: Tensor) -> Tensor:
+        x = Flatten(name="flatten")(x)
+        x = Dense(120, activation="tanh", name="c5")(x)
+        x = Dense(84, activation="tanh", name="f6")(x)
+        return frame.classify(x, "output")
+
+    return frame.model(image, x, top)

@@ -15,13 +15,12 @@ maps shrink they take every second pixel and fill the new channels with zeros.
 from __future__ import annotations
 
 from fastcnn import ops
-from fastcnn.applications.frame import PathLike, Shape, classify, finish, image_input, pool_features
+from fastcnn.applications.blocks import conv_bn
+from fastcnn.applications.frame import Frame, PathLike, Shape
 from fastcnn.graph import Tensor
 from fastcnn.layers import (
     Activation,
     Add,
-    BatchNormalization,
-    Conv2D,
     GlobalAveragePooling2D,
     MaxPooling2D,
 )
@@ -30,51 +29,28 @@ from fastcnn.models import Model
 STAGES = (16, 32, 64)
 
 
-def resnet_cifar(
-    blocks: int,
-    weights: PathLike | None,
-    include_top: bool,
-    input_shape: Shape,
-    pooling: str | None,
-    classes: int,
-    classifier_activation: str | None,
-    name: str,
-) -> Model:
+def _resnet(frame: Frame, blocks: int) -> Model:
     """The network with `blocks` (the paper's n) residual blocks in each of three stages."""
-    image = image_input(name, input_shape)
-    x = _normalized(image, STAGES[0], 1, "conv1", "bn1")
+    image = frame.image((32, 32, 3))
+    x = conv_bn(image, STAGES[0], 3, padding=1, names=("conv1", "bn1"))
     x = Activation("relu", name="relu")(x)
     for stage, filters in enumerate(STAGES, 1):
         for block in range(blocks):
             stride = 2 if stage > 1 and block == 0 else 1
             x = _residual(x, filters, stride, f"layer{stage}.{block}")
-    if not include_top:
-        return finish(name, image, pool_features(name, x, pooling), weights)
-    x = GlobalAveragePooling2D(name="avgpool")(x)
-    x = classify(name, "fc", x, classes, classifier_activation, kernel_initializer="he_normal")
-    return finish(name, image, x, weights)
 
+    def top(x: Tensor) -> Tensor:
+        x = GlobalAveragePooling2D(name="avgpool")(x)
+        return frame.classify(x, "fc", kernel_initializer="he_normal")
 
-def _normalized(x: Tensor, filters: int, stride: int, conv: str, norm: str) -> Tensor:
-    """A 3x3 convolution whose bias is that of the normalization behind it."""
-    y: Tensor = Conv2D(
-        filters,
-        3,
-        strides=stride,
-        padding=1,
-        use_bias=False,
-        kernel_initializer="he_normal",
-        name=conv,
-    )(x)
-    y = BatchNormalization(momentum=0.9, epsilon=1e-5, name=norm)(y)
-    return y
+    return frame.model(image, x, top)
 
 
 def _residual(x: Tensor, filters: int, stride: int, name: str) -> Tensor:
     """relu(F(x) + shortcut(x)), F being two convolutions."""
-    y = _normalized(x, filters, stride, f"{name}.conv1", f"{name}.bn1")
+    y = conv_bn(x, filters, 3, stride, 1, names=(f"{name}.conv1", f"{name}.bn1"))
     y = Activation("relu", name=f"{name}.relu1")(y)
-    y = _normalized(y, filters, 1, f"{name}.conv2", f"{name}.bn2")
+    y = conv_bn(y, filters, 3, 1, 1, names=(f"{name}.conv2", f"{name}.bn2"))
     y = Add(name=f"{name}.add")([y, _shortcut(x, filters, stride, name)])
     result: Tensor = Activation("relu", name=f"{name}.relu2")(y)
     return result
@@ -94,7 +70,7 @@ def _shortcut(x: Tensor, filters: int, stride: int, name: str) -> Tensor:
 def ResNet20(
     weights: PathLike | None = None,
     include_top: bool = True,
-    input_shape: Shape = (32, 32, 3),
+    input_shape: Shape | None = None,
     pooling: str | None = None,
     classes: int = 10,
     classifier_activation: str | None = "softmax",
@@ -116,51 +92,47 @@ def ResNet20(
         ShapeError: weights of another network.
         FileError: `weights` cannot be read.
     """
-    return resnet_cifar(
-        3, weights, include_top, input_shape, pooling, classes, classifier_activation, name
-    )
+    frame = Frame(name, weights, include_top, input_shape, pooling, classes, classifier_activation)
+    return _resnet(frame, 3)
 
 
 def ResNet32(
     weights: PathLike | None = None,
     include_top: bool = True,
-    input_shape: Shape = (32, 32, 3),
+    input_shape: Shape | None = None,
     pooling: str | None = None,
     classes: int = 10,
     classifier_activation: str | None = "softmax",
     name: str = "resnet32",
 ) -> Model:
     """464,154 parameters and 68.9 M multiply-accumulates; arguments as `ResNet20`."""
-    return resnet_cifar(
-        5, weights, include_top, input_shape, pooling, classes, classifier_activation, name
-    )
+    frame = Frame(name, weights, include_top, input_shape, pooling, classes, classifier_activation)
+    return _resnet(frame, 5)
 
 
 def ResNet44(
     weights: PathLike | None = None,
     include_top: bool = True,
-    input_shape: Shape = (32, 32, 3),
+    input_shape: Shape | None = None,
     pooling: str | None = None,
     classes: int = 10,
     classifier_activation: str | None = "softmax",
     name: str = "resnet44",
 ) -> Model:
     """658,586 parameters and 97.2 M multiply-accumulates; arguments as `ResNet20`."""
-    return resnet_cifar(
-        7, weights, include_top, input_shape, pooling, classes, classifier_activation, name
-    )
+    frame = Frame(name, weights, include_top, input_shape, pooling, classes, classifier_activation)
+    return _resnet(frame, 7)
 
 
 def ResNet56(
     weights: PathLike | None = None,
     include_top: bool = True,
-    input_shape: Shape = (32, 32, 3),
+    input_shape: Shape | None = None,
     pooling: str | None = None,
     classes: int = 10,
     classifier_activation: str | None = "softmax",
     name: str = "resnet56",
 ) -> Model:
     """853,018 parameters and 125.5 M multiply-accumulates; arguments as `ResNet20`."""
-    return resnet_cifar(
-        9, weights, include_top, input_shape, pooling, classes, classifier_activation, name
-    )
+    frame = Frame(name, weights, include_top, input_shape, pooling, classes, classifier_activation)
+    return _resnet(frame, 9)

@@ -13,8 +13,8 @@ import functools
 import inspect
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -41,6 +41,7 @@ from fastcnn.graph import (
     placeholder,
 )
 from fastcnn.layers.call import LayerCall
+from fastcnn.layers.foreign import Foreign
 from fastcnn.ops.shape import Reshape
 from fastcnn.plan import Plan
 from fastcnn.structure import flatten, map_structure, pack_as
@@ -95,6 +96,9 @@ class Layer(ABC):
         ArgumentError: an argument that the layer does not take, or one of Keras that fastcnn lacks
             with anything but its default.
     """
+
+    # How `state_dict` calls and lays out the weights that are named otherwise in PyTorch.
+    foreign: ClassVar[Mapping[str, Foreign]] = {}
 
     def __init__(
         self,
@@ -222,15 +226,20 @@ class Layer(ABC):
 
     def named_weights(self) -> dict[str, Parameter]:
         """All weights by dotted path below this layer, each once, own ones first."""
-        found = {p.name: p for p in self._weights}
-        if len(found) < len(self._weights):
-            raise ArgumentError(f"layer '{self.name}' has two weights of one name: {list(found)}")
+        return {prefix + p.name: p for prefix, _, p in self.owned_weights()}
+
+    def owned_weights(self) -> list[tuple[str, Layer, Parameter]]:
+        """All weights, each once, with the layer that holds them and its path ("a.b.")."""
+        names = [p.name for p in self._weights]
+        if len(set(names)) < len(names):
+            raise ArgumentError(f"layer '{self.name}' has two weights of one name: {names}")
+        found: list[tuple[str, Layer, Parameter]] = [("", self, p) for p in self._weights]
         known = {id(p) for p in self._weights}
         for name, layer in zip(local_names(self.sublayers), self.sublayers, strict=True):
-            for path, parameter in layer.named_weights().items():
+            for prefix, owner, parameter in layer.owned_weights():
                 if id(parameter) not in known:
                     known.add(id(parameter))
-                    found[f"{name}.{path}"] = parameter
+                    found.append((f"{name}.{prefix}", owner, parameter))
         return found
 
     @property

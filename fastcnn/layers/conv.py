@@ -4,11 +4,14 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Any, final
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, ClassVar, final
 
 from fastcnn import activations, arguments, initializers, ops, regularizers
 from fastcnn.errors import ArgumentError, ShapeError
 from fastcnn.layers.base import Layer
+from fastcnn.layers.foreign import BIAS, CONV_1D, CONV_2D, DEPTHWISE, Foreign
 from fastcnn.ops.geometry import extent, normalize_padding, pair, positive
 
 
@@ -86,6 +89,8 @@ class Conv2D(_Conv):
         kernel_initializer, bias_initializer, kernel_regularizer, bias_regularizer: as in Dense.
     """
 
+    foreign: ClassVar[Mapping[str, Foreign]] = {"kernel": CONV_2D, "bias": BIAS}
+
     def __init__(
         self,
         filters: int,
@@ -146,6 +151,8 @@ class Conv1D(_Conv):
     Arguments as Conv2D with single numbers; padding also takes "causal" (all of it on the left)
     and (left, right).
     """
+
+    foreign: ClassVar[Mapping[str, Foreign]] = {"kernel": CONV_1D, "bias": BIAS}
 
     def __init__(
         self,
@@ -210,6 +217,8 @@ class Conv1D(_Conv):
 class DepthwiseConv2D(_Conv):
     """Each channel with its own M filters: (N, H, W, C), (R, S, C, M) -> (N, P, Q, C M)."""
 
+    foreign: ClassVar[Mapping[str, Foreign]] = {"kernel": DEPTHWISE, "bias": BIAS}
+
     def __init__(
         self,
         kernel_size: Any,
@@ -260,6 +269,12 @@ class DepthwiseConv2D(_Conv):
 @final
 class SeparableConv2D(_Conv):
     """A depthwise convolution, then a 1x1 convolution, then bias and activation."""
+
+    foreign: ClassVar[Mapping[str, Foreign]] = {
+        "depthwise_kernel": replace(DEPTHWISE, name="depthwise.weight"),
+        "pointwise_kernel": replace(CONV_2D, name="pointwise.weight"),
+        "bias": Foreign("pointwise.bias"),
+    }
 
     def __init__(
         self,
@@ -333,6 +348,8 @@ class Conv2DTranspose(_Conv):
     Args as Conv2D; `output_padding` adds rows and columns to tell apart the sizes that a strided
     convolution maps to one.
     """
+
+    foreign: ClassVar[Mapping[str, Foreign]] = {"kernel": CONV_2D, "bias": BIAS}
 
     def __init__(
         self,

@@ -4,12 +4,14 @@
 from __future__ import annotations
 
 import math
-from typing import Any, final
+from collections.abc import Mapping
+from typing import Any, ClassVar, final
 
 from fastcnn import activations, arguments, initializers, ops, regularizers
 from fastcnn.drawing import random_state
 from fastcnn.errors import ArgumentError, ShapeError
 from fastcnn.layers.base import Layer
+from fastcnn.layers.foreign import BIAS, DENSE, Foreign
 from fastcnn.ops.geometry import positive
 
 
@@ -24,6 +26,8 @@ class Dense(Layer):
         kernel_initializer, bias_initializer: of W (C, K) and b (K).
         kernel_regularizer, bias_regularizer: terms of the loss.
     """
+
+    foreign: ClassVar[Mapping[str, Foreign]] = {"kernel": DENSE, "bias": BIAS}
 
     def __init__(
         self,

@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from typing import Any, final
+from collections.abc import Mapping
+from typing import Any, ClassVar, final
 
 import numpy as np
 
@@ -11,11 +12,14 @@ from fastcnn import arguments, initializers, ops, regularizers
 from fastcnn.errors import ArgumentError, ShapeError
 from fastcnn.graph import constant
 from fastcnn.layers.base import Layer
+from fastcnn.layers.foreign import NORM, Foreign
 from fastcnn.ops.geometry import positive
 
 
 class _Normalization(Layer):
     """Scale gamma and shift beta (C), either of which may be left out; abstract."""
+
+    foreign: ClassVar[Mapping[str, Foreign]] = NORM
 
     def __init__(
         self,

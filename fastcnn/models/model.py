@@ -13,7 +13,7 @@ from fastcnn.errors import ArgumentError, DtypeError, ShapeError
 from fastcnn.graph import Array, Spec, Tensor, spec_of
 from fastcnn.layers.base import Layer
 from fastcnn.metrics import Metric
-from fastcnn.models import loop, saving
+from fastcnn.models import loop, saving, state
 from fastcnn.models.checks import check_identifiers, check_weights
 from fastcnn.models.lowering import InferencePlan, PlanCache
 from fastcnn.models.summary import count_macs, summary
@@ -307,11 +307,8 @@ class Model(Layer):
 
     # --- weights and files -----------------------------------------------------------------------
 
-    def state_dict(self) -> dict[str, Array]:
-        """Copies of all weights and statistics by dotted name."""
-        return {path: p.numpy() for path, p in self.named_weights().items()}
-
-    load_state_dict = saving.load_state_dict
+    state_dict = state.state_dict
+    load_state_dict = state.load_state_dict
     save = saving.save_model
     save_weights = saving.save_weights
     load_weights = saving.load_weights

@@ -18,8 +18,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastcnn import arguments, losses, metrics, optimizers
-from fastcnn.errors import ArgumentError, DtypeError, FastcnnError, FileError, ShapeError, located
-from fastcnn.graph import Array, Parameter, numbers_of
+from fastcnn.errors import ArgumentError, FastcnnError, FileError, located
+from fastcnn.graph import Array
+from fastcnn.models import state
+from fastcnn.models.state import check
 from fastcnn.utils.atomic import write_atomically
 
 if TYPE_CHECKING:
@@ -48,6 +50,11 @@ def read_tensors(path: Any) -> tuple[dict[str, Array], dict[str, Any]]:
     Raises:
         FileError: the file is missing, truncated, not safetensors, or of a newer version.
     """
+    tensors, text = _read_safetensors(path)
+    return tensors, _checked_metadata(path, text)
+
+
+def _read_safetensors(path: Any) -> tuple[dict[str, Array], dict[str, str]]:
     from safetensors import SafetensorError, safe_open
 
     path = Path(arguments.path("load", "filepath", path))
@@ -56,7 +63,7 @@ def read_tensors(path: Any) -> tuple[dict[str, Array], dict[str, Any]]:
             raise FileError(f"there is no file '{path}'; check the path")
         with safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            return {name: file.get_tensor(name) for name in file.keys()}, metadata  # noqa: SIM118
     except FileError:
         raise
     except (SafetensorError, OSError, ValueError) as error:
@@ -64,14 +71,13 @@ def read_tensors(path: Any) -> tuple[dict[str, Array], dict[str, Any]]:
             f"'{path}' is not a whole safetensors file ({error}); it may be truncated or of "
             "another kind, so save it again"
         ) from None
-    return tensors, _checked_metadata(path, metadata)
 
 
-def _checked_metadata(path: Path, text: Mapping[str, str]) -> dict[str, Any]:
+def _checked_metadata(path: Any, text: Mapping[str, str]) -> dict[str, Any]:
     if text.get("format") != FORMAT:
         raise FileError(
-            f"'{path}' is a safetensors file but was not written by fastcnn (format "
-            f"{text.get('format')!r}); build the model and use load_state_dict"
+            f"'{path}' was not written by Model.save (format {text.get('format')!r}) and holds "
+            "weights but no layers; build the model and use load_weights"
         )
     with _understood(path):
         if int(text["version"]) > VERSION:
@@ -122,11 +128,21 @@ def save_model(
 def save_weights(
     self: Model, filepath: Any, overwrite: bool = True, max_shard_size: float | None = None
 ) -> None:
-    """Write the weights alone, to one file: `max_shard_size` must be None."""
+    """Write `state_dict()` to one safetensors file, which PyTorch's programs read as well.
+
+    Args:
+        filepath: by convention "name.safetensors".
+        overwrite: False makes an existing file an error.
+        max_shard_size: only None: the file is never cut.
+    """
+    from safetensors.numpy import save
+
     where = f"model '{self.name}': save_weights"
     arguments.only_default(where, "max_shard_size", max_shard_size, None)
     _check_overwrite(filepath, overwrite)
-    write_tensors(filepath, _prefixed(_WEIGHTS, _built_weights(self)), {})
+    _check_built(self)
+    # The word by which PyTorch's loaders know the layout.
+    write_atomically(filepath, save(self.state_dict(), {"format": "pt"}))
 
 
 def load_weights(self: Model, filepath: Any, skip_mismatch: bool = False) -> None:
@@ -136,61 +152,21 @@ def load_weights(self: Model, filepath: Any, skip_mismatch: bool = False) -> Non
         filepath: what `save_weights` or `save` wrote.
         skip_mismatch: take the weights whose name and shape fit, and leave the others.
     """
-    tensors, _ = read_tensors(filepath)
-    arrays = _unprefixed(_WEIGHTS, tensors)
-    if skip_mismatch:
-        shapes = {name: p.shape for name, p in self.named_weights().items()}
-        arrays = {n: a for n, a in arrays.items() if shapes.get(n) == a.shape}
+    tensors, metadata = _read_safetensors(filepath)
     with _understood(filepath):
-        load_state_dict(self, arrays, strict=not skip_mismatch)
-
-
-def load_state_dict(self: Model, state_dict: Mapping[str, Any], strict: bool = True) -> None:
-    """Overwrite weights by dotted name, all or none.
-
-    Args:
-        state_dict: arrays by the names of `state_dict()`.
-        strict: missing or unexpected names are an error.
-
-    Raises:
-        ShapeError: names or shapes do not match; all of them are listed, nothing was changed.
-    """
-    parameters, arrays = _matched(self, state_dict, strict)
-    for name, parameter in parameters.items():
-        if name in arrays:
-            parameter.assign(arrays[name])
-
-
-def _matched(
-    model: Model, state_dict: Mapping[str, Any], strict: bool = True
-) -> tuple[dict[str, Parameter], dict[str, Array]]:
-    """Parameters and arrays that fit them, or an error listing all that do not."""
-    parameters = model.named_weights()
-    if not isinstance(state_dict, Mapping):
-        raise DtypeError(
-            f"model '{model.name}': found weights of type {type(state_dict).__name__}, expected a "
-            "dict of arrays by name; pass what state_dict() returns"
-        )
-    where = f"model '{model.name}': weight"
-    arrays = {name: numbers_of(value, f"{where} '{name}'") for name, value in state_dict.items()}
-    problems = []
-    missing = [n for n in parameters if n not in arrays]
-    unexpected = [n for n in arrays if n not in parameters]
-    if strict and missing:
-        problems.append(f"missing {missing}")
-    if strict and unexpected:
-        problems.append(f"unexpected {unexpected}")
-    problems += [
-        f"'{n}' has shape {arrays[n].shape} where {p.shape} is expected"
-        for n, p in parameters.items()
-        if n in arrays and arrays[n].shape != p.shape
-    ]
-    if problems:
-        raise ShapeError(
-            f"model '{model.name}' cannot take these weights: {'; '.join(problems)}; "
-            "nothing was changed"
-        )
-    return parameters, arrays
+        if metadata.get("format") == FORMAT:
+            arrays = _unprefixed(_WEIGHTS, tensors)
+            expected = _shapes(self)
+        else:
+            arrays = tensors
+            expected = {name: e.shape for name, e in state.entries(self).items()}
+        if skip_mismatch:
+            arrays = {n: a for n, a in arrays.items() if expected.get(n) == a.shape}
+        if metadata.get("format") == FORMAT:
+            check(self, expected, arrays, strict=not skip_mismatch)
+            _assign(self, arrays)
+        else:
+            self.load_state_dict(arrays, strict=not skip_mismatch)
 
 
 def save_state(self: Model, filepath: Any, extra: Mapping[str, Any] | None = None) -> None:
@@ -208,10 +184,10 @@ def load_state(self: Model, filepath: Any) -> dict[str, Any]:
         )
     weights = _unprefixed(_WEIGHTS, tensors)
     with _understood(filepath):
-        _matched(self, weights)
+        check(self, _shapes(self), weights)
         # The optimizer refuses as a whole before any weight is written.
         _restore_training(self, tensors, metadata["training"])
-        load_state_dict(self, weights)
+        _assign(self, weights)
     extra: dict[str, Any] = metadata["extra"]
     return extra
 
@@ -245,7 +221,9 @@ def load_model(
         model = deserialize(metadata["config"], custom_objects)
         if not hasattr(model, "load_state_dict"):
             raise FileError(f"'{filepath}' holds a {type(model).__name__}, expected a model")
-        load_state_dict(model, _unprefixed(_WEIGHTS, tensors))
+        weights = _unprefixed(_WEIGHTS, tensors)
+        check(model, _shapes(model), weights)
+        _assign(model, weights)
         training = metadata.get("training")
         if compile and training:
             model.compile_as_saved(_decode_compile(training["compile"], custom_objects))
@@ -262,12 +240,26 @@ def _check_overwrite(filepath: Any, overwrite: bool) -> None:
 # --- parts ---------------------------------------------------------------------------------------
 
 
-def _built_weights(model: Model) -> dict[str, Array]:
+def _check_built(model: Model) -> None:
     if not model.built:
         raise ArgumentError(
             f"model '{model.name}' has no weights yet; begin it with an Input or run it once"
         )
-    return model.state_dict()
+
+
+def _built_weights(model: Model) -> dict[str, Array]:
+    _check_built(model)
+    return {path: p.numpy() for path, p in model.named_weights().items()}
+
+
+def _shapes(model: Model) -> dict[str, tuple[int, ...]]:
+    return {path: p.shape for path, p in model.named_weights().items()}
+
+
+def _assign(model: Model, arrays: Mapping[str, Array]) -> None:
+    for path, parameter in model.named_weights().items():
+        if path in arrays:
+            parameter.assign(arrays[path])
 
 
 def _prefixed(prefix: str, arrays: Mapping[str, Array]) -> dict[str, Array]:
