@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is computed here from the same numbers as in PyTorch, and how the two are compared."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from fastcnn import Model, Plan
+from fastcnn.autodiff import gradients as symbolic_gradients
+from fastcnn.graph import Spec, placeholder
+from fastcnn.losses import SparseCategoricalCrossentropy
+from fastcnn.models.lowering import lower
+from fastcnn.models.state import entries
+
+Array = np.ndarray[Any, Any]
+Arrays = dict[str, Array]
+
+# Some gradients are 0 in exact numbers, as that of a bias in front of a batch normalization is, and
+# rounding leaves something of them: none is held to be smaller than this part of the largest.
+SMALLEST = 1e-4
+
+
+def images(batch: int, height: int, width: int, channels: int = 3, seed: int = 0) -> Array:
+    """Standard normal images (N, H, W, C)."""
+    random = np.random.default_rng([seed, batch, height, width])
+    return random.standard_normal((batch, height, width, channels), np.float32)
+
+
+def labels(batch: int, classes: int) -> Array:
+    """Class numbers (N,)."""
+    return np.random.default_rng(batch).integers(0, classes, batch).astype(np.int32)
+
+
+def gradients(model: Model, x: Array, y: Array) -> Arrays:
+    """Gradient of the mean cross-entropy of a model of logits by each trainable weight.
+
+    The names and layouts are those of `state_dict()`: the gradients take the place of the weights,
+    and the weights come back.
+    """
+    lowered = lower(model, [Spec(x.shape)], training=True)
+    target = placeholder(y.shape, "int32")
+    loss = SparseCategoricalCrossentropy(from_logits=True)(target, lowered.outputs[0])
+    weights = model.trainable_weights
+    found = symbolic_gradients(loss, weights)
+    inputs = [*lowered.inputs, target, lowered.trace.rng]
+    values = Plan(inputs, found).run(x, y, np.zeros(4, np.uint32))
+    return in_torch_layout(model, dict(zip(map(id, weights), values, strict=True)))
+
+
+def in_torch_layout(model: Model, values: Mapping[int, Array]) -> Arrays:
+    """`values` by id of the weights they belong to, as `state_dict()` would return them."""
+    found = {}
+    for name, entry in entries(model).items():
+        if id(entry.parameter) in values:
+            kept = entry.parameter.numpy()
+            entry.parameter.assign(values[id(entry.parameter)])
+            found[name] = entry.outward()
+            entry.parameter.assign(kept)
+    return found
+
+
+def of_largest(found: Array, expected: Array) -> float:
+    """Largest deviation, relative to the largest entry of what is expected."""
+    assert found.shape == expected.shape
+    return float(np.abs(found - expected).max() / np.abs(expected).max())
+
+
+def deviations(found: Arrays, expected: Arrays) -> dict[str, float]:
+    """For each parameter the largest deviation, relative to the largest entry of its gradient."""
+    assert set(found) == set(expected)
+    floor = SMALLEST * max(np.abs(g).max() for g in expected.values())
+    return {
+        name: float(np.abs(found[name] - g).max() / max(np.abs(g).max(), floor))
+        for name, g in expected.items()
+    }
+
+
+def forget(model: Model) -> None:
+    """Set all weights and statistics to 0."""
+    for weight in model.weights:
+        weight.assign(np.zeros(weight.shape, weight.dtype))
+
+
+def assert_same(found: Arrays, expected: Arrays) -> None:
+    """The same names and the same bits."""
+    assert set(found) == set(expected)
+    for name, array in expected.items():
+        np.testing.assert_array_equal(found[name], array, err_msg=name)

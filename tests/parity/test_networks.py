@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every network that torchvision or timm has: the same checkpoints, outputs and gradients."""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import zoo
+from fastcnn import Model, applications
+from parity import harness, peers
+
+ROWS = [row for row in zoo.ROWS if row.peer]
+
+# (H, W) beside the default; not square, so that nothing can be the wrong way round.
+OTHER_SIZE = {32: (48, 40), 224: (160, 128), 299: (203, 171)}
+# For gradients: small, with more than one pixel left in the last maps.
+SMALL_SIZE = {32: 32, 224: 64, 299: 128}
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A network in both worlds, of logits and without dropout, and its default size."""
+
+    peer: torch.nn.Module
+    model: Model
+    size: int
+    channels: int
+    classes: int
+
+
+@pytest.fixture(scope="module", params=ROWS, ids=str)
+def pair(request: Any) -> Pair:
+    row = request.param
+    _, size, _, channels = row.build().inputs[0].shape
+    plain: dict[str, Any] = {"classifier_activation": None}
+    if "dropout" in inspect.signature(getattr(applications, row.network)).parameters:
+        plain["dropout"] = 0.0
+    model = row.build(input_shape=(None, None, channels), **plain)
+    peer = peers.build(row.peer, row.peer_arguments)
+    peers.fill(peer, seed=1)
+    small = SMALL_SIZE[size]
+    peers.settle(peer, harness.images(8, small, small, channels), seed=2)
+    return Pair(peer, model, size, channels, row.output[-1])
+
+
+def test_checkpoints_load_and_outputs_agree(pair: Pair, tmp_path: Path) -> None:
+    paths = peers.save(pair.peer, tmp_path)
+    pair.model.load_weights(paths["safetensors"])
+    for batch, height, width in ((1, pair.size, pair.size), (3, *OTHER_SIZE[pair.size])):
+        x = harness.images(batch, height, width, pair.channels)
+        found, expected = pair.model.predict_on_batch(x), peers.logits(pair.peer, x)
+        assert harness.of_largest(found, expected) < 1e-4
+    kept = pair.model.state_dict()
+    harness.forget(pair.model)
+    pair.model.load_weights(paths["pth"])
+    harness.assert_same(pair.model.state_dict(), kept)
+
+
+def test_pytorch_takes_what_is_saved_here(pair: Pair) -> None:
+    expected = {name: array.copy() for name, array in peers.state(pair.peer).items()}
+    pair.model.load_state_dict(expected)
+    with torch.no_grad():
+        for tensor in pair.peer.state_dict().values():
+            tensor.zero_()
+    given = {name: torch.from_numpy(a) for name, a in pair.model.state_dict().items()}
+    missing, unexpected = pair.peer.load_state_dict(given, strict=False)
+    assert not unexpected
+    assert all(name.endswith("num_batches_tracked") for name in missing)
+    harness.assert_same(peers.state(pair.peer), expected)
+
+
+def test_gradients_agree_where_relus_are_open(pair: Pair) -> None:
+    """Within 1e-3 of the largest entry of each parameter's gradient."""
+    with peers.opened(pair.peer):
+        found, expected, _ = gradients(pair)
+    deviations = harness.deviations(found, expected)
+    assert max(deviations.values()) < 1e-3, worst(deviations)
+
+
+def test_gradients_agree_as_well_as_pytorch_with_itself(pair: Pair) -> None:
+    found, single, double = gradients(pair)
+    deviations = harness.deviations(found, double)
+    allowed = 3 * max(harness.deviations(single, double).values())
+    assert max(deviations.values()) < allowed, (allowed, worst(deviations))
+
+
+def gradients(pair: Pair) -> tuple[harness.Arrays, harness.Arrays, harness.Arrays]:
+    """Here, in PyTorch with float32, and in PyTorch with float64."""
+    size = SMALL_SIZE[pair.size]
+    x, y = harness.images(4, size, size, pair.channels), harness.labels(4, pair.classes)
+    pair.model.load_state_dict(peers.state(pair.peer))
+    single, double = (peers.gradients(pair.peer, x, y, t) for t in (torch.float32, torch.float64))
+    return harness.gradients(pair.model, x, y), single, double
+
+
+def worst(deviations: dict[str, float]) -> list[tuple[str, float]]:
+    return sorted(deviations.items(), key=lambda item: -item[1])[:5]
