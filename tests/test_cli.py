@@ -189,8 +189,9 @@ def test_summary_of_other_sizes(capsys):
     assert "(None, 3)" in printed
 
 
-def test_summary_names_every_network(capsys):
-    for name, network in applications.BY_NAME.items():
+def test_summary_counts_statistics(capsys):
+    for name in ("LectureC", "ResNet20", "ResNet18"):
+        network = applications.get(name)
         assert run("summary", name) == 0
         assert f"{network().count_params(buffers=True):,}" in capsys.readouterr().out
 

@@ -1,9 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """Built-in networks, one file per family.
 
-lenet         LeNet5                                   LeCun et al. 1998, as it is taught
-lecture       LectureC                                 the worked example of a lecture on CNNs
-resnet_cifar  ResNet20, ResNet32, ResNet44, ResNet56   He et al. 2015, section 4.2
+lecture       LectureC                               the worked example of a lecture on CNNs
+lenet         LeNet5                                 LeCun et al. 1998, as it is taught
+resnet        ResNet18, -34, -50, -101, -152         He et al. 2015
+              ResNeXt50, -101                        Xie et al. 2016
+              WideResNet50_2, -101_2                 Zagoruyko and Komodakis 2016
+resnet_cifar  ResNet20, -32, -44, -56, -110          He et al. 2015, section 4.2
+senet         SEResNet50, SEResNeXt50, SENet154      Hu et al. 2017
+wide_resnet   WideResNet                             Zagoruyko and Komodakis 2016, for CIFAR
+
+`blocks` has what they are built from, such as `residual`, for networks of one's own.
 """
 
 from __future__ import annotations
@@ -13,16 +20,51 @@ from typing import Any
 
 from fastcnn.applications.lecture import LectureC as LectureC
 from fastcnn.applications.lenet import LeNet5 as LeNet5
+from fastcnn.applications.resnet import ResNet18 as ResNet18
+from fastcnn.applications.resnet import ResNet34 as ResNet34
+from fastcnn.applications.resnet import ResNet50 as ResNet50
+from fastcnn.applications.resnet import ResNet101 as ResNet101
+from fastcnn.applications.resnet import ResNet152 as ResNet152
+from fastcnn.applications.resnet import ResNeXt50 as ResNeXt50
+from fastcnn.applications.resnet import ResNeXt101 as ResNeXt101
+from fastcnn.applications.resnet import WideResNet50_2 as WideResNet50_2
+from fastcnn.applications.resnet import WideResNet101_2 as WideResNet101_2
 from fastcnn.applications.resnet_cifar import ResNet20 as ResNet20
 from fastcnn.applications.resnet_cifar import ResNet32 as ResNet32
 from fastcnn.applications.resnet_cifar import ResNet44 as ResNet44
 from fastcnn.applications.resnet_cifar import ResNet56 as ResNet56
+from fastcnn.applications.resnet_cifar import ResNet110 as ResNet110
+from fastcnn.applications.senet import SENet154 as SENet154
+from fastcnn.applications.senet import SEResNet50 as SEResNet50
+from fastcnn.applications.senet import SEResNeXt50 as SEResNeXt50
+from fastcnn.applications.wide_resnet import WideResNet as WideResNet
 from fastcnn.errors import ArgumentError
 from fastcnn.models import Model
 
 BY_NAME: dict[str, Callable[..., Model]] = {
     network.__name__: network
-    for network in (LeNet5, LectureC, ResNet20, ResNet32, ResNet44, ResNet56)
+    for network in (
+        LeNet5,
+        LectureC,
+        ResNet18,
+        ResNet34,
+        ResNet50,
+        ResNet101,
+        ResNet152,
+        ResNeXt50,
+        ResNeXt101,
+        WideResNet50_2,
+        WideResNet101_2,
+        ResNet20,
+        ResNet32,
+        ResNet44,
+        ResNet56,
+        ResNet110,
+        SEResNet50,
+        SEResNeXt50,
+        SENet154,
+        WideResNet,
+    )
 }
 
 

@@ -14,57 +14,25 @@ maps shrink they take every second pixel and fill the new channels with zeros.
 
 from __future__ import annotations
 
-from fastcnn import ops
-from fastcnn.applications.blocks import conv_bn
+from fastcnn.applications.blocks import basic, conv_bn_relu, residual, stages
 from fastcnn.applications.frame import Frame, PathLike, Shape
+from fastcnn.applications.resnet import average
 from fastcnn.graph import Tensor
-from fastcnn.layers import (
-    Activation,
-    Add,
-    GlobalAveragePooling2D,
-    MaxPooling2D,
-)
 from fastcnn.models import Model
 
-STAGES = (16, 32, 64)
+FILTERS = (16, 32, 64)
 
 
-def _resnet(frame: Frame, blocks: int) -> Model:
-    """The network with `blocks` (the paper's n) residual blocks in each of three stages."""
-    image = frame.image((32, 32, 3))
-    x = conv_bn(image, STAGES[0], 3, padding=1, names=("conv1", "bn1"))
-    x = Activation("relu", name="relu")(x)
-    for stage, filters in enumerate(STAGES, 1):
-        for block in range(blocks):
-            stride = 2 if stage > 1 and block == 0 else 1
-            x = _residual(x, filters, stride, f"layer{stage}.{block}")
-
-    def top(x: Tensor) -> Tensor:
-        x = GlobalAveragePooling2D(name="avgpool")(x)
-        return frame.classify(x, "fc", kernel_initializer="he_normal")
-
-    return frame.model(image, x, top)
+def _resnet(frame: Frame, depth: int) -> Model:
+    """The network with (depth - 2) / 6, the paper's n, blocks in each of three stages."""
+    image = frame.image(default=(32, 32, 3))
+    x = conv_bn_relu(image, FILTERS[0], 3, padding=1, names=("conv1", "bn1"))
+    x = stages(x, _block, FILTERS, ((depth - 2) // 6,) * 3)
+    return frame.model(image, x, lambda x: frame.classify(average(x), "fc"))
 
 
-def _residual(x: Tensor, filters: int, stride: int, name: str) -> Tensor:
-    """relu(F(x) + shortcut(x)), F being two convolutions."""
-    y = conv_bn(x, filters, 3, stride, 1, names=(f"{name}.conv1", f"{name}.bn1"))
-    y = Activation("relu", name=f"{name}.relu1")(y)
-    y = conv_bn(y, filters, 3, 1, 1, names=(f"{name}.conv2", f"{name}.bn2"))
-    y = Add(name=f"{name}.add")([y, _shortcut(x, filters, stride, name)])
-    result: Tensor = Activation("relu", name=f"{name}.relu2")(y)
-    return result
-
-
-def _shortcut(x: Tensor, filters: int, stride: int, name: str) -> Tensor:
-    """x itself, or every second pixel of it with channels of zeros appended."""
-    kept: Tensor = x
-    if stride != 1:
-        kept = MaxPooling2D(1, strides=stride, name=f"{name}.subsample")(x)
-    added = filters - int(x.shape[-1] or 0)
-    if added:
-        kept = ops.pad(kept, ((0, 0), (0, 0), (0, 0), (0, added)))
-    return kept
+def _block(x: Tensor, filters: int, strides: int, name: str) -> Tensor:
+    return residual(x, basic(filters, strides), shortcut="identity", name=name)
 
 
 def ResNet20(
@@ -93,7 +61,7 @@ def ResNet20(
         FileError: `weights` cannot be read.
     """
     frame = Frame(name, weights, include_top, input_shape, pooling, classes, classifier_activation)
-    return _resnet(frame, 3)
+    return _resnet(frame, 20)
 
 
 def ResNet32(
@@ -107,7 +75,7 @@ def ResNet32(
 ) -> Model:
     """464,154 parameters and 68.9 M multiply-accumulates; arguments as `ResNet20`."""
     frame = Frame(name, weights, include_top, input_shape, pooling, classes, classifier_activation)
-    return _resnet(frame, 5)
+    return _resnet(frame, 32)
 
 
 def ResNet44(
@@ -121,7 +89,7 @@ def ResNet44(
 ) -> Model:
     """658,586 parameters and 97.2 M multiply-accumulates; arguments as `ResNet20`."""
     frame = Frame(name, weights, include_top, input_shape, pooling, classes, classifier_activation)
-    return _resnet(frame, 7)
+    return _resnet(frame, 44)
 
 
 def ResNet56(
@@ -135,4 +103,18 @@ def ResNet56(
 ) -> Model:
     """853,018 parameters and 125.5 M multiply-accumulates; arguments as `ResNet20`."""
     frame = Frame(name, weights, include_top, input_shape, pooling, classes, classifier_activation)
-    return _resnet(frame, 9)
+    return _resnet(frame, 56)
+
+
+def ResNet110(
+    weights: PathLike | None = None,
+    include_top: bool = True,
+    input_shape: Shape | None = None,
+    pooling: str | None = None,
+    classes: int = 10,
+    classifier_activation: str | None = "softmax",
+    name: str = "resnet110",
+) -> Model:
+    """1,727,962 parameters and 252.9 M multiply-accumulates; arguments as `ResNet20`."""
+    frame = Frame(name, weights, include_top, input_shape, pooling, classes, classifier_activation)
+    return _resnet(frame, 110)

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import argparse
-import inspect
 from collections.abc import Callable
 from pathlib import Path
 
@@ -107,5 +106,4 @@ def run(arguments: argparse.Namespace) -> None:
 
 def _own_size(network: Callable[..., Model]) -> int:
     """The image size a network was drawn for."""
-    height: int = inspect.signature(network).parameters["input_shape"].default[0]
-    return height
+    return int(network().inputs[0].shape[1] or 0)

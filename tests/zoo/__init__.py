@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
-from zoo import classic, lecture
+from zoo import classic, lecture, resnet, resnet_cifar, senet, wide_resnet
 from zoo.row import Row as Row
 
-FAMILIES = (classic, lecture)
+FAMILIES = (classic, lecture, resnet, resnet_cifar, senet, wide_resnet)
 ROWS: tuple[Row, ...] = tuple(row for family in FAMILIES for row in family.ROWS)
