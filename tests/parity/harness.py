@@ -3,14 +3,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from fastcnn import Model, Plan
 from fastcnn.autodiff import gradients as symbolic_gradients
-from fastcnn.graph import Spec, placeholder
+from fastcnn.graph import Parameter, Spec, placeholder
 from fastcnn.losses import SparseCategoricalCrossentropy
 from fastcnn.models.lowering import lower
 from fastcnn.models.state import entries
@@ -29,16 +29,15 @@ def images(batch: int, height: int, width: int, channels: int = 3, seed: int = 0
     return random.standard_normal((batch, height, width, channels), np.float32)
 
 
-def labels(batch: int, classes: int) -> Array:
+def labels(batch: int, classes: int, seed: int = 0) -> Array:
     """Class numbers (N,)."""
-    return np.random.default_rng(batch).integers(0, classes, batch).astype(np.int32)
+    return np.random.default_rng([seed, batch]).integers(0, classes, batch).astype(np.int32)
 
 
 def gradients(model: Model, x: Array, y: Array) -> Arrays:
     """Gradient of the mean cross-entropy of a model of logits by each trainable weight.
 
-    The names and layouts are those of `state_dict()`: the gradients take the place of the weights,
-    and the weights come back.
+    Names and layouts are those of `state_dict()`.
     """
     lowered = lower(model, [Spec(x.shape)], training=True)
     target = placeholder(y.shape, "int32")
@@ -47,19 +46,12 @@ def gradients(model: Model, x: Array, y: Array) -> Arrays:
     found = symbolic_gradients(loss, weights)
     inputs = [*lowered.inputs, target, lowered.trace.rng]
     values = Plan(inputs, found).run(x, y, np.zeros(4, np.uint32))
-    return in_torch_layout(model, dict(zip(map(id, weights), values, strict=True)))
-
-
-def in_torch_layout(model: Model, values: Mapping[int, Array]) -> Arrays:
-    """`values` by id of the weights they belong to, as `state_dict()` would return them."""
-    found = {}
-    for name, entry in entries(model).items():
-        if id(entry.parameter) in values:
-            kept = entry.parameter.numpy()
-            entry.parameter.assign(values[id(entry.parameter)])
-            found[name] = entry.outward()
-            entry.parameter.assign(kept)
-    return found
+    by_weight = dict(zip(map(id, weights), values, strict=True))
+    return {
+        name: replace(e, parameter=Parameter(name, by_weight[id(e.parameter)])).outward()
+        for name, e in entries(model).items()
+        if id(e.parameter) in by_weight
+    }
 
 
 def of_largest(found: Array, expected: Array) -> float:
@@ -71,9 +63,10 @@ def of_largest(found: Array, expected: Array) -> float:
 def deviations(found: Arrays, expected: Arrays) -> dict[str, float]:
     """For each parameter the largest deviation, relative to the largest entry of its gradient."""
     assert set(found) == set(expected)
-    floor = SMALLEST * max(np.abs(g).max() for g in expected.values())
+    largest = {name: float(np.abs(g).max()) for name, g in expected.items()}
+    floor = SMALLEST * max(largest.values())
     return {
-        name: float(np.abs(found[name] - g).max() / max(np.abs(g).max(), floor))
+        name: float(np.abs(found[name] - g).max()) / max(largest[name], floor)
         for name, g in expected.items()
     }
 

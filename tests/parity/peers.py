@@ -32,17 +32,16 @@ Arrays = dict[str, np.ndarray[Any, Any]]
 
 _NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
 _LINEAR = (nn.Conv1d, nn.Conv2d, nn.Linear)
-# What ReLUs see deviates by 1, or by 0.3 where nothing is normalized: shifted by 3 it is above 0.
+# What ReLUs see deviates by 1, or by 0.5 where nothing is normalized: shifted by 3 it is above 0.
 _SHIFT = 3.0
-_OPEN_GAIN = 0.2
+_OPEN_GAIN = 0.1
 
 
 def build(peer: str, arguments: Mapping[str, Any]) -> nn.Module:
     """The model called "torchvision:name" or "timm:name", without dropout, not yet filled."""
     library, _, name = peer.partition(":")
     if library == "torchvision":
-        given = {"init_weights": False} if name in ("googlenet", "inception_v3") else {}
-        module = torchvision.models.get_model(name, weights=None, **given, **arguments)
+        module = torchvision.models.get_model(name, weights=None, **arguments)
     else:
         module = timm.create_model(name, pretrained=False, **arguments)
     for part in module.modules():
@@ -131,12 +130,13 @@ def gradients(
 ) -> Arrays:
     """Gradient of the mean cross-entropy by each parameter, in training and in `dtype`.
 
-    Auxiliary heads take no part, so their parameters are missing.
+    What was computed in float64 is rounded to float32. Auxiliary heads take no part, so their
+    parameters are missing.
     """
     twin = copy.deepcopy(module).to(dtype).train()
     scores = _main(twin(_nchw(x).to(dtype)))
     nn.functional.cross_entropy(scores, torch.from_numpy(labels).long()).backward()
-    return {n: p.grad.numpy() for n, p in twin.named_parameters() if p.grad is not None}
+    return {n: p.grad.float().numpy() for n, p in twin.named_parameters() if p.grad is not None}
 
 
 def _nchw(x: np.ndarray[Any, Any]) -> torch.Tensor:
