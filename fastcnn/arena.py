@@ -4,9 +4,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+import numpy as np
 
 ALIGNMENT = 64
+
+Vector = np.ndarray[Any, np.dtype[np.int64]]
 
 
 class Interval(NamedTuple):
@@ -22,38 +26,22 @@ def lay_out(intervals: Sequence[Interval]) -> tuple[list[int], int]:
 
     Two intervals that overlap in time never overlap in bytes. Offsets are multiples of ALIGNMENT.
     """
-    offsets = [0] * len(intervals)
-    placed: list[int] = []
-    total = 0
-    for index in sorted(range(len(intervals)), key=lambda i: (-intervals[i].nbytes, i)):
-        size = _round_up(intervals[index].nbytes)
-        offsets[index] = _first_gap(index, size, placed, intervals, offsets)
-        placed.append(index)
-        total = max(total, offsets[index] + size)
-    return offsets, total
+    order = sorted(range(len(intervals)), key=lambda i: (-intervals[i].nbytes, i))
+    begin, end, nbytes = np.array([intervals[i] for i in order], np.int64).reshape(-1, 3).T
+    sizes = np.maximum(-(-nbytes // ALIGNMENT), 1) * ALIGNMENT
+    offsets = np.zeros(len(order), np.int64)
+    for i in range(len(order)):
+        together = np.flatnonzero((begin[:i] <= end[i]) & (begin[i] <= end[:i]))
+        offsets[i] = _first_gap(sizes[i], offsets[together], sizes[together])
+    total = int(np.max(offsets + sizes, initial=0))
+    offsets[order] = offsets.copy()
+    return offsets.tolist(), total
 
 
-def _first_gap(
-    index: int,
-    size: int,
-    placed: Sequence[int],
-    intervals: Sequence[Interval],
-    offsets: Sequence[int],
-) -> int:
-    """Lowest offset where `size` bytes are free while interval `index` is alive."""
-    begin, end, _ = intervals[index]
-    taken = sorted(
-        (offsets[j], offsets[j] + _round_up(intervals[j].nbytes))
-        for j in placed
-        if intervals[j].begin <= end and begin <= intervals[j].end
-    )
-    offset = 0
-    for low, high in taken:
-        if low - offset >= size:
-            break
-        offset = max(offset, high)
-    return offset
-
-
-def _round_up(nbytes: int) -> int:
-    return max(1, -(-nbytes // ALIGNMENT)) * ALIGNMENT
+def _first_gap(size: int, starts: Vector, sizes: Vector) -> int:
+    """Lowest offset with `size` free bytes, beside blocks of `sizes` bytes from `starts`."""
+    order = np.argsort(starts, kind="stable")
+    starts, ends = starts[order], starts[order] + sizes[order]
+    free = np.maximum.accumulate(np.concatenate(([0], ends)))  # before each block, and after all
+    fits = np.flatnonzero(starts - free[:-1] >= size)
+    return int(free[fits[0] if fits.size else -1])

@@ -8,10 +8,11 @@ resolve        a name, such a dict, a class or an instance -> an instance
 
 from __future__ import annotations
 
+import functools
 import inspect
 import re
 from abc import ABC
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import numpy as np
@@ -19,6 +20,8 @@ import numpy as np
 from fastcnn.errors import ArgumentError
 
 T = TypeVar("T")
+
+_signature: Callable[[Any], inspect.Signature] = functools.cache(inspect.signature)
 
 
 class Configurable(ABC):  # noqa: B024 - abstract by meaning: it is nothing by itself
@@ -36,7 +39,7 @@ class Configurable(ABC):  # noqa: B024 - abstract by meaning: it is nothing by i
             ArgumentError: the config has arguments that `__init__` does not take, or lacks some.
         """
         try:
-            inspect.signature(cls).bind(**config)
+            _signature(cls).bind(**config)
         except TypeError as error:
             raise ArgumentError(
                 f"{cls.__name__} cannot be made from the config {dict(config)}: {error}; it takes "
@@ -50,7 +53,7 @@ class Configurable(ABC):  # noqa: B024 - abstract by meaning: it is nothing by i
 
 
 def _argument_names(cls: type) -> list[str]:
-    parameters = inspect.signature(cls).parameters.values()
+    parameters = _signature(cls).parameters.values()
     return [p.name for p in parameters if p.kind is not p.VAR_KEYWORD]
 
 

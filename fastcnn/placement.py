@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import count
 
 from fastcnn.arena import Interval, lay_out
 from fastcnn.backends import Call, Slot
@@ -61,11 +62,16 @@ class Schedule:
         late = list({id(node): node for node in writers if id(node) not in done}.values())
         if guard is not None:
             early.append(Node(CheckFinite(), (guard,), (), guard.node.layer))
+        place = {id(node): i for i, node in enumerate(late)}
+        last_read = {_view_root(t): i for i, node in enumerate(late) for t in node.inputs}
         self.targets: dict[Tensor, Parameter] = {}
         for parameter, tensor in updates:
-            straight = tensor not in self.targets and _may_overwrite(parameter, tensor, late)
+            made, read = place.get(id(tensor.node), -1), last_read.get(parameter.tensor, -1)
+            # Nobody may read the parameter's old value once the new one is made in its place.
+            straight = made > read or (made == read >= 0 and _overwrites(parameter, tensor))
+            straight = straight and tensor not in self.targets
             self.targets[tensor if straight else _copy(tensor)] = parameter
-        copies = [t.node for t in self.targets if id(t.node) not in {id(n) for n in late}]
+        copies = [t.node for t in self.targets if id(t.node) not in place]
         self.nodes = [*early, *late, *copies]
 
 
@@ -90,18 +96,11 @@ def _computed(tensor: Tensor) -> Tensor:
     return tensor if _view_root(tensor).node.inputs else _copy(tensor)
 
 
-def _may_overwrite(parameter: Parameter, tensor: Tensor, late: Sequence[Node]) -> bool:
-    """Whether `tensor` may be computed right into the parameter: no one reads it afterwards."""
-    positions = {id(node): i for i, node in enumerate(late)}
-    own = positions.get(id(tensor.node))
-    if own is None:
-        return False
-    for node in late[own:]:
-        reads = [i for i, t in enumerate(node.inputs) if _view_root(t) == parameter.tensor]
-        harmless = node is tensor.node and reads == [node.op.inplace.get(tensor.index)]
-        if reads and not harmless:
-            return False
-    return True
+def _overwrites(parameter: Parameter, tensor: Tensor) -> bool:
+    """Whether the node of `tensor` reads the parameter only as the input it may overwrite."""
+    node = tensor.node
+    reads = [i for i, t in enumerate(node.inputs) if _view_root(t) == parameter.tensor]
+    return reads == [node.op.inplace.get(tensor.index)]
 
 
 class Placement:
@@ -111,6 +110,7 @@ class Placement:
         self, inputs: Sequence[Tensor], outputs: Sequence[Tensor], schedule: Schedule
     ) -> None:
         self.nodes = [n for n in schedule.nodes if not n.op.is_view]
+        self._numbers = count(ARENA + 1)
         self._root: dict[Tensor, Tensor] = {}
         self._buffer: dict[Tensor, int] = {}
         self._offset: dict[Tensor, int] = {}
@@ -131,7 +131,10 @@ class Placement:
 
     def root(self, tensor: Tensor) -> Tensor:
         """The tensor whose memory `tensor` is."""
-        return self._root.get(tensor, tensor)
+        found = self._root.get(tensor, tensor)
+        while found != tensor:
+            tensor, found = found, self._root.get(found, found)
+        return found
 
     def slot(self, tensor: Tensor) -> Slot:
         """Where `tensor` lies."""
@@ -141,9 +144,8 @@ class Placement:
         return Slot(buffer, offset, tensor.spec.sizes, tensor.dtype)
 
     def _new_buffer(self, tensor: Tensor) -> int:
-        number = 1 + max(self._buffer.values(), default=ARENA)
-        self._buffer[tensor] = number
-        return number
+        self._buffer[tensor] = next(self._numbers)
+        return self._buffer[tensor]
 
     def _state_buffer(self, parameter: Parameter) -> int:
         leaf = parameter.tensor
@@ -191,13 +193,8 @@ class Placement:
                     and source not in others
                     and out.spec.nbytes == source.spec.nbytes
                 ):
-                    self._merge(out, source)
+                    self._root[out] = source
                     last[source] = last[out]
-
-    def _merge(self, out: Tensor, source: Tensor) -> None:
-        for tensor, root in self._root.items():
-            if root == out:
-                self._root[tensor] = source
 
     def _lay_out_arena(self) -> int:
         begin: dict[Tensor, int] = {}

@@ -265,5 +265,5 @@ def test_features_of_senet154():
 def test_get():
     assert applications.get("lenet5") is applications.LeNet5
     assert applications.get("ResNet20") is applications.ResNet20
-    with pytest.raises(ArgumentError, match=r"'lenet7'.*LeNet5, LectureC, .*ResNet20"):
+    with pytest.raises(ArgumentError, match=r"'lenet7'.*LectureC, LeNet5, .*ResNet20"):
         applications.get("lenet7")

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import numpy as np
@@ -346,3 +347,32 @@ def test_wrong_graphs() -> None:
     with pytest.raises(KernelMissing, match="use float32"):
         Plan([double], [ops.relu(double)])
     np.testing.assert_array_equal(p.value, [1, 2])
+
+
+# --- the work of planning ----------------------------------------------------------------------
+
+
+def calls_to_plan(layers: int) -> int:
+    """Python calls that compiling a chain of so many layers with updates takes."""
+    x, updates = leaf(4, 8), []
+    y: Tensor = x
+    for i in range(layers):
+        p = Parameter(f"p{i}", np.ones((4, 8), np.float32))
+        y = ops.relu(ops.add(y, p.tensor))
+        updates.append((p, ops.ema_update(p.tensor, y, 0.5)))
+    calls = 0
+
+    def count(_: Any, event: str, __: Any) -> None:
+        nonlocal calls
+        calls += event == "call"
+
+    sys.setprofile(count)
+    try:
+        Plan([x], [y], updates)
+    finally:
+        sys.setprofile(None)
+    return calls
+
+
+def test_planning_takes_time_in_proportion_to_the_graph() -> None:
+    assert calls_to_plan(200) < 5 * calls_to_plan(50)

@@ -1,14 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """Built-in networks, one file per family.
 
-lecture       LectureC                               the worked example of a lecture on CNNs
-lenet         LeNet5                                 LeCun et al. 1998, as it is taught
-resnet        ResNet18, -34, -50, -101, -152         He et al. 2015
-              ResNeXt50, -101                        Xie et al. 2016
-              WideResNet50_2, -101_2                 Zagoruyko and Komodakis 2016
-resnet_cifar  ResNet20, -32, -44, -56, -110          He et al. 2015, section 4.2
-senet         SEResNet50, SEResNeXt50, SENet154      Hu et al. 2017
-wide_resnet   WideResNet                             Zagoruyko and Komodakis 2016, for CIFAR
+densenet       DenseNet121, -161, -169, -201, DenseNetCIFAR   Huang et al. 2016
+lecture        LectureC                                       the worked example of a lecture
+lenet          LeNet5                                         LeCun et al. 1998, as it is taught
+mobilenet      MobileNet                                      Howard et al. 2017
+mobilenet_v2   MobileNetV2                                    Sandler et al. 2018
+resnet         ResNet18, -34, -50, -101, -152                 He et al. 2015
+               ResNeXt50, -101                                Xie et al. 2016
+               WideResNet50_2, -101_2                         Zagoruyko and Komodakis 2016
+resnet_cifar   ResNet20, -32, -44, -56, -110                  He et al. 2015, section 4.2
+senet          SEResNet50, SEResNeXt50, SENet154              Hu et al. 2017
+shufflenet     ShuffleNet                                     Zhang et al. 2017
+shufflenet_v2  ShuffleNetV2                                   Ma et al. 2018
+wide_resnet    WideResNet                                     for CIFAR, in the same paper
 
 `blocks` has what they are built from, such as `residual`, for networks of one's own.
 """
@@ -18,8 +23,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from fastcnn.applications.densenet import DenseNet121 as DenseNet121
+from fastcnn.applications.densenet import DenseNet161 as DenseNet161
+from fastcnn.applications.densenet import DenseNet169 as DenseNet169
+from fastcnn.applications.densenet import DenseNet201 as DenseNet201
+from fastcnn.applications.densenet import DenseNetCIFAR as DenseNetCIFAR
 from fastcnn.applications.lecture import LectureC as LectureC
 from fastcnn.applications.lenet import LeNet5 as LeNet5
+from fastcnn.applications.mobilenet import MobileNet as MobileNet
+from fastcnn.applications.mobilenet_v2 import MobileNetV2 as MobileNetV2
 from fastcnn.applications.resnet import ResNet18 as ResNet18
 from fastcnn.applications.resnet import ResNet34 as ResNet34
 from fastcnn.applications.resnet import ResNet50 as ResNet50
@@ -37,6 +49,8 @@ from fastcnn.applications.resnet_cifar import ResNet110 as ResNet110
 from fastcnn.applications.senet import SENet154 as SENet154
 from fastcnn.applications.senet import SEResNet50 as SEResNet50
 from fastcnn.applications.senet import SEResNeXt50 as SEResNeXt50
+from fastcnn.applications.shufflenet import ShuffleNet as ShuffleNet
+from fastcnn.applications.shufflenet_v2 import ShuffleNetV2 as ShuffleNetV2
 from fastcnn.applications.wide_resnet import WideResNet as WideResNet
 from fastcnn.errors import ArgumentError
 from fastcnn.models import Model
@@ -44,8 +58,15 @@ from fastcnn.models import Model
 BY_NAME: dict[str, Callable[..., Model]] = {
     network.__name__: network
     for network in (
-        LeNet5,
+        DenseNet121,
+        DenseNet161,
+        DenseNet169,
+        DenseNet201,
+        DenseNetCIFAR,
         LectureC,
+        LeNet5,
+        MobileNet,
+        MobileNetV2,
         ResNet18,
         ResNet34,
         ResNet50,
@@ -60,9 +81,11 @@ BY_NAME: dict[str, Callable[..., Model]] = {
         ResNet44,
         ResNet56,
         ResNet110,
+        SENet154,
         SEResNet50,
         SEResNeXt50,
-        SENet154,
+        ShuffleNet,
+        ShuffleNetV2,
         WideResNet,
     )
 }

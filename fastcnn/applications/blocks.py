@@ -16,6 +16,7 @@ from fastcnn.layers import (
     BatchNormalization,
     Conv2D,
     Cropping2D,
+    DepthwiseConv2D,
     GlobalAveragePooling2D,
     MaxPooling2D,
     Multiply,
@@ -98,6 +99,55 @@ def conv_bn_relu(
     y = conv_bn(x, filters, kernel_size, strides, padding, names=names, **kwargs)
     z: Tensor = Activation(activation, name=activation_name or f"{names[1]}.act")(y)
     return z
+
+
+def depthwise_bn(
+    x: Tensor,
+    kernel_size: Any,
+    strides: Any = 1,
+    padding: Any = "same",
+    *,
+    names: tuple[str, str],
+    norm: Norm = TORCH,
+    kernel_initializer: Any = "he_normal",
+) -> Tensor:
+    """A depthwise convolution and its normalization: (N, H, W, C) -> (N, P, Q, C)."""
+    conv = DepthwiseConv2D(
+        kernel_size,
+        strides=strides,
+        padding=padding,
+        use_bias=False,
+        depthwise_initializer=kernel_initializer,
+        name=names[0],
+    )
+    return norm(conv(x), names[1])
+
+
+def depthwise_bn_relu(
+    x: Tensor,
+    kernel_size: Any,
+    strides: Any = 1,
+    padding: Any = "same",
+    *,
+    names: tuple[str, str],
+    activation: Any = "relu",
+    activation_name: str | None = None,
+    **kwargs: Any,
+) -> Tensor:
+    """`depthwise_bn` and an activation; further keywords are those of `depthwise_bn`."""
+    y = depthwise_bn(x, kernel_size, strides, padding, names=names, **kwargs)
+    z: Tensor = Activation(activation, name=activation_name or f"{names[1]}.act")(y)
+    return z
+
+
+def scaled(filters: int, factor: float, divisor: int = 8) -> int:
+    """`filters` times `factor`, rounded to a multiple of `divisor` but never down by a tenth.
+
+    The rule of the MobileNets' authors.
+    """
+    wanted = filters * factor
+    rounded = max(divisor, int(wanted + divisor / 2) // divisor * divisor)
+    return rounded + divisor if rounded < 0.9 * wanted else rounded
 
 
 @final

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any, final
 
@@ -96,8 +97,8 @@ class Functional(Model):
     def _find_layers(self) -> list[Layer]:
         calls = [step_of(t) for t in self.inputs] + list(self.steps)
         layers = {id(c.layer): c.layer for c in calls if isinstance(c, LayerCall)}
-        names = [layer.name for layer in layers.values()]
-        twice = sorted({n for n in names if names.count(n) > 1})
+        names = Counter(layer.name for layer in layers.values())
+        twice = sorted(name for name, times in names.items() if times > 1)
         if twice:
             raise ArgumentError(
                 f"two layers of the model are named {twice}; give each its own name"

@@ -3,8 +3,28 @@
 
 from __future__ import annotations
 
-from zoo import classic, lecture, resnet, resnet_cifar, senet, wide_resnet
+from zoo import (
+    classic,
+    densenet,
+    lecture,
+    mobilenet,
+    resnet,
+    resnet_cifar,
+    senet,
+    shufflenet,
+    wide_resnet,
+)
 from zoo.row import Row as Row
 
-FAMILIES = (classic, lecture, resnet, resnet_cifar, senet, wide_resnet)
+FAMILIES = (
+    classic,
+    lecture,
+    resnet,
+    resnet_cifar,
+    wide_resnet,
+    senet,
+    densenet,
+    mobilenet,
+    shufflenet,
+)
 ROWS: tuple[Row, ...] = tuple(row for family in FAMILIES for row in family.ROWS)
