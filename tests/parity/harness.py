@@ -4,11 +4,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import reduce
 from typing import Any
 
 import numpy as np
 
-from fastcnn import Model, Plan
+from fastcnn import Model, Plan, ops
 from fastcnn.autodiff import gradients as symbolic_gradients
 from fastcnn.graph import Parameter, Spec, placeholder
 from fastcnn.losses import SparseCategoricalCrossentropy
@@ -34,14 +35,22 @@ def labels(batch: int, classes: int, seed: int = 0) -> Array:
     return np.random.default_rng([seed, batch]).integers(0, classes, batch).astype(np.int32)
 
 
+def logits(model: Model, x: Array) -> Array:
+    """The first output (N, classes) in inference; others are those of auxiliary heads."""
+    found: Any = model.predict_on_batch(x)
+    scores: Array = found[0] if isinstance(found, list) else found
+    return scores
+
+
 def gradients(model: Model, x: Array, y: Array) -> Arrays:
-    """Gradient of the mean cross-entropy of a model of logits by each trainable weight.
+    """Gradient of the mean cross-entropy, summed over outputs of logits, by each trainable weight.
 
     Names and layouts are those of `state_dict()`.
     """
     lowered = lower(model, [Spec(x.shape)], training=True)
     target = placeholder(y.shape, "int32")
-    loss = SparseCategoricalCrossentropy(from_logits=True)(target, lowered.outputs[0])
+    entropy = SparseCategoricalCrossentropy(from_logits=True)
+    loss = reduce(ops.add, [entropy(target, output) for output in lowered.outputs])
     weights = model.trainable_weights
     found = symbolic_gradients(loss, weights)
     inputs = [*lowered.inputs, target, lowered.trace.rng]

@@ -122,27 +122,23 @@ def logits(module: nn.Module, x: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     """Output (N, classes) in inference for images (N, H, W, C)."""
     module.eval()
     with torch.inference_mode():
-        return _main(module(_nchw(x))).numpy()
+        return module(_nchw(x)).numpy()
 
 
 def gradients(
     module: nn.Module, x: np.ndarray[Any, Any], labels: np.ndarray[Any, Any], dtype: torch.dtype
 ) -> Arrays:
-    """Gradient of the mean cross-entropy by each parameter, in training and in `dtype`.
+    """Gradient of the mean cross-entropy, summed over outputs, by each parameter, in training.
 
-    What was computed in float64 is rounded to float32. Auxiliary heads take no part, so their
-    parameters are missing.
+    It is computed in `dtype` and rounded to float32.
     """
     twin = copy.deepcopy(module).to(dtype).train()
-    scores = _main(twin(_nchw(x).to(dtype)))
-    nn.functional.cross_entropy(scores, torch.from_numpy(labels).long()).backward()
-    return {n: p.grad.float().numpy() for n, p in twin.named_parameters() if p.grad is not None}
+    found = twin(_nchw(x).to(dtype))
+    outputs = [found] if isinstance(found, torch.Tensor) else found
+    target = torch.from_numpy(labels).long()
+    sum(nn.functional.cross_entropy(output, target) for output in outputs).backward()
+    return {name: p.grad.float().numpy() for name, p in twin.named_parameters()}
 
 
 def _nchw(x: np.ndarray[Any, Any]) -> torch.Tensor:
     return torch.from_numpy(np.ascontiguousarray(x.transpose(0, 3, 1, 2)))
-
-
-def _main(output: Any) -> torch.Tensor:
-    """The scores, without those of auxiliary heads."""
-    return output if isinstance(output, torch.Tensor) else output[0]

@@ -15,24 +15,33 @@ import torch
 import zoo
 from fastcnn import Model, applications
 from parity import harness, peers
+from zoo.row import Row
 
 ROWS = [row for row in zoo.ROWS if row.peer]
 
+Shape = tuple[int, int, int, int]
+
 # (H, W) beside the default; not square, so that nothing can be the wrong way round.
 OTHER_SIZE = {32: (48, 40), 224: (160, 128), 299: (203, 171)}
-# For gradients: small, with more than one pixel left in the last maps.
+# For gradients: small, with more than one pixel left where the last maps are normalized.
 SMALL_SIZE = {32: 32, 224: 64, 299: 128}
 BATCHES = 3
 
 
 @dataclass(frozen=True)
 class Pair:
-    """A network in both worlds, of logits and without dropout, and its default size."""
+    """A network in both worlds, of logits and without dropout.
+
+    Attributes:
+        sizes: shapes (N, H, W, C) of images for outputs.
+        small: shape of those for gradients.
+        classes: number of them.
+    """
 
     peer: torch.nn.Module
     model: Model
-    size: int
-    channels: int
+    sizes: tuple[Shape, Shape]
+    small: Shape
     classes: int
 
 
@@ -49,23 +58,31 @@ class Batch:
 def pair(request: Any) -> Pair:
     row = request.param
     _, size, _, channels = row.build().inputs[0].shape
-    plain: dict[str, Any] = {"classifier_activation": None}
-    if "dropout" in inspect.signature(getattr(applications, row.network)).parameters:
-        plain["dropout"] = 0.0
-    model = row.build(input_shape=(None, None, channels), **plain)
+    keywords = inspect.signature(getattr(applications, row.network)).parameters
+    dropout = {name: 0.0 for name in keywords if name.endswith("dropout")}
+    model = row.build(input_shape=(None, None, channels), classifier_activation=None, **dropout)
     peer = peers.build(row.peer, row.peer_arguments)
     peers.fill(peer, seed=1)
-    small = SMALL_SIZE[size]
-    peers.settle(peer, harness.images(8, small, small, channels), seed=2)
-    return Pair(peer, model, size, channels, row.output[-1])
+    other, small = other_sizes(row, size)
+    peers.settle(peer, harness.images(*small, channels), seed=2)
+    sizes = (1, size, size, channels), (3, *other, channels)
+    return Pair(peer, model, sizes, (*small, channels), row.output[-1])
+
+
+def other_sizes(row: Row, size: int) -> tuple[tuple[int, int], tuple[int, int, int]]:
+    """(H, W) for outputs and (N, H, W) for gradients."""
+    if row.network == "InceptionV3" and row.arguments.get("auxiliary"):
+        return (331, 299), (2, 299, 299)  # the auxiliary head needs maps of 17x17
+    side = 32 if row.network.startswith("VGG") else SMALL_SIZE[size]
+    return OTHER_SIZE[size], (4, side, side)
 
 
 def test_checkpoints_load_and_outputs_agree(pair: Pair, tmp_path: Path) -> None:
     paths = peers.save(pair.peer, tmp_path)
     pair.model.load_weights(paths["safetensors"])
-    for batch, height, width in ((1, pair.size, pair.size), (3, *OTHER_SIZE[pair.size])):
-        x = harness.images(batch, height, width, pair.channels)
-        found, expected = pair.model.predict_on_batch(x), peers.logits(pair.peer, x)
+    for size in pair.sizes:
+        x = harness.images(*size)
+        found, expected = harness.logits(pair.model, x), peers.logits(pair.peer, x)
         assert harness.of_largest(found, expected) < 1e-4
     kept = pair.model.state_dict()
     harness.forget(pair.model)
@@ -112,9 +129,8 @@ def assert_on_some_batch(pair: Pair, allowed: Callable[[Batch], float]) -> None:
     """
     found = []
     for seed in range(BATCHES):
-        size = SMALL_SIZE[pair.size]
-        x = harness.images(4, size, size, pair.channels, seed)
-        y = harness.labels(4, pair.classes, seed)
+        x = harness.images(*pair.small, seed)
+        y = harness.labels(len(x), pair.classes, seed)
         batch = Batch(x, y, peers.gradients(pair.peer, x, y, torch.float64))
         deviations = harness.deviations(harness.gradients(pair.model, x, y), batch.expected)
         if max(deviations.values()) < allowed(batch):
