@@ -27,6 +27,7 @@ _MODULES = (
     "optimizers",
     "regularizers",
     "utils",
+    "weights",
 )
 _NAMES = {
     "Functional": "fastcnn.models",

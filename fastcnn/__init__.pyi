@@ -15,6 +15,7 @@ from fastcnn import ops as ops
 from fastcnn import optimizers as optimizers
 from fastcnn import regularizers as regularizers
 from fastcnn import utils as utils
+from fastcnn import weights as weights
 from fastcnn.autodiff import gradients as gradients
 from fastcnn.backends.threads import get_num_threads as get_num_threads
 from fastcnn.backends.threads import set_num_threads as set_num_threads

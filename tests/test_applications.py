@@ -10,7 +10,14 @@ import zoo
 from fastcnn import applications, ops
 from fastcnn.applications.frame import Frame
 from fastcnn.errors import ArgumentError, ShapeError
-from fastcnn.layers import BatchNormalization, Conv2D, GlobalAveragePooling2D, Input
+from fastcnn.layers import (
+    BatchNormalization,
+    Conv2D,
+    DepthwiseConv2D,
+    GlobalAveragePooling2D,
+    Input,
+    SeparableConv2D,
+)
 from fastcnn.models import Model
 
 SHARED = (
@@ -204,6 +211,21 @@ def test_layers_of_lenet5():
     assert shapes == [(None, 28, 28, 6), (None, 14, 14, 6), (None, 10, 10, 16), (None, 5, 5, 16)]
 
 
+def test_depthwise_slide_of_the_lecture():
+    """12x12x3 to 8x8x256 by one 5x5 convolution, and by a depthwise and a 1x1 one."""
+    image = Input(shape=(12, 12, 3))
+    standard = Model(image, Conv2D(256, 5)(image))
+    separable = Model(image, SeparableConv2D(256, 5)(image))
+    two = Model(image, Conv2D(256, 1)(DepthwiseConv2D(5)(image)))
+    assert standard.outputs[0].shape == separable.outputs[0].shape == (None, 8, 8, 256)
+    assert standard.count_macs() == 1_228_800
+    assert standard.count_params() == 19_456
+    assert separable.count_macs() == two.count_macs() == 53_952
+    # The slide's depthwise convolution has three biases, which SeparableConv2D leaves out.
+    assert two.count_params() == 1_102
+    assert separable.count_params() == 1_099
+
+
 def test_counts_of_the_lecture():
     image = Input((32, 32, 3))
     for filters, parameters in ((1, 28), (16, 448)):
@@ -265,5 +287,5 @@ def test_features_of_senet154():
 def test_get():
     assert applications.get("lenet5") is applications.LeNet5
     assert applications.get("ResNet20") is applications.ResNet20
-    with pytest.raises(ArgumentError, match=r"'lenet7'.*LectureC, LeNet5, .*ResNet20"):
+    with pytest.raises(ArgumentError, match=r"'lenet7'.*LectureC, LeCun1989, LeNet5, .*ResNet20"):
         applications.get("lenet7")

@@ -40,6 +40,12 @@ ROWS: dict[str, Row] = {
     "conv2d-activation": Row(
         lambda: L.Conv2D(4, 1, activation="tanh", kernel_regularizer="l2"), (5, 5, 2), (5, 5, 4), 12
     ),
+    "conv2d-connections": Row(
+        lambda: L.Conv2D(4, 3, connections=[[1, 0, 1, 1], [1, 1, 0, 1], [0, 0, 0, 1]]),
+        (6, 5, 3),
+        (4, 3, 4),
+        3 * 3 * 7 + 4,
+    ),
     "conv1d": Row(lambda: L.Conv1D(5, 3, strides=2, padding="same"), (9, 4), (5, 5), 65),
     "conv1d-causal": Row(
         lambda: L.Conv1D(5, 3, padding="causal", dilation_rate=2), (9, 4), (9, 5), 65
@@ -53,10 +59,14 @@ ROWS: dict[str, Row] = {
     ),
     "dense": Row(lambda: L.Dense(7, activation="relu"), (5,), (7,), 42),
     "dense-3d": Row(lambda: L.Dense(7), (4, 5), (4, 7), 42),
+    "bias": Row(lambda: L.Bias(activation="scaled_tanh"), (3, 4, 2), (3, 4, 2), 24),
+    "bias-shared": Row(lambda: L.Bias(shared_axes=[1, 2]), (3, 4, 2), (3, 4, 2), 2),
+    "rbf": Row(lambda: L.RBF(4), (5,), (4,), 20),
     "flatten": Row(lambda: L.Flatten(), (3, 4, 2), (24,)),
     "reshape": Row(lambda: L.Reshape((2, -1)), (3, 4), (2, 6)),
     "permute": Row(lambda: L.Permute((2, 1)), (3, 4), (4, 3)),
     "rescaling": Row(lambda: L.Rescaling(1 / 255, 0.5), (3, 4), (3, 4)),
+    "rescaling-channels": Row(lambda: L.Rescaling((2.0, 3.0), (0.0, 0.5)), (3, 2), (3, 2)),
     "activation": Row(lambda: L.Activation("gelu"), (6,), (6,)),
     "identity": Row(lambda: L.Identity(), (6,), (6,)),
     "dropout": Row(lambda: L.Dropout(0.3), (6, 4), (6, 4)),
@@ -70,6 +80,16 @@ ROWS: dict[str, Row] = {
     "max-pool": Row(lambda: L.MaxPooling2D(3, 2, "same"), (7, 7, 2), (4, 4, 2)),
     "max-pool-ceil": Row(lambda: L.MaxPooling2D(2, ceil_mode=True), (7, 7, 2), (4, 4, 2)),
     "avg-pool": Row(lambda: L.AveragePooling2D(2), (7, 6, 2), (3, 3, 2)),
+    "subsampling": Row(
+        lambda: L.Subsampling2D(2, activation="scaled_tanh"), (7, 6, 3), (3, 3, 3), 6
+    ),
+    "subsampling-padded": Row(lambda: L.Subsampling2D(3, 2, "same"), (7, 6, 2), (4, 3, 2), 4),
+    "s-cells": Row(lambda: L.SCells(4, 3, padding=1), (5, 6, 2), (5, 6, 4), 3 * 3 * 2 * 4 + 4),
+    "c-cells": Row(
+        lambda: L.CCells(5, 2, ((4, 3), (4, 3))),
+        (16, 8, 3),
+        (10, 6, 3),
+    ),
     "max-pool-1d": Row(lambda: L.MaxPooling1D(2), (7, 2), (3, 2)),
     "avg-pool-1d": Row(lambda: L.AveragePooling1D(3, 1, "same"), (7, 2), (7, 2)),
     "global-avg": Row(lambda: L.GlobalAveragePooling2D(), (3, 4, 5), (5,)),
@@ -206,6 +226,11 @@ def test_concatenate_joins_channels() -> None:
     np.testing.assert_array_equal(model.predict_on_batch([x[..., :3], x[..., 3:]]), x)
 
 
+def test_rescaling_takes_a_number_for_each_channel() -> None:
+    layer = L.Rescaling((2.0, 3.0), (0.0, 0.5))
+    np.testing.assert_array_equal(layer(np.array([[10.0, 20.0]], np.float32)), [[20.0, 60.5]])
+
+
 def test_unpooling_puts_maxima_back() -> None:
     x = np.arange(16, dtype=np.float32).reshape(1, 4, 4, 1)
     a = Input((4, 4, 1))
@@ -239,6 +264,13 @@ def test_1d_layers_are_the_2d_ones_with_one_row() -> None:
         (lambda: L.Reshape((4,)), (5,), ["reshape"]),
         (lambda: L.GroupNormalization(4), (5, 5, 6), ["4", "6"]),
         (lambda: L.Cropping2D(3), (5, 5, 6), ["crop", "larger"]),
+        (lambda: L.Conv2D(2, 3, connections=[[1, 0], [1, 1]]), (5, 5, 3), ["3 channels", "2 rows"]),
+        (lambda: L.Bias(), (None, 3), ["Bias", "shared_axes"]),
+        (lambda: L.RBF(3), (4, 4), ["RBF", "(N, C)", "Flatten"]),
+        (lambda: L.Subsampling2D(6), (5, 5, 3), ["6", "5"]),
+        (lambda: L.SCells(3, 7), (5, 5, 3), ["7", "5"]),
+        (lambda: L.CCells(), (5, 5, None), ["CCells", "C known"]),
+        (lambda: L.Rescaling((1, 2, 3)), (5, 5, 1), ["(None, 5, 5, 1)", "3", "one number"]),
     ],
 )
 def test_shape_errors_name_the_layer_and_say_what_to_do(
@@ -263,8 +295,20 @@ def test_shape_errors_name_the_layer_and_say_what_to_do(
         lambda: L.Conv2D(4, 3, activation="swoosh"),
         lambda: L.Conv2D(4, 3, kernel_initializer="magic"),
         lambda: L.Conv2D(4, 3, filter=3),
+        lambda: L.Conv2D(2, 3, connections=[[1, 1, 1]]),
+        lambda: L.Conv2D(2, 3, connections=[[1, 2]]),
+        lambda: L.Conv2D(2, 3, connections=[[1, 1], [1]]),
+        lambda: L.Conv2D(2, 3, connections="all"),
+        lambda: L.Conv2D(2, 3, connections=[[1, 0], [1, 0]]),
+        lambda: L.Conv2D(2, 3, groups=2, connections=[[1, 1], [1, 1]]),
+        lambda: L.RBF(0),
+        lambda: L.Bias(shared_axes=[0]),
+        lambda: L.Subsampling2D(2, padding="full"),
+        lambda: L.SCells(3, selectivity=0),
+        lambda: L.CCells(decay=-1),
         lambda: L.Dense(-1),
         lambda: L.Dropout(1.0),
+        lambda: L.Rescaling("1"),
         lambda: L.Permute((1, 3)),
         lambda: L.BatchNormalization(epsilon=0),
         lambda: L.Dense(3, name="a/b"),

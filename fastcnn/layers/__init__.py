@@ -12,7 +12,9 @@ from fastcnn.layers.conv import Conv2D as Conv2D
 from fastcnn.layers.conv import Conv2DTranspose as Conv2DTranspose
 from fastcnn.layers.conv import DepthwiseConv2D as DepthwiseConv2D
 from fastcnn.layers.conv import SeparableConv2D as SeparableConv2D
+from fastcnn.layers.core import RBF as RBF
 from fastcnn.layers.core import Activation as Activation
+from fastcnn.layers.core import Bias as Bias
 from fastcnn.layers.core import Dense as Dense
 from fastcnn.layers.core import Dropout as Dropout
 from fastcnn.layers.core import Flatten as Flatten
@@ -38,6 +40,8 @@ from fastcnn.layers.merge import maximum as maximum
 from fastcnn.layers.merge import minimum as minimum
 from fastcnn.layers.merge import multiply as multiply
 from fastcnn.layers.merge import subtract as subtract
+from fastcnn.layers.neocognitron import CCells as CCells
+from fastcnn.layers.neocognitron import SCells as SCells
 from fastcnn.layers.norm import BatchNormalization as BatchNormalization
 from fastcnn.layers.norm import GroupNormalization as GroupNormalization
 from fastcnn.layers.norm import LayerNormalization as LayerNormalization
@@ -53,6 +57,7 @@ from fastcnn.layers.pool import GlobalMaxPooling2D as GlobalMaxPooling2D
 from fastcnn.layers.pool import MaxPooling1D as MaxPooling1D
 from fastcnn.layers.pool import MaxPooling2D as MaxPooling2D
 from fastcnn.layers.pool import MaxUnpooling2D as MaxUnpooling2D
+from fastcnn.layers.pool import Subsampling2D as Subsampling2D
 from fastcnn.layers.shape import ChannelShuffle as ChannelShuffle
 from fastcnn.layers.shape import Cropping1D as Cropping1D
 from fastcnn.layers.shape import Cropping2D as Cropping2D

@@ -11,6 +11,13 @@ from typing import Any, ClassVar, final
 from fastcnn import activations, arguments, initializers, ops, regularizers
 from fastcnn.errors import ArgumentError, ShapeError
 from fastcnn.layers.base import Layer
+from fastcnn.layers.connections import (
+    connected_part,
+    connection_table,
+    count,
+    full_kernel,
+    require_maps,
+)
 from fastcnn.layers.foreign import BIAS, CONV_1D, CONV_2D, DEPTHWISE, Foreign
 from fastcnn.ops.geometry import extent, normalize_padding, pair, positive
 
@@ -87,6 +94,9 @@ class Conv2D(_Conv):
         activation: name or function; None is linear.
         use_bias: whether to add a bias (K).
         kernel_initializer, bias_initializer, kernel_regularizer, bias_regularizer: as in Dense.
+        connections: table (C, K) of zeros and ones that tells which input maps feed which filter;
+            all feed all when None. The weight is then a `connected_kernel` (R, S, connections),
+            filter after filter, that begins as that part of a full kernel.
     """
 
     foreign: ClassVar[Mapping[str, Foreign]] = {"kernel": CONV_2D, "bias": BIAS}
@@ -106,6 +116,7 @@ class Conv2D(_Conv):
         bias_initializer: Any = "zeros",
         kernel_regularizer: Any = None,
         bias_regularizer: Any = None,
+        connections: Any = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(
@@ -129,18 +140,34 @@ class Conv2D(_Conv):
             )
         self.kernel_initializer = initializers.get(kernel_initializer)
         self.kernel_regularizer = regularizers.get(kernel_regularizer)
+        self.connections = None
+        if connections is not None:
+            arguments.only_default("Conv2D with connections", "groups", self.groups, 1)
+            self.connections = connection_table(connections, self.filters)
 
     def build(self, input_shape: Any) -> None:
-        """kernel (R, S, C/G, K) and bias (K)."""
+        """kernel (R, S, C/G, K) or connected_kernel (R, S, connections), and bias (K)."""
         channels = self.channels(input_shape, 4, "(N, H, W, C)")
-        shape = (*self.kernel_size, channels_per_group(channels, self.groups), self.filters)
-        self.kernel = self.add_kernel(shape, self.kernel_initializer, self.kernel_regularizer)
+        if self.connections is None:
+            shape = (*self.kernel_size, channels_per_group(channels, self.groups), self.filters)
+            self.kernel = self.add_kernel(shape, self.kernel_initializer, self.kernel_regularizer)
+        else:
+            require_maps(self.connections, channels)
+            self.kernel = self.add_kernel(
+                (*self.kernel_size, count(self.connections)),
+                connected_part(self.kernel_initializer, self.connections),
+                self.kernel_regularizer,
+                "connected_kernel",
+            )
         self.bias = self.add_bias(self.filters)
 
     def convolve(self, x: Any) -> Any:
         """(N, H, W, C) -> (N, P, Q, K)."""
+        kernel = self.kernel
+        if self.connections is not None:
+            kernel = full_kernel(kernel, self.connections)
         return ops.conv2d(
-            x, self.kernel, self.bias, self.strides, self.padding, self.dilation_rate, self.groups
+            x, kernel, self.bias, self.strides, self.padding, self.dilation_rate, self.groups
         )
 
 

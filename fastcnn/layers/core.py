@@ -7,6 +7,8 @@ import math
 from collections.abc import Mapping
 from typing import Any, ClassVar, final
 
+import numpy as np
+
 from fastcnn import activations, arguments, initializers, ops, regularizers
 from fastcnn.drawing import random_state
 from fastcnn.errors import ArgumentError, ShapeError
@@ -69,6 +71,100 @@ class Dense(Layer):
     def call(self, x: Any) -> Any:
         """(N, ..., C) -> (N, ..., K)."""
         return self.activation(ops.dense(x, self.kernel, self.bias))
+
+
+@final
+class Bias(Layer):
+    """y = activation(x + bias), the bias having a number per element of a sample.
+
+    Behind a convolution it gives each unit a bias of its own, as in LeCun et al. 1989.
+
+    Args:
+        shared_axes: axes (1 is the first after the batch) along which the bias is one number.
+        activation: name or function; None is linear.
+        bias_initializer, bias_regularizer: of the bias.
+    """
+
+    def __init__(
+        self,
+        shared_axes: Any = None,
+        activation: Any = None,
+        bias_initializer: Any = "zeros",
+        bias_regularizer: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.shared_axes = None
+        if shared_axes is not None:
+            self.shared_axes = arguments.integers("Bias", "shared_axes", shared_axes, 1)
+        self.activation = activations.get(activation)
+        self.bias_initializer = initializers.get(bias_initializer)
+        self.bias_regularizer = regularizers.get(bias_regularizer)
+
+    def build(self, input_shape: Any) -> None:
+        """bias of the sample's shape, 1 along shared axes."""
+        shared = self.shared_axes or ()
+        shape = tuple(1 if i in shared else d for i, d in enumerate(input_shape) if i > 0)
+        if None in shape:
+            raise ShapeError(
+                f"Bias found an input of shape {input_shape}, expected known sizes; fix the "
+                "input's size, or share the bias over the others with shared_axes=[1, 2]"
+            )
+        self.bias = self.add_weight(
+            shape, self.bias_initializer, regularizer=self.bias_regularizer, name="bias"
+        )
+
+    def call(self, x: Any) -> Any:
+        """Same shape."""
+        return self.activation(ops.add(x, self.bias))
+
+
+@final
+class RBF(Layer):
+    """Squared distances to centres: y[n, k] = sum over c of (x[n, c] - centers[k, c])^2.
+
+    The Euclidean radial basis function units at the end of LeNet-5. LeCun et al. 1998, equation 7.
+
+    Args:
+        units: K, number of centres.
+        centers_initializer: of the centres (K, C).
+        fixed: keep the centres as they begin; they then count as statistics, not as parameters.
+        centers_regularizer: term of the loss.
+    """
+
+    def __init__(
+        self,
+        units: int,
+        centers_initializer: Any = "glorot_uniform",
+        fixed: bool = False,
+        centers_regularizer: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.units = positive(units, "units")
+        self.centers_initializer = initializers.get(centers_initializer)
+        self.fixed = fixed
+        self.centers_regularizer = regularizers.get(centers_regularizer)
+
+    def build(self, input_shape: Any) -> None:
+        """centers (K, C)."""
+        if len(input_shape) != 2 or input_shape[-1] is None:
+            raise ShapeError(
+                f"RBF found an input of shape {input_shape}, expected (N, C) with C known; put a "
+                "Flatten before it or fix the input's size"
+            )
+        self.centers = self.add_weight(
+            (self.units, input_shape[-1]),
+            self.centers_initializer,
+            trainable=not self.fixed,
+            regularizer=self.centers_regularizer,
+            name="centers",
+        )
+
+    def call(self, x: Any) -> Any:
+        """(N, C) -> (N, K), none negative."""
+        away = ops.subtract(ops.expand_dims(x, 1), self.centers)
+        return ops.sum(ops.square(away), axis=-1)
 
 
 @final
@@ -145,17 +241,33 @@ class Permute(Layer):
 
 @final
 class Rescaling(Layer):
-    """y = x * scale + offset in the layer's float type; takes integer images too."""
+    """y = x * scale + offset in the layer's float type; takes integer images too.
 
-    def __init__(self, scale: float, offset: float = 0.0, **kwargs: Any) -> None:
+    Args:
+        scale: a number, or one for each channel.
+        offset: likewise.
+    """
+
+    def __init__(self, scale: Any, offset: Any = 0.0, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.scale, self.offset = scale, offset
+        self.scale, self.offset = (
+            tuple(arguments.number("Rescaling", name, v) for v in value)
+            if isinstance(value, (tuple, list))
+            else arguments.number("Rescaling", name, value)
+            for name, value in (("scale", scale), ("offset", offset))
+        )
 
     def call(self, x: Any) -> Any:
         """Same shape, floats."""
+        for numbers in (self.scale, self.offset):
+            if isinstance(numbers, tuple) and x.shape[-1] != len(numbers):
+                raise ShapeError(
+                    f"Rescaling found an input of shape {x.shape}, expected {len(numbers)} "
+                    "channels; give one number, or one for each channel"
+                )
         x = x if x.dtype == self.dtype else ops.cast(x, self.dtype)
-        y = x if self.scale == 1 else ops.multiply(x, self.scale)
-        return y if self.offset == 0 else ops.add(y, self.offset)
+        y = x if self.scale == 1 else ops.multiply(x, np.asarray(self.scale, self.dtype))
+        return y if self.offset == 0 else ops.add(y, np.asarray(self.offset, self.dtype))
 
 
 @final

@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, final
 
-from fastcnn import ops
+from fastcnn import activations, initializers, ops, regularizers
 from fastcnn.errors import ShapeError
 from fastcnn.layers.base import Layer
 from fastcnn.layers.conv import padding_1d, single
+from fastcnn.layers.norm import known_channels
 from fastcnn.ops.geometry import normalize_padding, pair
 
 
@@ -89,6 +91,65 @@ class AveragePooling2D(_Pool2D):
         return ops.avg_pool2d(
             x, self.pool_size, self.strides, self.padding, self.ceil_mode, self.count_include_pad
         )
+
+
+@final
+class Subsampling2D(Layer):
+    """activation(coefficient * sum of each window + bias), both learned per channel.
+
+    The pooling of LeNet-5. LeCun et al. 1998, section II.B.
+
+    Args:
+        pool_size, strides, padding: as MaxPooling2D; padding adds nothing to a sum.
+        activation: name or function; None is linear.
+        coefficient_initializer: of the coefficients (C); 1/(R S), the mean, when None.
+        bias_initializer: of the bias (C).
+        coefficient_regularizer, bias_regularizer: terms of the loss.
+    """
+
+    def __init__(
+        self,
+        pool_size: Any = (2, 2),
+        strides: Any = None,
+        padding: Any = "valid",
+        data_format: str | None = None,
+        activation: Any = None,
+        coefficient_initializer: Any = None,
+        bias_initializer: Any = "zeros",
+        coefficient_regularizer: Any = None,
+        bias_regularizer: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(data_format=data_format, **kwargs)
+        normalize_padding(padding)
+        self.pool_size = pair(pool_size, "pool_size")
+        self.strides = self.pool_size if strides is None else pair(strides, "strides")
+        self.padding = padding
+        self.activation = activations.get(activation)
+        mean = initializers.Constant(1 / math.prod(self.pool_size))
+        self.coefficient_initializer = initializers.get(coefficient_initializer or mean)
+        self.bias_initializer = initializers.get(bias_initializer)
+        self.coefficient_regularizer = regularizers.get(coefficient_regularizer)
+        self.bias_regularizer = regularizers.get(bias_regularizer)
+
+    def build(self, input_shape: Any) -> None:
+        """coefficient (C) and bias (C)."""
+        shape = (known_channels(self, input_shape),)
+        self.coefficient = self.add_weight(
+            shape,
+            self.coefficient_initializer,
+            regularizer=self.coefficient_regularizer,
+            name="coefficient",
+        )
+        self.bias = self.add_weight(
+            shape, self.bias_initializer, regularizer=self.bias_regularizer, name="bias"
+        )
+
+    def call(self, x: Any) -> Any:
+        """(N, H, W, C) -> (N, P, Q, C)."""
+        mean = ops.avg_pool2d(x, self.pool_size, self.strides, self.padding, count_include_pad=True)
+        factor = ops.multiply(self.coefficient, math.prod(self.pool_size))
+        return self.activation(ops.add(ops.multiply(mean, factor), self.bias))
 
 
 class _Pool1D(Layer):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastcnn import arguments
+from fastcnn import arguments, passes
 from fastcnn.errors import ArgumentError
 from fastcnn.graph import Spec, Tensor, topological
 from fastcnn.layers.base import Layer
@@ -31,7 +31,8 @@ _TITLES = {
 def macs_by_layer(model: Model, input_shape: Any = None) -> dict[str, int]:
     """Multiply-accumulates of one sample by layer path ("block/conv"), in running order.
 
-    Convolutions and matrix products count; normalisation, pooling and activations do not.
+    Convolutions and matrix products count; normalisation, pooling and activations do not, nor does
+    what is made of weights alone, since that is not done for every sample.
 
     Args:
         model: a built model.
@@ -42,7 +43,7 @@ def macs_by_layer(model: Model, input_shape: Any = None) -> dict[str, int]:
     specs = [Spec((1, *shape), dtype) for shape, dtype in zip(shapes, dtypes, strict=True)]
     lowered = lower(model, specs, training=False)
     counts: dict[str, int] = {}
-    for node in topological(lowered.outputs):
+    for node in topological(passes.hoist(lowered.outputs).outputs):
         macs = node.op.macs(*(t.spec for t in node.inputs)) if node.inputs else 0
         if macs:
             counts[node.layer] = counts.get(node.layer, 0) + macs

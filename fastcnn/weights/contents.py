@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a file of weights holds, and how its bytes are reached."""
+
+from __future__ import annotations
+
+import mmap
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, final
+
+from fastcnn.errors import FileError
+from fastcnn.graph import Array
+
+Kind = Literal["fastcnn", "safetensors", "torch", "keras"]
+
+
+@final
+@dataclass(frozen=True)
+class WeightsFile:
+    """Tensors by the file's own names, in its own layout.
+
+    Attributes:
+        path: the file.
+        kind: who wrote it. "fastcnn": `Model.save` or `save_weights`, names with their prefix
+            "weights/" or "optimizer/", arrays in fastcnn's layout. "safetensors" and "torch":
+            names and layout of PyTorch modules. "keras": `<layer>.<variable>`, Keras' layout.
+        tensors: arrays, read-only; those of safetensors and torch files are the file's memory.
+        metadata: what else the file says, as text.
+    """
+
+    path: Path
+    kind: Kind
+    tensors: Mapping[str, Array]
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+
+def damaged(path: Path, what: object) -> FileError:
+    """The error for a file that breaks the rules of its own format."""
+    return FileError(f"'{path}' is damaged or cut short: {what}; fetch or save it again")
+
+
+def map_file(path: Path) -> mmap.mmap:
+    """The bytes of a file, mapped read-only.
+
+    Raises:
+        FileError: there is no such file, or it cannot be read, or it is empty.
+    """
+    if path.is_dir():
+        raise FileError(f"'{path}' is a folder, expected a file of weights; name a file in it")
+    if not path.is_file():
+        raise FileError(f"there is no file '{path}'; check the path")
+    try:
+        with path.open("rb") as file:
+            if not path.stat().st_size:
+                raise FileError(f"'{path}' is empty, expected weights; fetch or save it again")
+            return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    except FileError:
+        raise
+    except (OSError, ValueError) as error:
+        raise FileError(f"cannot read '{path}' ({error}); check its permissions") from error
