@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Preprocessing against values that Keras 3.15 gives, and the names of ImageNet's classes."""
 
+import inspect
+
 import numpy as np
 import pytest
 
-from fastcnn import Input, Model
+import fastcnn
+from fastcnn import Input, Model, applications
 from fastcnn.applications import preprocessing
 from fastcnn.applications.preprocessing import (
     PreprocessInput,
@@ -69,6 +72,46 @@ def test_a_family_chooses_by_the_origin_of_its_weights():
     )
     with pytest.raises(ArgumentError, match=r"variant='paper'.*'torchvision', 'keras'"):
         preprocess(PIXELS, variant="paper")
+
+
+# What `preprocess_input` of these modules of Keras does.
+KERAS_MODULES = {
+    "densenet": "torch",
+    "imagenet_utils": "caffe",
+    "inception_resnet_v2": "tf",
+    "inception_v3": "tf",
+    "mobilenet": "tf",
+    "mobilenet_v2": "tf",
+    "resnet": "caffe",
+    "resnet50": "caffe",
+    "vgg16": "caffe",
+    "vgg19": "caffe",
+    "xception": "tf",
+}
+
+
+@pytest.mark.parametrize("name", KERAS_MODULES)
+def test_modules_of_keras_are_there(name):
+    module = getattr(fastcnn.applications, name)
+    of_keras = {} if name == "imagenet_utils" else {"variant": "keras"}
+    np.testing.assert_allclose(
+        module.preprocess_input(PIXELS, **of_keras)[0, 0], KERAS[KERAS_MODULES[name]], rtol=1e-6
+    )
+    assert module.decode_predictions is decode_predictions
+
+
+# Its only public weights know faces.
+WITHOUT_WEIGHTS = {"InceptionResNetV1"}
+
+
+@pytest.mark.parametrize("name", sorted(applications.BY_NAME.keys() - WITHOUT_WEIGHTS))
+def test_the_default_is_that_of_the_network(name):
+    """Weights for a network's default variant get what they want by default."""
+    network = applications.get(name)
+    preprocess = getattr(inspect.getmodule(network), "preprocess_input", None)
+    variant = inspect.signature(network).parameters.get("variant")
+    if preprocess is not None and variant is not None:
+        assert variant.default == next(iter(preprocess.modes))
 
 
 def test_what_is_no_image_is_refused():
