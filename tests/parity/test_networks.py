@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -43,15 +42,6 @@ class Pair:
     sizes: tuple[Shape, Shape]
     small: Shape
     classes: int
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Images, their labels, and the gradients in float64."""
-
-    x: harness.Array
-    y: harness.Array
-    expected: harness.Arrays
 
 
 @pytest.fixture(scope="module", params=ROWS, ids=str)
@@ -106,34 +96,31 @@ def test_pytorch_takes_what_is_saved_here(pair: Pair) -> None:
 def test_gradients_agree_where_relus_are_open(pair: Pair) -> None:
     """Within 1e-3 of the largest entry of each parameter's gradient."""
     with peers.opened(pair.peer):
-        pair.model.load_state_dict(peers.state(pair.peer))
-        assert_on_some_batch(pair, lambda batch: 1e-3)
+        assert_gradients_agree(pair, 1e-3)
 
 
-def test_gradients_agree_as_well_as_pytorch_with_itself(pair: Pair) -> None:
+def test_gradients_agree_where_half_of_the_relus_are_open(pair: Pair) -> None:
     """Within three times the difference between PyTorch's float32 and its float64."""
-    pair.model.load_state_dict(peers.state(pair.peer))
-
-    def own(batch: Batch) -> float:
-        single = peers.gradients(pair.peer, batch.x, batch.y, torch.float32)
-        return max(harness.deviations(single, batch.expected).values())
-
-    assert_on_some_batch(pair, lambda batch: 3 * own(batch))
+    assert_gradients_agree(pair, 0.0)
 
 
-def assert_on_some_batch(pair: Pair, allowed: Callable[[Batch], float]) -> None:
-    """Gradients deviate from PyTorch's float64 by no more than is allowed.
+def assert_gradients_agree(pair: Pair, tolerance: float) -> None:
+    """On some batch gradients are as near to PyTorch's float64 as is asked for.
 
-    Once in a while a ReLU sees 0 but for rounding, or two pixels under a max-pooling are as close,
-    and float32 takes another turn than float64. A wrong gradient is wrong on every batch.
+    That is `tolerance`, or three times what PyTorch's own float32 deviates. Once in a while a ReLU
+    sees 0 but for rounding, or two pixels under a max-pooling are as close, and float32 takes
+    another turn than float64. A wrong gradient is wrong on every batch.
     """
+    pair.model.load_state_dict(peers.state(pair.peer))
     found = []
     for seed in range(BATCHES):
-        x = harness.images(*pair.small, seed)
-        y = harness.labels(len(x), pair.classes, seed)
-        batch = Batch(x, y, peers.gradients(pair.peer, x, y, torch.float64))
-        deviations = harness.deviations(harness.gradients(pair.model, x, y), batch.expected)
-        if max(deviations.values()) < allowed(batch):
+        x, y = harness.images(*pair.small, seed), harness.labels(pair.small[0], pair.classes, seed)
+        exact = peers.gradients(pair.peer, x, y, torch.float64)
+        deviations = harness.deviations(harness.gradients(pair.model, x, y), exact)
+        if max(deviations.values()) < tolerance:
+            return
+        single = harness.deviations(peers.gradients(pair.peer, x, y, torch.float32), exact)
+        if max(deviations.values()) < 3 * max(single.values()):
             return
         found.append(sorted(deviations.items(), key=lambda item: -item[1])[:5])
     raise AssertionError(f"gradients deviate on all {BATCHES} batches, most of all {found}")
