@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 sys.path[:0] = [str(folder) for folder in Path(__file__).parents[1:3]]
 
@@ -16,6 +17,8 @@ from zoo.row import Row  # noqa: E402
 
 FRAME = Path(__file__).with_name("page.md")
 TABLES = "<!-- tables -->\n"
+# Arguments of public models that change nothing which is said here.
+PLAIN = {"drop_rate", "init_weights"}
 
 
 def page() -> str:
@@ -31,11 +34,11 @@ def section(family: ModuleType) -> str:
     columns = {
         "network": [network(row, notes) for row in family.ROWS],
         "parameters": [f"{row.parameters:,}" for row in family.ROWS],
-        "Keras' total": [f"{row.total:,}" if row.total else "" for row in family.ROWS],
+        "total": [f"{row.total:,}" if row.total else "" for row in family.ROWS],
         "MACs": [f"{row.macs:,}" for row in family.ROWS],
         "input": [sizes(row.build().inputs[0].shape) for row in family.ROWS],
         "output": [sizes(row.output) for row in family.ROWS],
-        "equals": [row.peer.replace(":", " ") for row in family.ROWS],
+        "equals": [peer(row) for row in family.ROWS],
     }
     lines = [f"## {title}", "", *table({n: c for n, c in columns.items() if any(c)}), ""]
     if notes:
@@ -46,7 +49,7 @@ def section(family: ModuleType) -> str:
 def table(columns: Mapping[str, Sequence[str]]) -> Iterator[str]:
     """Lines of a table; numbers stand to the right."""
     yield "| " + " | ".join(columns) + " |"
-    numbers = {"parameters", "Keras' total", "MACs"}
+    numbers = {"parameters", "total", "MACs"}
     yield "|" + "|".join("---:" if name in numbers else "---" for name in columns) + "|"
     for cells in zip(*columns.values(), strict=True):
         yield "| " + " | ".join(cells) + " |"
@@ -54,11 +57,24 @@ def table(columns: Mapping[str, Sequence[str]]) -> Iterator[str]:
 
 def network(row: Row, notes: Sequence[str]) -> str:
     """The call that makes it, with the number of its note."""
-    given = ", ".join(
-        f'{k}="{v}"' if isinstance(v, str) else f"{k}={v}" for k, v in row.arguments.items()
-    )
     mark = f" <sup>{notes.index(row.note) + 1}</sup>" if row.note else ""
-    return f"`{row.network}({given})`{mark}".replace("'", '"')
+    return call(row.network, row.arguments) + mark
+
+
+def peer(row: Row) -> str:
+    """The public model that it equals, if there is one."""
+    if row.arguments.get("variant") == "keras":
+        widths = {name: value for name, value in row.arguments.items() if name != "variant"}
+        return f"Keras {call(row.network, widths)}"
+    library, _, name = row.peer.partition(":")
+    telling = {k: v for k, v in row.peer_arguments.items() if k not in PLAIN}
+    return f"{library} {call(name, telling)}" if name else ""
+
+
+def call(name: str, arguments: Mapping[str, Any]) -> str:
+    """A call as code."""
+    given = ", ".join(f"{keyword}={value!r}" for keyword, value in arguments.items())
+    return f"`{name}({given})`".replace("'", '"')
 
 
 def sentence(words: str) -> str:
