@@ -54,8 +54,7 @@ def test_other_precisions(kind: str, dtype: torch.dtype, tmp_path: Path) -> None
 def test_auxiliary_heads_are_left_out(name: str, peer: str, size: int, tmp_path: Path) -> None:
     module = filled(peer, size, aux_logits=True, init_weights=False)
     assert any("aux" in key.lower() for key in module.state_dict())
-    model = network(name, size)
-    model.load_weights(peers.save(module, tmp_path)["pth"])
+    model = network(name, size, weights=peers.save(module, tmp_path)["pth"])
     assert_agree(model, module, size)
 
 
@@ -118,6 +117,6 @@ def test_the_weights_of_another_network_change_nothing(tmp_path: Path) -> None:
     save_file(filled("torchvision:resnet34").state_dict(), tmp_path / "resnet34.safetensors")
     model = network("ResNet18")
     before = model.state_dict()
-    with pytest.raises(ValueError, match=r"layer1\.2\.conv1\.weight"):
+    with pytest.raises(ValueError, match=r"unexpected: 'layer1\.2\."):
         model.load_weights(tmp_path / "resnet34.safetensors")
     harness.assert_same(model.state_dict(), before)

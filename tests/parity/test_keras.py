@@ -19,6 +19,9 @@ os.environ["KERAS_BACKEND"] = "torch"
 import keras
 from keras.src.legacy.saving import legacy_h5_format
 
+# Keras' variables are what h5py complains of when Keras saves them.
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+
 # A VGG is the same network everywhere.
 ROWS = [
     row

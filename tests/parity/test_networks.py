@@ -24,7 +24,7 @@ Shape = tuple[int, int, int, int]
 OTHER_SIZE = {32: (48, 40), 224: (160, 128), 299: (203, 171)}
 # For gradients: small, with more than one pixel left where the last maps are normalized.
 SMALL_SIZE = {32: 32, 224: 64, 299: 128}
-BATCHES = 3
+BATCHES = 5
 
 
 @dataclass(frozen=True)
@@ -107,20 +107,21 @@ def test_gradients_agree_where_half_of_the_relus_are_open(pair: Pair) -> None:
 def assert_gradients_agree(pair: Pair, tolerance: float) -> None:
     """On some batch gradients are as near to PyTorch's float64 as is asked for.
 
-    That is `tolerance`, or three times what PyTorch's own float32 deviates. Once in a while a ReLU
-    sees 0 but for rounding, or two pixels under a max-pooling are as close, and float32 takes
+    That is `tolerance`, or three times the most that PyTorch's own float32 deviates. Once in a while
+    a ReLU sees 0 but for rounding, or two pixels under a max-pooling are as close, and float32 takes
     another turn than float64. A wrong gradient is wrong on every batch.
     """
     pair.model.load_state_dict(peers.state(pair.peer))
-    found = []
+    own, found = 0.0, []
     for seed in range(BATCHES):
         x, y = harness.images(*pair.small, seed), harness.labels(pair.small[0], pair.classes, seed)
         exact = peers.gradients(pair.peer, x, y, torch.float64)
-        deviations = harness.deviations(harness.gradients(pair.model, x, y), exact)
-        if max(deviations.values()) < tolerance:
+        ours = harness.deviations(harness.gradients(pair.model, x, y), exact)
+        found.append(sorted(ours.items(), key=lambda item: -item[1])[:3])
+        if max(ours.values()) < tolerance:
             return
         single = harness.deviations(peers.gradients(pair.peer, x, y, torch.float32), exact)
-        if max(deviations.values()) < 3 * max(single.values()):
+        own = max(own, *single.values())
+        if min(worst[0][1] for worst in found) < 3 * own:
             return
-        found.append(sorted(deviations.items(), key=lambda item: -item[1])[:5])
-    raise AssertionError(f"gradients deviate on all {BATCHES} batches, most of all {found}")
+    raise AssertionError(f"gradients deviate, PyTorch's by {own:.1e} and ours most in {found}")
