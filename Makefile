@@ -12,7 +12,7 @@ CYTHON_FILES := $(wildcard fastcnn/*/*.pyx fastcnn/*/*.pxd)
 BUILD_NEEDS = $(shell sed -n 's/^requires = \[\(.*\)\]$$/\1/p' pyproject.toml | tr , ' ')
 
 .DELETE_ON_ERROR:
-.PHONY: help build demo test check parity bench asan clean
+.PHONY: help build demo test check parity bench peers asan clean
 
 help:  ## show this list (the default)
 	@sed -n 's/^\([a-z]*\):.*## */\1 /p' Makefile | awk '{ n = $$1; $$1 = ""; printf "  make %-7s%s\n", n, $$0 }'
@@ -46,6 +46,12 @@ bench: $(VENV)/.extra-bench .whl/.fetched  ## asv: compare with main, publish; Q
 	    { asv $(if $(QUICK),run --quick,continuous) --show-stderr $(ARGS) \
 	      $(if $(QUICK),'HEAD^!',main HEAD) || status=$$?; } && asv publish && exit $$status
 	@echo "see it with: cd benchmarks && ../$(BIN)/asv preview"
+
+# All networks take some 40 minutes on two quiet cores, 8 GB of memory and 4 GB for temporary files
+# (ARGS="--work DIR" says where). ARGS="--networks ResNet18 --batches 1" runs some of them,
+# ARGS="--memory --cold" measures other things, ARGS=--help lists all. torch.compile needs g++.
+peers: $(VENV)/.extra-peers $(VENV)/.torch-models  ## fastcnn beside other engines; ARGS="--json FILE --chart FILE"
+	PYTHONPATH=benchmarks $(BIN)/python -m peers $(ARGS)
 
 # A second build beside the first: never the one that `make test` or a user runs.
 ASAN_LIB := build/asan/lib

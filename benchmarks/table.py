@@ -27,6 +27,7 @@ import numpy as np
 import fastcnn
 from benchmarks import bench_import, common, kernels
 from fastcnn.backends import cpu
+from machine import cores, plural, processor
 
 TRAIN_BATCH = 32
 ROUNDS, SLICE = 3, 0.008  # turns of a benchmark in one pass, and the least seconds of each
@@ -51,18 +52,6 @@ def heading(first: str, *rest: str) -> None:
     print()
     row(first, *rest)
     row("---", *["---:"] * len(rest))
-
-
-def processor() -> str:
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    found = {k.strip(): v.strip() for k, _, v in (line.partition(":") for line in lines) if v}
-    name = found.get("model name", platform.processor())
-    return f"{name}, family {found.get('cpu family')}, model {found.get('model')}"
-
-
-def plural(threads: int) -> str:
-    return f"{threads} thread{'s' * (threads > 1)}"
 
 
 class Best(NamedTuple):
@@ -115,7 +104,7 @@ def steps(network: str) -> dict[str, Callable[[], object]]:
 def print_machine(load: tuple[float, float, float], best: Best) -> None:
     heading("what", "found")
     row("processor", processor())
-    row("cores this process may use", len(os.sched_getaffinity(0)))
+    row("cores this process may use", cores())
     row("load average before", ", ".join(f"{x:.2f}" for x in load))
     row("system", platform.platform(terse=True))
     row("fastcnn, Python, NumPy", f"{VERSION}, {platform.python_version()}, {np.__version__}")
@@ -174,7 +163,7 @@ def main() -> None:
     parser.add_argument("--passes", type=int, default=6, help="of which the best counts")
     passes = parser.parse_args().passes
     isas = cpu.available_isas()
-    threads = [n for n in common.THREADS if n <= len(os.sched_getaffinity(0))]
+    threads = [n for n in common.THREADS if n <= cores()]
     begin, load, best = time.perf_counter(), os.getloadavg(), Best({}, {})
     for number in range(passes):
         best.walk(isas, threads)

@@ -23,6 +23,7 @@ _MODULES = (
     "losses",
     "metrics",
     "models",
+    "onnx",
     "ops",
     "optimizers",
     "regularizers",

@@ -11,6 +11,7 @@ from fastcnn import layers as layers
 from fastcnn import losses as losses
 from fastcnn import metrics as metrics
 from fastcnn import models as models
+from fastcnn import onnx as onnx
 from fastcnn import ops as ops
 from fastcnn import optimizers as optimizers
 from fastcnn import regularizers as regularizers

@@ -32,6 +32,10 @@ class FileError(FastcnnError, OSError):
     """A file that is missing, truncated, foreign or of a newer version."""
 
 
+class UnsupportedError(FastcnnError, NotImplementedError):
+    """A file or network asks for something that fastcnn does not have; all of it is named."""
+
+
 class BackendError(FastcnnError, RuntimeError):
     """A backend, instruction set or thread count that this machine cannot provide."""
 

@@ -108,7 +108,7 @@ class Plan:
             )
         for tensor, buffer, array in zip(self.inputs, self._input_buffers, arrays, strict=True):
             self._bind_one(buffer, _checked(tensor, array))
-        results = [np.empty(slot.shape, slot.dtype) for slot in self._output_slots]
+        results = [_aligned(slot) for slot in self._output_slots]
         for slot, result in zip(self._output_slots, results, strict=True):
             self._bind_one(slot.buffer, result)
         return results
@@ -145,6 +145,11 @@ class Plan:
         ]
         lines.append(f"arena {self.arena_bytes:,} bytes, scratch {self.scratch_bytes:,} bytes")
         return "\n".join(line.rstrip() for line in lines)
+
+
+def _aligned(slot: Slot) -> Array:
+    """A fresh array on a boundary of cache lines: packed weights are read by whole vectors."""
+    return aligned_empty(slot.nbytes).view(slot.dtype).reshape(slot.shape)
 
 
 def _checked(tensor: Tensor, array: Array) -> Array:

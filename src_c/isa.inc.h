@@ -11,6 +11,7 @@
  *   v_max(a,b), v_min(a,b): b when either is NaN
  *   v_gt v_ge v_eq -> vm (mask), v_select(m,a,b) = m ? a : b, v_and_mask(m,a) = m ? a : 0
  *   v_sum v_hmax: horizontal, in one fixed tree
+ *   v_interleave(a,b,&low,&high): a[0] b[0] a[1] b[1] ... in two vectors
  *   v_ldexp(a,e): a * 2^e for whole e in [-126, 127];  v_exponent, v_mantissa: a = m * 2^e, for
  *   normal a > 0, with m in [1, 2)
  *   v_load_u8_n v_store_u8_n v_load_i32_n v_store_i32_n: whole numbers up to 255 or 2^24 as floats
@@ -42,6 +43,7 @@
 #include "kernels/common.inc.h"
 #include "kernels/common_functions.inc.h"
 #include "kernels/tile.inc.h"
+#include "kernels/panel.inc.h"
 
 #include "kernels/elementwise.inc.h"
 #include "kernels/elementwise_unary.inc.h"
@@ -50,8 +52,11 @@
 #include "kernels/reduce.inc.h"
 #include "kernels/dense.inc.h"
 #include "kernels/conv.inc.h"
+#include "kernels/conv_packed.inc.h"
+#include "kernels/conv_winograd.inc.h"
 #include "kernels/conv_grad_kernel.inc.h"
 #include "kernels/conv_depthwise.inc.h"
+#include "kernels/conv_depthwise_fused.inc.h"
 #include "kernels/pool.inc.h"
 #include "kernels/pool_average.inc.h"
 #include "kernels/pool_index.inc.h"

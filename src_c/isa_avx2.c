@@ -8,7 +8,10 @@
 
 #define FC_ISA avx2
 #define FC_LANES 8
-#define FC_TILE_ROWS 6 /* rows of the register tile of two vectors */
+#define FC_DEPTHWISE_ROWS 1 /* of outputs of a depthwise convolution at once */
+#define FC_TILE_ROWS 6      /* rows of the register tile of two vectors */
+#define FC_PANEL_ROWS 6     /* the same, of packed products */
+#define FC_FOR_PANEL_ROWS(X) X(1) X(2) X(3) X(4) X(5) X(6)
 
 typedef __m256 vf;
 typedef __m256 vm;
@@ -63,6 +66,12 @@ static inline float v_hmax(vf a)
     __m128 s = _mm_max_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
     s = _mm_max_ps(s, _mm_movehl_ps(s, s));
     return _mm_cvtss_f32(_mm_max_ss(s, _mm_shuffle_ps(s, s, 1)));
+}
+static inline void v_interleave(vf a, vf b, vf *low, vf *high)
+{
+    vf even = _mm256_unpacklo_ps(a, b), odd = _mm256_unpackhi_ps(a, b);
+    *low = _mm256_permute2f128_ps(even, odd, 0x20);
+    *high = _mm256_permute2f128_ps(even, odd, 0x31);
 }
 static inline vf v_ldexp(vf a, vf e)
 {

@@ -8,7 +8,11 @@
 
 #define FC_ISA avx512
 #define FC_LANES 16
-#define FC_TILE_ROWS 8 /* rows of the register tile of two vectors */
+#define FC_DEPTHWISE_ROWS 2 /* of outputs of a depthwise convolution at once */
+#define FC_TILE_ROWS 8      /* rows of the register tile of two vectors */
+#define FC_PANEL_ROWS 14    /* the same, of packed products */
+#define FC_FOR_PANEL_ROWS(X)                                                                       \
+    X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8) X(9) X(10) X(11) X(12) X(13) X(14)
 
 typedef __m512 vf;
 typedef __mmask16 vm;
@@ -51,6 +55,12 @@ static inline vf v_select(vm m, vf a, vf b) { return _mm512_mask_blend_ps(m, b, 
 static inline vf v_and_mask(vm m, vf a) { return _mm512_maskz_mov_ps(m, a); }
 static inline float v_sum(vf a) { return _mm512_reduce_add_ps(a); }
 static inline float v_hmax(vf a) { return _mm512_reduce_max_ps(a); }
+static inline void v_interleave(vf a, vf b, vf *low, vf *high)
+{
+    const __m512i first = _mm512_setr_epi32(0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+    *low = _mm512_permutex2var_ps(a, first, b);
+    *high = _mm512_permutex2var_ps(a, _mm512_add_epi32(first, _mm512_set1_epi32(8)), b);
+}
 static inline vf v_ldexp(vf a, vf e) { return _mm512_scalef_ps(a, e); }
 static inline vf v_exponent(vf a) { return _mm512_getexp_ps(a); }
 static inline vf v_mantissa(vf a)

@@ -7,7 +7,10 @@
 
 #define FC_ISA scalar
 #define FC_LANES 1
-#define FC_TILE_ROWS 4 /* rows of the register tile of two vectors */
+#define FC_DEPTHWISE_ROWS 1 /* of outputs of a depthwise convolution at once */
+#define FC_TILE_ROWS 4      /* rows of the register tile of two vectors */
+#define FC_PANEL_ROWS 4     /* the same, of packed products */
+#define FC_FOR_PANEL_ROWS(X) X(1) X(2) X(3) X(4)
 
 typedef float vf;
 typedef int vm;
@@ -53,6 +56,11 @@ static inline float float_of(int32_t i)
     float a;
     memcpy(&a, &i, sizeof a);
     return a;
+}
+static inline void v_interleave(vf a, vf b, vf *low, vf *high)
+{
+    *low = a;
+    *high = b;
 }
 static inline vf v_ldexp(vf a, vf e) { return a * float_of(((int32_t)e + 127) << 23); }
 static inline vf v_exponent(vf a) { return (float)((bits_of(a) >> 23) - 127); }

@@ -182,6 +182,14 @@ def test_power_of_a_number(exponent: float) -> None:
     np.testing.assert_allclose(ops.power(x, exponent), x.astype(float) ** exponent, rtol=1e-5)
 
 
+def test_rounding_and_the_error_function() -> None:
+    x = np.array([-2.5, -1.5, -0.25, 0.0, 0.5, 1.5, 2.0, 1e9], np.float32)
+    for function in (np.floor, np.ceil):
+        np.testing.assert_array_equal(getattr(ops, function.__name__)(x), function(x))
+    np.testing.assert_array_equal(ops.round(x), np.rint(x))
+    np.testing.assert_allclose(ops.erf(x), [math.erf(v) for v in x], rtol=1e-6)
+
+
 def test_power_of_a_tensor_says_what_to_write() -> None:
     with pytest.raises(ArgumentError, match=r"ops\.exp\(exponent"):
         ops.power(values(2), placeholder((2,)))
@@ -354,6 +362,12 @@ def test_errors_say_found_and_expected(call: Any, error: type[Exception], words:
 
 
 def test_comparisons_and_signs_are_not_differentiable() -> None:
-    for function in (ops.sign, lambda t: ops.greater(t, 0.0), lambda t: ops.equal(t, 0.0)):
+    rounding = (ops.floor, ops.ceil, ops.round)
+    for function in (
+        ops.sign,
+        *rounding,
+        lambda t: ops.greater(t, 0.0),
+        lambda t: ops.equal(t, 0.0),
+    ):
         with pytest.raises(NotDifferentiableError, match="has no gradient"):
             gradient(function, values(3, dtype="float64"))

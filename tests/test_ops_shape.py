@@ -12,11 +12,12 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
 from fastcnn import ops
-from fastcnn.autodiff import gradient
+from fastcnn.autodiff import gradient, gradients
 from fastcnn.errors import ArgumentError, DtypeError, ShapeError
 from fastcnn.graph import placeholder
 from fastcnn.ops._apply import apply
 from fastcnn.ops.shape import Reshape
+from fastcnn.plan import Plan
 
 Array = np.ndarray[Any, Any]
 DTYPES = ["float32", "float64", "uint8", "int32"]
@@ -245,7 +246,27 @@ def test_gradient_is_the_adjoint(x: Array, size: Any, mode: Any) -> None:
 
 # --- errors ------------------------------------------------------------------------------------
 
+
 X = np.zeros((2, 3, 4), np.float32)
+
+
+@pytest.mark.parametrize("axis", [0, 1, -1])
+@pytest.mark.parametrize("indices", [1, -1, [0, 1, 1], [[1, -2], [0, 0]]], ids=str)
+def test_take(indices: Any, axis: int) -> None:
+    x = np.random.default_rng(0).standard_normal((2, 3, 4)).astype(np.float32)
+    np.testing.assert_array_equal(ops.take(x, indices, axis), np.take(x, indices, axis))
+
+
+def test_take_at_positions_that_are_computed() -> None:
+    """Outside of the axis there are zeros; what was taken twice gets both gradients."""
+    x, positions = placeholder((4, 2)), placeholder((3,), "int32")
+    y = ops.take(x, positions)
+    (dx,) = gradients(ops.sum(y), [x])
+    at = np.array([3, 7, 3], np.int32)
+    values = np.arange(8, dtype=np.float32).reshape(4, 2)
+    taken, grad = Plan([x, positions], [y, dx]).run(values, at)
+    np.testing.assert_array_equal(taken, [[6, 7], [0, 0], [6, 7]])
+    np.testing.assert_array_equal(grad, [[0, 0], [0, 0], [0, 0], [2, 2]])
 
 
 @pytest.mark.parametrize(
@@ -284,6 +305,10 @@ X = np.zeros((2, 3, 4), np.float32)
         (lambda: ops.expand_dims(X, 5), ShapeError, "found axis 5"),
         (lambda: ops.broadcast_to(X, (2, 3, 5)), ShapeError, "counted from the last axis"),
         (lambda: ops.broadcast_to(X, (3, 4)), ShapeError, "counted from the last axis"),
+        (lambda: ops.take(X, [3], 1), ArgumentError, "indices from 3 to 3, expected -3 to 2"),
+        (lambda: ops.take(X, [0.5]), DtypeError, "expected integers"),
+        (lambda: ops.take(X, [0], 3), ShapeError, "found axis 3"),
+        (lambda: ops.take(placeholder((None, 3)), [-1]), ShapeError, "count from 0"),
         (lambda: ops.channel_shuffle(X, 3), ShapeError, "a divisor of its 4 channels"),
         (lambda: ops.channel_shuffle(X, 0), ShapeError, "groups=0"),
         (lambda: ops.resize(X, (2, 2)), ShapeError, r"expected rank 4 \(N, H, W, C\)"),

@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from fastcnn import Input, Model, layers
-from fastcnn.graph import Spec, topological
+from fastcnn import Input, Model, layers, ops
+from fastcnn.backends.cpu import default_isa
+from fastcnn.graph import Spec, placeholder, topological
 from fastcnn.models.lowering import lower
-from fastcnn.passes import fold_batch_norm, hoist
+from fastcnn.passes import fold_batch_norm, fuse_convolutions, hoist
 from fastcnn.plan import Plan
 
 SPEC = [Spec((2, 8, 8, 3))]
@@ -72,13 +73,88 @@ def test_a_convolution_with_two_readers_is_not_folded() -> None:
 def test_hoisting_leaves_only_what_depends_on_inputs() -> None:
     lowered = lower(network(), SPEC, training=False)
     folded = fold_batch_norm(lowered.outputs)
-    parts = hoist(folded)
-    assert len(parts.prologue) == len(parts.inputs) > 0
+    cut: list[Any] = []
+
+    def stand_in(tensor: Any) -> Any:
+        cut.append((tensor, placeholder(tensor.shape, tensor.dtype)))
+        return cut[-1][1]
+
+    outputs = hoist(folded, stand_in)
     x = np.random.default_rng(1).standard_normal(SPEC[0].sizes).astype(np.float32)
-    fixed = Plan([], parts.prologue).run()
-    main = Plan([*lowered.inputs, *parts.inputs], parts.outputs)
+    fixed = Plan([], [tensor for tensor, _ in cut]).run()
+    main = Plan([*lowered.inputs, *(leaf for _, leaf in cut)], outputs)
     np.testing.assert_array_equal(main.run(x, *fixed)[0], values(lowered.inputs, folded, x))
     assert "rsqrt" not in {call.op for call in main.calls}
+
+
+def fused(outputs: Any) -> list[str]:
+    return names(fuse_convolutions(fold_batch_norm(outputs)))
+
+
+def test_convolutions_take_their_followers() -> None:
+    image = Input((8, 8, 3))
+    y = x = layers.Conv2D(16, 3, padding="same", activation="relu")(image)
+    y = layers.Conv2D(16, 3, padding="same", use_bias=False)(y)
+    y = layers.BatchNormalization()(y)
+    y = layers.ReLU(6)(layers.Add()([y, x]))
+    y = layers.Dense(5, activation="relu")(layers.GlobalAveragePooling2D()(y))
+    lowered = lower(Model(image, y), SPEC, training=False)
+    found = fused(lowered.outputs)
+    assert found.count("packed_conv2d") + found.count("winograd_conv2d") == 3
+    assert not {"conv2d", "matmul", "relu", "relu6", "batch_norm_inference"} & set(found)
+    assert found.count("add") == found.count("rsqrt")  # what is left prepares the weights
+
+
+def test_what_others_read_stays() -> None:
+    image = Input((8, 8, 3))
+    y = layers.Conv2D(16, 3)(image)
+    model = Model(image, [y, layers.ReLU()(y)])
+    found = fused(lower(model, SPEC, training=False).outputs)
+    assert found.count("packed_conv2d") == 1
+    assert found.count("relu") == 1
+
+
+def test_a_sum_of_two_convolutions_goes_to_the_later_one() -> None:
+    image = Input((9, 9, 4))
+    y = layers.Add()([layers.Conv2D(7, 1)(image), layers.Conv2D(7, 3, padding=1)(image)])
+    model = Model(image, layers.ReLU()(y))
+    lowered = lower(model, [Spec((2, 9, 9, 4))], training=False)
+    assert fused(lowered.outputs).count("add") == 0
+    x = np.random.default_rng(1).standard_normal((2, 9, 9, 4)).astype(np.float32)
+    plain = values(lowered.inputs, lowered.outputs, x)
+    np.testing.assert_allclose(model.predict_on_batch(x), plain, rtol=1e-5, atol=1e-5)
+
+
+def test_filters_that_are_computed_from_inputs_are_left() -> None:
+    x, w = placeholder((1, 5, 5, 2)), placeholder((3, 3, 2, 4))
+    assert names(fuse_convolutions([ops.relu(ops.conv2d(x, w))]))[-2:] == ["conv2d", "relu"]
+
+
+def test_winograd_is_for_large_planes_and_can_be_forbidden(monkeypatch: Any) -> None:
+    def chosen(size: int, channels: int) -> str:
+        image = Input((size, size, channels))
+        model = Model(image, layers.Conv2D(channels, 3, padding="same")(image))
+        lowered = lower(model, [Spec((1, size, size, channels))], training=False)
+        return fused(lowered.outputs)[-1]
+
+    monkeypatch.delenv("FASTCNN_EXACT", raising=False)
+    assert chosen(56, 64) == "winograd_conv2d"
+    assert chosen(56, 8) == "packed_conv2d"
+    assert chosen(3, 64) == "packed_conv2d"
+    monkeypatch.setenv("FASTCNN_EXACT", "1")
+    assert chosen(56, 64) == "packed_conv2d"
+
+
+def test_plans_share_derived_weights() -> None:
+    model = network()
+    rng = np.random.default_rng(1)
+    small, large = (rng.standard_normal((n, 8, 8, 3)).astype(np.float32) for n in (2, 3))
+    model.predict_on_batch(small)
+    derived = model._plans.shared(("cpu", default_isa()), dict)
+    before = list(derived._parameters)
+    assert before
+    model.predict_on_batch(large)
+    assert list(derived._parameters) == before
 
 
 def test_predict_sees_new_weights() -> None:

@@ -166,6 +166,7 @@ def DenseNet121(
         FileError: `weights` cannot be read.
     """
     frame = Frame(name, weights, include_top, input_shape, pooling, classes, classifier_activation)
+    frame = frame.trained("densenet121", variant == "torchvision")
     return _imagenet(frame, (6, 12, 24, 16), 32, dropout, variant)
 
 
@@ -182,6 +183,7 @@ def DenseNet161(
 ) -> Model:
     """28,681,000 parameters and 7.728 G multiply-accumulates; arguments as `DenseNet121`."""
     frame = Frame(name, weights, include_top, input_shape, pooling, classes, classifier_activation)
+    frame = frame.trained("densenet161", variant == "torchvision")
     return _imagenet(frame, (6, 12, 36, 24), 48, dropout, variant)
 
 
@@ -198,6 +200,7 @@ def DenseNet169(
 ) -> Model:
     """14,149,480 parameters and 3.360 G multiply-accumulates; arguments as `DenseNet121`."""
     frame = Frame(name, weights, include_top, input_shape, pooling, classes, classifier_activation)
+    frame = frame.trained("densenet169", variant == "torchvision")
     return _imagenet(frame, (6, 12, 32, 32), 32, dropout, variant)
 
 
@@ -214,6 +217,7 @@ def DenseNet201(
 ) -> Model:
     """20,013,928 parameters and 4.291 G multiply-accumulates; arguments as `DenseNet121`."""
     frame = Frame(name, weights, include_top, input_shape, pooling, classes, classifier_activation)
+    frame = frame.trained("densenet201", variant == "torchvision")
     return _imagenet(frame, (6, 12, 48, 32), 32, dropout, variant)
 
 

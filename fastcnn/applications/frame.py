@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, final
 
@@ -14,10 +14,13 @@ from fastcnn.errors import ArgumentError
 from fastcnn.graph import Tensor
 from fastcnn.layers import Dense, GlobalAveragePooling2D, GlobalMaxPooling2D, Input
 from fastcnn.models import Functional, Model
+from fastcnn.models.saving import load_checkpoint
+from fastcnn.weights import hub
 
 PathLike = str | os.PathLike[str]
 Shape = tuple[int | None, int | None, int]
 
+IMAGENET_CLASSES = 1000
 POOLINGS = {"avg": GlobalAveragePooling2D, "max": GlobalMaxPooling2D}
 
 
@@ -28,7 +31,9 @@ class Frame:
 
     Args:
         name: name of the model.
-        weights: file to read weights from, or "hub:owner/name"; None draws them anew.
+        weights: file to read weights from (see `Model.load_weights`), the address of one on the
+            Hugging Face Hub, "hub:owner/name", or "imagenet" for trained ones where they are
+            known; None draws them anew.
         include_top: with the classifier.
         input_shape: (H, W, C); None is the size the network was published with, or, without the
             top, any size.
@@ -103,17 +108,38 @@ class Frame:
         outputs = top(features) if self.include_top else self._pooled(features)
         model = Functional(image, outputs, name=self.name)
         if self.weights is not None:
-            model.load_weights(self.weights)
+            surplus = not self.include_top
+            load_checkpoint(model, self.weights, ignore=ignore, surplus=surplus)
         return model
+
+    def trained(self, network: str, same: bool = True) -> Frame:
+        """The frame with weights="imagenet" resolved, so that `weights` is a file or an address.
+
+        Args:
+            network: its name in the table of trained weights.
+            same: whether the arguments at hand make the very network that was trained.
+
+        Raises:
+            ArgumentError: "imagenet" with other arguments than these weights are for.
+        """
+        if self.weights != "imagenet":
+            return self
+        if not same or (self.include_top and self.classes != IMAGENET_CLASSES):
+            raise ArgumentError(
+                f'{self.name}: found weights="imagenet" with arguments that they do not fit, '
+                f"expected the default ones and {IMAGENET_CLASSES} classes; use include_top=False "
+                "and a classifier of your own, or name a file"
+            )
+        return replace(self, weights=hub.imagenet(network))
 
     def _check_weights(self) -> None:
         found: Any = self.weights
-        if found is not None and not (
-            isinstance(found, (str, os.PathLike)) and Path(found).is_file()
-        ):
+        known = found is None or (isinstance(found, str) and found.startswith(hub.PREFIX))
+        if not known and not (isinstance(found, (str, os.PathLike)) and Path(found).is_file()):
             raise ArgumentError(
-                f"{self.name}: found weights={found!r}, expected None or the path of a file that "
-                "Model.save or Model.save_weights wrote"
+                f"{self.name}: found weights={found!r}, expected None, the path of a file, an "
+                'address such as "hub:timm/resnet18.a1_in1k", or "imagenet" where trained weights '
+                f"are known: for {', '.join(hub.IMAGENET)}"
             )
 
     def _pooled(self, x: Tensor) -> Tensor:

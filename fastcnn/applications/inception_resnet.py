@@ -253,6 +253,7 @@ def InceptionResNetV2(
         FileError: `weights` cannot be read.
     """
     frame = Frame(name, weights, include_top, input_shape, pooling, classes, classifier_activation)
+    frame = frame.trained("inception_resnet_v2", variant == "timm")
     unit = normalized(NORMS[arguments.one_of(name, "variant", variant, tuple(NORMS))])
     image = frame.image((299, 299, 3), smallest=75)
 

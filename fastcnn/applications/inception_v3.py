@@ -176,6 +176,7 @@ def InceptionV3(
         FileError: `weights` cannot be read.
     """
     frame = Frame(name, weights, include_top, input_shape, pooling, classes, classifier_activation)
+    frame = frame.trained("inception_v3", variant == "torchvision")
     require_top(frame, auxiliary)
     unit = normalized(NORMS[arguments.one_of(name, "variant", variant, tuple(NORMS))])
     image = frame.image((299, 299, 3), smallest=75)

@@ -107,4 +107,5 @@ def MobileNet(
         FileError: `weights` cannot be read.
     """
     frame = Frame(name, weights, include_top, input_shape, pooling, classes, classifier_activation)
+    frame = frame.trained("mobilenet", alpha == 1 and variant == "timm")
     return _mobilenet(frame, alpha, dropout, variant)

@@ -120,4 +120,5 @@ def MobileNetV2(
         FileError: `weights` cannot be read.
     """
     frame = Frame(name, weights, include_top, input_shape, pooling, classes, classifier_activation)
+    frame = frame.trained("mobilenet_v2", alpha == 1 and variant == "torchvision")
     return _mobilenet_v2(frame, alpha, dropout, variant)

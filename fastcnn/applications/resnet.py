@@ -179,6 +179,7 @@ def ResNet18(
         FileError: `weights` cannot be read.
     """
     frame = Frame(name, weights, include_top, input_shape, pooling, classes, classifier_activation)
+    frame = frame.trained("resnet18", stem == "imagenet")
     return _basic(frame, 18, stem)
 
 
@@ -194,6 +195,7 @@ def ResNet34(
 ) -> Model:
     """21,797,672 parameters and 3.664 G multiply-accumulates; arguments as `ResNet18`."""
     frame = Frame(name, weights, include_top, input_shape, pooling, classes, classifier_activation)
+    frame = frame.trained("resnet34", stem == "imagenet")
     return _basic(frame, 34, stem)
 
 
@@ -216,6 +218,7 @@ def ResNet50(
         variant: "torchvision", "paper" or "keras".
     """
     frame = Frame(name, weights, include_top, input_shape, pooling, classes, classifier_activation)
+    frame = frame.trained("resnet50", stem == "imagenet" and variant == "torchvision")
     return _bottleneck(frame, 50, stem, variant)
 
 
@@ -232,6 +235,7 @@ def ResNet101(
 ) -> Model:
     """44,549,160 parameters and 7.801 G multiply-accumulates; arguments as `ResNet50`."""
     frame = Frame(name, weights, include_top, input_shape, pooling, classes, classifier_activation)
+    frame = frame.trained("resnet101", stem == "imagenet" and variant == "torchvision")
     return _bottleneck(frame, 101, stem, variant)
 
 
@@ -248,6 +252,7 @@ def ResNet152(
 ) -> Model:
     """60,192,808 parameters and 11.514 G multiply-accumulates; arguments as `ResNet50`."""
     frame = Frame(name, weights, include_top, input_shape, pooling, classes, classifier_activation)
+    frame = frame.trained("resnet152", stem == "imagenet" and variant == "torchvision")
     return _bottleneck(frame, 152, stem, variant)
 
 
@@ -271,6 +276,7 @@ def ResNeXt50(
         width_per_group: channels of a group in the first stage (the paper's d).
     """
     frame = Frame(name, weights, include_top, input_shape, pooling, classes, classifier_activation)
+    frame = frame.trained("resnext50")
     return _wide(frame, 50, groups, width_per_group)
 
 
@@ -290,6 +296,7 @@ def ResNeXt101(
     The paper's 64x4d, `groups=64, width_per_group=4`, has 83,455,272 and 15.460 G.
     """
     frame = Frame(name, weights, include_top, input_shape, pooling, classes, classifier_activation)
+    frame = frame.trained("resnext101", (groups, width_per_group) == (32, 8))
     return _wide(frame, 101, groups, width_per_group)
 
 
@@ -304,6 +311,7 @@ def WideResNet50_2(
 ) -> Model:
     """68,883,240 parameters and 11.398 G multiply-accumulates; arguments as `ResNet18`."""
     frame = Frame(name, weights, include_top, input_shape, pooling, classes, classifier_activation)
+    frame = frame.trained("wide_resnet50_2")
     return _wide(frame, 50, 1, 128)
 
 
@@ -318,4 +326,5 @@ def WideResNet101_2(
 ) -> Model:
     """126,886,696 parameters and 22.753 G multiply-accumulates; arguments as `ResNet18`."""
     frame = Frame(name, weights, include_top, input_shape, pooling, classes, classifier_activation)
+    frame = frame.trained("wide_resnet101_2")
     return _wide(frame, 101, 1, 128)

@@ -76,6 +76,7 @@ def SEResNet50(
         FileError: `weights` cannot be read.
     """
     frame = Frame(name, weights, include_top, input_shape, pooling, classes, classifier_activation)
+    frame = frame.trained("seresnet50", variant == "timm")
     return _seresnet(frame, variant, early=variant == "legacy")
 
 
@@ -91,6 +92,7 @@ def SEResNeXt50(
 ) -> Model:
     """32x4d: 27,559,896 parameters and 4.233 G multiply-accumulates; arguments as `SEResNet50`."""
     frame = Frame(name, weights, include_top, input_shape, pooling, classes, classifier_activation)
+    frame = frame.trained("seresnext50", variant == "timm")
     return _seresnet(frame, variant, groups=32, width_per_group=4)
 
 

@@ -87,6 +87,7 @@ def VGG11(
         FileError: `weights` cannot be read.
     """
     frame = Frame(name, weights, include_top, input_shape, pooling, classes, classifier_activation)
+    frame = frame.trained("vgg11", not batch_norm)
     return _vgg(frame, "A", batch_norm, dropout)
 
 
@@ -103,6 +104,7 @@ def VGG13(
 ) -> Model:
     """133,047,848 parameters and 11.308 G multiply-accumulates; arguments as `VGG11`."""
     frame = Frame(name, weights, include_top, input_shape, pooling, classes, classifier_activation)
+    frame = frame.trained("vgg13", not batch_norm)
     return _vgg(frame, "B", batch_norm, dropout)
 
 
@@ -119,6 +121,7 @@ def VGG16(
 ) -> Model:
     """138,357,544 parameters and 15.470 G multiply-accumulates; arguments as `VGG11`."""
     frame = Frame(name, weights, include_top, input_shape, pooling, classes, classifier_activation)
+    frame = frame.trained("vgg16", not batch_norm)
     return _vgg(frame, "D", batch_norm, dropout)
 
 
@@ -135,4 +138,5 @@ def VGG19(
 ) -> Model:
     """143,667,240 parameters and 19.632 G multiply-accumulates; arguments as `VGG11`."""
     frame = Frame(name, weights, include_top, input_shape, pooling, classes, classifier_activation)
+    frame = frame.trained("vgg19", not batch_norm)
     return _vgg(frame, "E", batch_norm, dropout)

@@ -14,6 +14,8 @@ from fastcnn.backends import Array, Call, RunStatus, _cpu
 from fastcnn.backends.threads import get_num_threads
 from fastcnn.errors import BackendError, KernelMissing
 
+MAX_RANK = 6  # FC_MAX_RANK of fastcnn.h
+
 
 def available_isas() -> list[str]:
     """Instruction sets that are compiled in and run on this processor, best last."""
@@ -83,7 +85,7 @@ class CpuBackend:
 
     def candidates(self, call: Call) -> tuple[list[int], list[bytes]]:
         """Indices of the kernels that serve the call's op, with their packed attributes."""
-        found = self._by_op.get(call.op, []) if _is_float32(call) else []
+        found = self._by_op.get(call.op, []) if _is_served(call) else []
         return found, [self._pack(index, call) for index in found]
 
     def _pack(self, index: int, call: Call) -> bytes:
@@ -103,7 +105,7 @@ class CpuBackend:
 
     def missing(self, calls: Sequence[Call]) -> list[str]:
         """Ops without any kernel."""
-        return sorted({describe(c) for c in calls if not _is_float32(c) or c.op not in self._by_op})
+        return sorted({describe(c) for c in calls if not _is_served(c) or c.op not in self._by_op})
 
     def compile(self, calls: Sequence[Call]) -> CpuProgram:
         """A program, or KernelMissing naming all calls without a kernel."""
@@ -113,9 +115,12 @@ class CpuBackend:
         return CpuProgram(calls, self)
 
 
-def _is_float32(call: Call) -> bool:
+def _is_served(call: Call) -> bool:
     """The kernels' floats are float32; indices, labels and images may be integers."""
-    return not any(slot.dtype in ("float64", "float16") for slot in (*call.inputs, *call.outputs))
+    return all(
+        slot.dtype not in ("float64", "float16") and len(slot.shape) <= MAX_RANK
+        for slot in (*call.inputs, *call.outputs)
+    )
 
 
 def describe(call: Call) -> str:
@@ -128,7 +133,7 @@ def missing_message(backend: str, missing: list[str]) -> str:
     """One sentence for operations without a kernel."""
     return (
         f"backend '{backend}' has no kernel for {'; '.join(missing)}: "
-        "use float32 tensors or backend='reference'"
+        f"use float32 tensors of up to {MAX_RANK} axes, or backend='reference'"
     )
 
 

@@ -13,14 +13,16 @@ import numpy as np
 
 from fastcnn import passes
 from fastcnn.drawing import Trace, tracing
-from fastcnn.graph import Array, Parameter, Spec, Tensor, placeholder
+from fastcnn.graph import Array, Spec, Tensor, placeholder
 from fastcnn.layers.base import training_phase
+from fastcnn.models.derived import DerivedWeights
 from fastcnn.plan import Plan
 from fastcnn.structure import flatten, pack_as
 
 if TYPE_CHECKING:
     from fastcnn.models.model import Model
 
+S = TypeVar("S")
 T = TypeVar("T")
 
 
@@ -52,33 +54,33 @@ def lower(model: Model, specs: Sequence[Spec], training: bool) -> Lowered:
 
 
 class InferencePlan:
-    """A model's outputs for one set of input shapes, with folded weights kept until they change."""
+    """A model's outputs for one set of input shapes."""
 
-    def __init__(self, model: Model, specs: Sequence[Spec], backend: str) -> None:
+    def __init__(
+        self, model: Model, specs: Sequence[Spec], backend: str, derived: DerivedWeights
+    ) -> None:
         lowered = lower(model, specs, training=False)
         self.structure = lowered.structure
-        parts = passes.hoist(passes.fold_batch_norm(lowered.outputs))
-        self._parameters: list[Parameter] = model.weights
-        self._versions: list[int] | None = None
-        self._folded: list[Array] = []
-        self._prologue = Plan([], parts.prologue, backend=backend)
+        outputs = passes.fold_batch_norm(lowered.outputs)
+        if backend == "cpu":
+            outputs = passes.fuse_convolutions(outputs)
+        outputs = passes.hoist(outputs, derived.stand_in)
+        derived.watch(model.weights)
+        self._derived = derived
         self._runs = 0
-        inputs = [*lowered.inputs, lowered.trace.rng, *parts.inputs]
-        self.plan = Plan(inputs, parts.outputs, backend=backend)
+        self.plan = Plan([*lowered.inputs, lowered.trace.rng], outputs, backend=backend)
 
     def run(self, arrays: Sequence[Array]) -> list[Array]:
         """Outputs as fresh arrays."""
         return self.plan.run(*self.feeds(arrays))
 
     def feeds(self, arrays: Sequence[Array]) -> list[Array]:
-        """All arrays that `plan` takes for these inputs."""
-        versions = [p.version for p in self._parameters]
-        if versions != self._versions:
-            self._folded, self._versions = self._prologue.run(), versions
+        """All arrays that `plan` takes for these inputs; weights are brought up to date."""
+        self._derived.refresh()
         # Layers that a model calls with training=True draw anew in every run.
         self._runs += 1
         state = np.array([0, 0, self._runs & 0xFFFFFFFF, self._runs >> 32], np.uint32)
-        return [*arrays, state, *self._folded]
+        return [*arrays, state]
 
 
 class PlanCache(Generic[T]):
@@ -90,6 +92,7 @@ class PlanCache(Generic[T]):
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._plans: OrderedDict[Hashable, T] = OrderedDict()
+        self._shared: dict[Hashable, Any] = {}
         self._lock = threading.RLock()
 
     def __reduce__(self) -> tuple[type[PlanCache[T]], tuple[int]]:
@@ -105,7 +108,16 @@ class PlanCache(Generic[T]):
             self._plans.move_to_end(key)
             return self._plans[key]
 
+    def shared(self, key: Hashable, make: Callable[[], S]) -> S:
+        """What plans have in common under `key`, made when it is not there."""
+        with self._lock:
+            if key not in self._shared:
+                self._shared[key] = make()
+            found: S = self._shared[key]
+            return found
+
     def clear(self) -> None:
-        """Forget all plans."""
+        """Forget all plans and what they share."""
         with self._lock:
             self._plans.clear()
+            self._shared.clear()

@@ -15,6 +15,7 @@ from fastcnn.layers.base import Layer
 from fastcnn.metrics import Metric
 from fastcnn.models import loop, saving, state
 from fastcnn.models.checks import check_identifiers, check_weights
+from fastcnn.models.derived import DerivedWeights
 from fastcnn.models.lowering import InferencePlan, PlanCache
 from fastcnn.models.summary import count_macs, summary
 from fastcnn.models.trainer import Trainer
@@ -270,7 +271,12 @@ class Model(Layer):
         backend = self._trainer.backend if self._trainer else self.default_backend()
         isa = cpu.default_isa() if backend == "cpu" else ""
         key = (tuple(specs), backend, isa, threads.get_num_threads())
-        return self._plans.get(key, lambda: InferencePlan(self, specs, backend))
+
+        def make() -> InferencePlan:
+            derived = self._plans.shared((backend, isa), lambda: DerivedWeights(backend))
+            return InferencePlan(self, specs, backend, derived)
+
+        return self._plans.get(key, make)
 
     # --- looking ---------------------------------------------------------------------------------
 
@@ -310,6 +316,7 @@ class Model(Layer):
     state_dict = state.state_dict
     load_state_dict = state.load_state_dict
     save = saving.save_model
+    export = saving.export_model
     save_weights = saving.save_weights
     load_weights = saving.load_weights
     save_state = saving.save_state

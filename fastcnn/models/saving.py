@@ -9,15 +9,16 @@ metadata: format, version, config (layers and how they are joined), training (co
 from __future__ import annotations
 
 import contextlib
+import importlib
 import json
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastcnn import arguments, losses, metrics, optimizers
+from fastcnn import arguments, losses, metrics, optimizers, weights
 from fastcnn.errors import ArgumentError, FastcnnError, FileError, located
 from fastcnn.graph import Array
 from fastcnn.models import state
@@ -44,41 +45,22 @@ def write_tensors(path: Any, tensors: Mapping[str, Array], metadata: Mapping[str
     write_atomically(path, save(contiguous, text))
 
 
-def read_tensors(path: Any) -> tuple[dict[str, Array], dict[str, Any]]:
+def read_tensors(path: Any) -> tuple[Mapping[str, Array], dict[str, Any]]:
     """Tensors and metadata of a file written here.
 
     Raises:
-        FileError: the file is missing, truncated, not safetensors, or of a newer version.
+        FileError: the file is missing, truncated, of another program, or of a newer version.
     """
-    tensors, text = _read_safetensors(path)
-    return tensors, _checked_metadata(path, text)
-
-
-def _read_safetensors(path: Any) -> tuple[dict[str, Array], dict[str, str]]:
-    from safetensors import SafetensorError, safe_open
-
-    path = Path(arguments.path("load", "filepath", path))
-    try:
-        if not path.is_file():
-            raise FileError(f"there is no file '{path}'; check the path")
-        with safe_open(path, framework="numpy") as file:
-            metadata = file.metadata() or {}
-            return {name: file.get_tensor(name) for name in file.keys()}, metadata  # noqa: SIM118
-    except FileError:
-        raise
-    except (SafetensorError, OSError, ValueError) as error:
+    file = weights.read(arguments.path("load", "filepath", path))
+    if file.kind != "fastcnn":
         raise FileError(
-            f"'{path}' is not a whole safetensors file ({error}); it may be truncated or of "
-            "another kind, so save it again"
-        ) from None
+            f"'{path}' was not written by Model.save and holds weights but no layers; build the "
+            "model and use load_weights"
+        )
+    return file.tensors, _checked_metadata(path, file.metadata)
 
 
 def _checked_metadata(path: Any, text: Mapping[str, str]) -> dict[str, Any]:
-    if text.get("format") != FORMAT:
-        raise FileError(
-            f"'{path}' was not written by Model.save (format {text.get('format')!r}) and holds "
-            "weights but no layers; build the model and use load_weights"
-        )
     with _understood(path):
         if int(text["version"]) > VERSION:
             raise FileError(
@@ -125,6 +107,27 @@ def save_model(
     write_tensors(filepath, tensors, {**metadata, "config": serialize(self)})
 
 
+def export_model(
+    self: Model,
+    filepath: Any,
+    format: str = "onnx",
+    opset: int = 17,
+    input_shape: Any = None,
+    layout: str = "NCHW",
+) -> None:
+    """Write the model for other runtimes; `fastcnn.onnx.export` says how.
+
+    Args:
+        filepath: by convention "name.onnx".
+        format: "onnx" is the only one.
+        opset, input_shape, layout: as `fastcnn.onnx.export`.
+    """
+    arguments.one_of(f"model '{self.name}': export", "format", format, ("onnx",))
+    # ONNX stands above models in the order of imports, so it is fetched when asked for.
+    onnx = importlib.import_module("fastcnn.onnx")
+    onnx.export(self, filepath, opset, input_shape, layout)
+
+
 def save_weights(
     self: Model, filepath: Any, overwrite: bool = True, max_shard_size: float | None = None
 ) -> None:
@@ -149,24 +152,56 @@ def load_weights(self: Model, filepath: Any, skip_mismatch: bool = False) -> Non
     """Read weights into this model; on any error its weights stay as they were.
 
     Args:
-        filepath: what `save_weights` or `save` wrote.
+        filepath: a file that `save_weights` or `save` wrote; a checkpoint of PyTorch (safetensors,
+            .pth), with the names of torchvision, timm or Hugging Face where the network is one of
+            `fastcnn.applications`; one of Keras (.weights.h5, .h5, .keras). Or the address of a
+            file on the Hugging Face Hub, "hub:timm/resnet18.a1_in1k".
         skip_mismatch: take the weights whose name and shape fit, and leave the others.
+
+    Raises:
+        FileError: there is no such file, or it is damaged or of an unknown kind.
+        ShapeError: names or shapes do not match; all of them are listed.
+        MissingDependencyError: the kind of file or address wants a package that is not installed.
     """
-    tensors, metadata = _read_safetensors(filepath)
-    with _understood(filepath):
-        if metadata.get("format") == FORMAT:
-            arrays = _unprefixed(_WEIGHTS, tensors)
-            expected = _shapes(self)
-        else:
-            arrays = tensors
-            expected = {name: e.shape for name, e in state.entries(self).items()}
-        if skip_mismatch:
-            arrays = {n: a for n, a in arrays.items() if expected.get(n) == a.shape}
-        if metadata.get("format") == FORMAT:
-            check(self, expected, arrays, strict=not skip_mismatch)
-            _assign(self, arrays)
-        else:
-            self.load_state_dict(arrays, strict=not skip_mismatch)
+    load_checkpoint(self, filepath, skip_mismatch=skip_mismatch)
+
+
+def load_checkpoint(
+    model: Model,
+    filepath: Any,
+    *,
+    skip_mismatch: bool = False,
+    ignore: Sequence[str] = (),
+    surplus: bool = False,
+) -> None:
+    """`load_weights`, told which tensors the model has no place for.
+
+    Args:
+        model: whose weights are read.
+        filepath, skip_mismatch: as in `load_weights`.
+        ignore: beginnings of the names of such tensors.
+        surplus: all that the model does not have are such.
+    """
+    _check_built(model)
+    path = arguments.path(f"model '{model.name}': load_weights", "filepath", filepath)
+    file = weights.read(weights.fetch(path) if str(path).startswith("hub:") else path)
+    if file.kind == "fastcnn":
+        _checked_metadata(path, file.metadata)
+    known = state.entries(model)
+    found = weights.match(
+        file,
+        {name: entry.shape for name, entry in known.items()},
+        _shapes(model),
+        where=f"model '{model.name}'",
+        ignore=ignore,
+        skip_mismatch=skip_mismatch,
+        surplus=surplus,
+    )
+    for name, array in found.tensors.items():
+        if found.layout == "torch":
+            known[name].parameter.assign(known[name].inward(array))
+    if found.layout == "keras":
+        _assign(model, found.tensors)
 
 
 def save_state(self: Model, filepath: Any, extra: Mapping[str, Any] | None = None) -> None:

@@ -85,6 +85,7 @@ def _functional_config(model: Functional) -> Json:
     inputs = {id(c.layer) for c in own_inputs if not c.args}
     return {
         "name": model.name,
+        "dtype": model.dtype,
         "inputs": [
             {"name": t.node.layer, "batch_shape": list(t.shape), "dtype": t.dtype}
             for t in model.inputs
@@ -163,4 +164,4 @@ def _functional(config: Json, custom_objects: Mapping[str, Any] | None) -> Funct
         values.append(flatten(result))
     structures = [config["input_structure"], config["output_structure"]]
     given, made = (_decode(s, values, inputs) for s in structures)
-    return Functional(given, made, name=config["name"])
+    return Functional(given, made, name=config["name"], dtype=config.get("dtype"))

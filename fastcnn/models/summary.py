@@ -43,7 +43,10 @@ def macs_by_layer(model: Model, input_shape: Any = None) -> dict[str, int]:
     specs = [Spec((1, *shape), dtype) for shape, dtype in zip(shapes, dtypes, strict=True)]
     lowered = lower(model, specs, training=False)
     counts: dict[str, int] = {}
-    for node in topological(passes.hoist(lowered.outputs).outputs):
+    fixed = passes.fixed_nodes(lowered.outputs)
+    for node in topological(lowered.outputs):
+        if id(node) in fixed:
+            continue  # of the weights alone, not of a sample
         macs = node.op.macs(*(t.spec for t in node.inputs)) if node.inputs else 0
         if macs:
             counts[node.layer] = counts.get(node.layer, 0) + macs

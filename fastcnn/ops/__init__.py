@@ -44,12 +44,16 @@ from fastcnn.ops.elementwise_binary import subtract as subtract
 from fastcnn.ops.elementwise_binary import where as where
 from fastcnn.ops.elementwise_dropout import dropout as dropout
 from fastcnn.ops.elementwise_unary import abs as abs
+from fastcnn.ops.elementwise_unary import ceil as ceil
 from fastcnn.ops.elementwise_unary import clip as clip
+from fastcnn.ops.elementwise_unary import erf as erf
 from fastcnn.ops.elementwise_unary import exp as exp
+from fastcnn.ops.elementwise_unary import floor as floor
 from fastcnn.ops.elementwise_unary import log as log
 from fastcnn.ops.elementwise_unary import negative as negative
 from fastcnn.ops.elementwise_unary import power as power
 from fastcnn.ops.elementwise_unary import reciprocal as reciprocal
+from fastcnn.ops.elementwise_unary import round as round
 from fastcnn.ops.elementwise_unary import rsqrt as rsqrt
 from fastcnn.ops.elementwise_unary import sign as sign
 from fastcnn.ops.elementwise_unary import sqrt as sqrt
@@ -92,6 +96,7 @@ from fastcnn.ops.shape_join import pad as pad
 from fastcnn.ops.shape_join import slice as slice
 from fastcnn.ops.shape_join import split as split
 from fastcnn.ops.shape_resize import resize as resize
+from fastcnn.ops.shape_take import take as take
 from fastcnn.ops.update import adagrad_update as adagrad_update
 from fastcnn.ops.update import adam_update as adam_update
 from fastcnn.ops.update import clip_by_global_norm as clip_by_global_norm

@@ -9,6 +9,7 @@ Its op, dx = dy f'(x), is made from the class by `gradient_op`.
 from __future__ import annotations
 
 import functools
+import math
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,6 +20,8 @@ import numpy as np
 from fastcnn.errors import ArgumentError, ShapeError
 from fastcnn.graph import Array, Node, Op, Parameter, Spec, Tensor
 from fastcnn.ops._apply import apply, require_float
+
+_erf = np.frompyfunc(math.erf, 1, 1)
 
 
 class Unary(Op):
@@ -113,6 +116,42 @@ class Sign(Unary):
     def value(self, x: Array) -> Any:
         """sign x."""
         return np.sign(x)
+
+
+@final
+@dataclass(frozen=True)
+class Floor(Unary):
+    """y = the largest whole number not above x; not differentiable, as all rounding."""
+
+    name: ClassVar[str] = "floor"
+
+    def value(self, x: Array) -> Any:
+        """Rounded down."""
+        return np.floor(x)
+
+
+@final
+@dataclass(frozen=True)
+class Ceil(Unary):
+    """y = the smallest whole number not below x."""
+
+    name: ClassVar[str] = "ceil"
+
+    def value(self, x: Array) -> Any:
+        """Rounded up."""
+        return np.ceil(x)
+
+
+@final
+@dataclass(frozen=True)
+class Round(Unary):
+    """y = the nearest whole number, of two the even one."""
+
+    name: ClassVar[str] = "round"
+
+    def value(self, x: Array) -> Any:
+        """Rounded."""
+        return np.rint(x)
 
 
 @final
@@ -233,6 +272,22 @@ class Log(Differentiable):
 
 @final
 @dataclass(frozen=True)
+class Erf(Differentiable):
+    """y = 2/sqrt(pi) times the integral of e^-t^2 from 0 to x."""
+
+    name: ClassVar[str] = "erf"
+
+    def value(self, x: Array) -> Any:
+        """erf x."""
+        return np.asarray(_erf(x), x.dtype)
+
+    def slope(self, v: Array) -> Any:
+        """2/sqrt(pi) e^-x^2."""
+        return 2 / math.sqrt(math.pi) * np.exp(-v * v)
+
+
+@final
+@dataclass(frozen=True)
 class Power(Differentiable):
     """y = x^exponent for a fixed number; NaN where x < 0 and the exponent is not whole."""
 
@@ -274,6 +329,26 @@ def negative(x: Any) -> Any:
 def sign(x: Any) -> Any:
     """-1, 0 or 1 by the sign of x; not differentiable."""
     return apply(Sign(), x)
+
+
+def floor(x: Any) -> Any:
+    """The largest whole number not above x; not differentiable."""
+    return apply(Floor(), x)
+
+
+def ceil(x: Any) -> Any:
+    """The smallest whole number not below x; not differentiable."""
+    return apply(Ceil(), x)
+
+
+def round(x: Any) -> Any:
+    """The nearest whole number, of two the even one; not differentiable."""
+    return apply(Round(), x)
+
+
+def erf(x: Any) -> Any:
+    """The error function."""
+    return apply(Erf(), x)
 
 
 def abs(x: Any) -> Any:
@@ -352,7 +427,16 @@ FUNCTIONS: tuple[type[Differentiable], ...] = (
     Reciprocal,
     Exp,
     Log,
+    Erf,
     Power,
     Clip,
 )
-OPS: tuple[type[Op], ...] = (Negative, Sign, *FUNCTIONS, *map(gradient_op, FUNCTIONS))
+OPS: tuple[type[Op], ...] = (
+    Negative,
+    Sign,
+    Floor,
+    Ceil,
+    Round,
+    *FUNCTIONS,
+    *map(gradient_op, FUNCTIONS),
+)

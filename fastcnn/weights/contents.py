@@ -46,11 +46,11 @@ def map_file(path: Path) -> mmap.mmap:
     Raises:
         FileError: there is no such file, or it cannot be read, or it is empty.
     """
-    if path.is_dir():
-        raise FileError(f"'{path}' is a folder, expected a file of weights; name a file in it")
-    if not path.is_file():
-        raise FileError(f"there is no file '{path}'; check the path")
     try:
+        if path.is_dir():
+            raise FileError(f"'{path}' is a folder, expected a file of weights; name a file in it")
+        if not path.is_file():
+            raise FileError(f"there is no file '{path}'; check the path")
         with path.open("rb") as file:
             if not path.stat().st_size:
                 raise FileError(f"'{path}' is empty, expected weights; fetch or save it again")

@@ -88,6 +88,29 @@ static inline vf v_erfc(vf t)
     return v_mul(v_exp(v_negate(v_mul(t, t))), v_mul(q, u));
 }
 
+/* The largest whole number not above a. */
+static inline vf v_floor(vf a)
+{
+    vf near = v_round(a);
+    return v_sub(near, v_one_where(v_gt(near, a)));
+}
+
+/* erf x: x P(x^2) for |x| < 1, 1 - erfc|x| with the sign of x beyond. */
+static inline vf v_erf(vf x)
+{
+    vf size = v_min(v_set1(10.0f), v_abs(x)), z = v_mul(x, x);
+    vf p = v_set1(7.882497448008507e-05f);
+    p = v_fma(p, z, v_set1(-8.018855005502701e-4f));
+    p = v_fma(p, z, v_set1(5.189312156289816e-3f));
+    p = v_fma(p, z, v_set1(-2.685432881116867e-2f));
+    p = v_fma(p, z, v_set1(1.1283597350120544e-1f));
+    p = v_fma(p, z, v_set1(-3.761262595653534e-1f));
+    p = v_fma(p, z, v_set1(1.1283791065216064f));
+    vf far = v_sub(v_set1(1.0f), v_erfc(size));
+    far = v_select(v_gt(v_zero(), x), v_negate(far), far);
+    return v_select(v_gt(v_set1(1.0f), size), v_mul(x, p), far);
+}
+
 /* x^n by squaring. */
 static inline vf v_power_whole(vf x, int n)
 {

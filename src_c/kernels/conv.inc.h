@@ -74,11 +74,13 @@ struct conv_grid {
     int64_t y_image, y_row, y_pixel;
 };
 
-/* FC_TILE_ROWS output pixels: where they lie, and where their taps start in the source. */
+enum { CONV_ROWS = FC_TILE_ROWS > FC_PANEL_ROWS ? FC_TILE_ROWS : FC_PANEL_ROWS };
+
+/* The output pixels of a tile: where they lie, and where their taps start in the source. */
 struct conv_pixels {
-    int64_t source[FC_TILE_ROWS], h[FC_TILE_ROWS], w[FC_TILE_ROWS], y[FC_TILE_ROWS];
-    int reads[FC_TILE_ROWS]; /* whether the tap at hand reads the source, not padding */
-    int inside;              /* no tap of any pixel reads padding */
+    int64_t source[CONV_ROWS], h[CONV_ROWS], w[CONV_ROWS], y[CONV_ROWS];
+    int reads[CONV_ROWS]; /* whether the tap at hand reads the source, not padding */
+    int inside;           /* no tap of any pixel reads padding */
 };
 
 static inline int axis_inside(const struct conv_axis *axis, int64_t at)
@@ -87,13 +89,13 @@ static inline int axis_inside(const struct conv_axis *axis, int64_t at)
     return min_i64(one, other) >= 0 && max_i64(one, other) < axis->size;
 }
 
-/* Pixels first, first + 1, ... of the flattened grid; those past `rows` repeat the last. */
-static void conv_locate(const struct conv_grid *g, int64_t first, int64_t rows,
-                        struct conv_pixels *px)
+/* `rows` pixels first, first + 1, ... of the flattened grid, the last repeated up to `all`. */
+FC_INLINE void conv_locate(const struct conv_grid *g, int64_t first, int64_t rows, const int all,
+                           struct conv_pixels *px)
 {
     int64_t q = first % g->Q, p = first / g->Q % g->P, n = first / g->Q / g->P;
     px->inside = 1;
-    for (int i = 0; i < FC_TILE_ROWS; i++) {
+    for (int i = 0; i < all; i++) {
         px->h[i] = p * g->h.stride;
         px->w[i] = q * g->w.stride;
         px->source[i] = n * g->a_image + px->h[i] * g->a_row + px->w[i] * g->a_pixel;
@@ -111,10 +113,11 @@ static void conv_locate(const struct conv_grid *g, int64_t first, int64_t rows,
 }
 
 /* Which pixels the tap at offset (dh, dw) reads; 0 when none. */
-static int conv_reach(const struct conv_grid *g, struct conv_pixels *px, int64_t dh, int64_t dw)
+FC_INLINE int conv_reach(const struct conv_grid *g, struct conv_pixels *px, int64_t dh, int64_t dw,
+                         const int rows)
 {
     int any = 0;
-    for (int i = 0; i < FC_TILE_ROWS; i++) {
+    for (int i = 0; i < rows; i++) {
         px->reads[i] = (uint64_t)(px->h[i] + dh) < (uint64_t)g->h.size &&
                        (uint64_t)(px->w[i] + dw) < (uint64_t)g->w.size;
         any |= px->reads[i];
@@ -137,7 +140,7 @@ FC_INLINE void conv_tile_body(const struct conv_grid *g, const float *source, co
                               const int vectors, const int masked)
 {
     struct conv_pixels px;
-    conv_locate(g, first, rows, &px);
+    conv_locate(g, first, rows, FC_TILE_ROWS, &px);
     int64_t taps = g->w.taps, depth = g->depth;
     if (px.inside && conv_merges(g)) {
         depth *= taps;
@@ -149,7 +152,7 @@ FC_INLINE void conv_tile_body(const struct conv_grid *g, const float *source, co
     for (int64_t r = 0; r < g->h.taps; r++)
         for (int64_t s = 0; s < taps; s++) {
             int64_t dh = g->h.offset + r * g->h.shift, dw = g->w.offset + s * g->w.shift;
-            if (!px.inside && !conv_reach(g, &px, dh, dw))
+            if (!px.inside && !conv_reach(g, &px, dh, dw, FC_TILE_ROWS))
                 continue;
             int64_t shift = dh * g->a_row + dw * g->a_pixel;
             const float *b = matrix + (g->h.first + r * g->h.step) * g->b_row +

@@ -52,6 +52,10 @@
 FC_UNARY(f32_negative, v_negate(a))
 FC_UNARY(f32_sign, v_sign(a))
 
+FC_UNARY(f32_floor, v_floor(a))
+FC_UNARY(f32_ceil, v_negate(v_floor(v_negate(a))))
+FC_UNARY(f32_round, v_round(a))
+
 FC_UNARY(f32_abs, v_abs(a))
 FC_UNARY_GRAD(f32_abs_grad, v_sign(a))
 
@@ -72,6 +76,9 @@ FC_UNARY_GRAD(f32_exp_grad, a)
 
 FC_UNARY(f32_log, v_log(a))
 FC_UNARY_GRAD(f32_log_grad, v_div(v_set1(1.0f), a))
+
+FC_UNARY(f32_erf, v_erf(a))
+FC_UNARY_GRAD(f32_erf_grad, v_mul(v_set1(1.1283791670955126f), v_exp(v_negate(v_mul(a, a)))))
 
 FC_UNARY(f32_power, v_power(a, attrs->exponent))
 FC_UNARY_GRAD(f32_power_grad, v_mul(ATTR(exponent), v_power(a, attrs->exponent - 1)))

@@ -340,6 +340,22 @@ FC_DEFINE(f32_transpose)
     return FCNN_OK;
 }
 
+/* y = a[0], b[0], a[1], b[1], ... of `each` elements each. */
+static void interleave(float *y, const float *a, const float *b, int64_t each)
+{
+    int64_t j = 0;
+    for (; j + FC_LANES <= each; j += FC_LANES) {
+        vf low, high;
+        v_interleave(v_load(a + j), v_load(b + j), &low, &high);
+        v_store(y + 2 * j, low);
+        v_store(y + 2 * j + FC_LANES, high);
+    }
+    for (; j < each; j++) {
+        y[2 * j] = a[j];
+        y[2 * j + 1] = b[j];
+    }
+}
+
 /* y[i, j * G + g] = x[i, g * C/G + j]. */
 FC_DEFINE(f32_channel_shuffle)
 {
@@ -350,9 +366,80 @@ FC_DEFINE(f32_channel_shuffle)
     for (int64_t i = begin; i < end; i++) {
         const float *x = (const float *)call->in[0].data + i * channels;
         float *y = (float *)call->out[0].data + i * channels;
+        if (groups == 2) {
+            interleave(y, x, x + each, each);
+            continue;
+        }
         for (int64_t g = 0; g < groups; g++)
             for (int64_t j = 0; j < each; j++)
                 y[j * groups + g] = x[g * each + j];
+    }
+    return FCNN_OK;
+}
+
+/* The sizes of a tensor before, along and behind one axis. */
+typedef struct {
+    int64_t before, along, behind;
+} fc_cut;
+
+static fc_cut cut_at(const fc_tensor *t, int64_t axis)
+{
+    fc_cut cut = {1, 1, 1};
+    for (int i = 0; i < t->rank; i++)
+        *(i < axis ? &cut.before : i == axis ? &cut.along : &cut.behind) *= t->dim[i];
+    return cut;
+}
+
+/* y[b, m, :] = x[b, indices[m], :], zeros where the index lies outside. */
+FC_DEFINE(f32_take)
+{
+    FC_ATTRS(f32_take);
+    const char *x = call->in[0].data;
+    const int32_t *indices = call->in[1].data;
+    char *y = call->out[0].data;
+    fc_cut cut = cut_at(&call->in[0], attrs->axis);
+    int64_t bytes = element_bytes(&call->out[0]), taken = count_of(&call->in[1]);
+    int64_t parts = ceil_div(cut.behind, SHAPE_BLOCK), begin, end;
+    share(cut.before * taken * parts, tid, nthreads, &begin, &end);
+    for (int64_t item = begin; item < end; item++) {
+        int64_t row = item / parts, from = item % parts * SHAPE_BLOCK;
+        int64_t count = min_i64(cut.behind - from, SHAPE_BLOCK), at = indices[row % taken];
+        char *target = y + (row * cut.behind + from) * bytes;
+        int64_t source = (row / taken * cut.along + at) * cut.behind + from;
+        if (at < 0 || at >= cut.along)
+            memset(target, 0, (size_t)(count * bytes));
+        else
+            memcpy(target, x + source * bytes, (size_t)(count * bytes));
+    }
+    return FCNN_OK;
+}
+
+/* dx[b, indices[m], :] += dy[b, m, :], in the order of m. */
+FC_DEFINE(f32_take_grad)
+{
+    FC_ATTRS(f32_take_grad);
+    const float *dy = call->in[0].data;
+    const int32_t *indices = call->in[1].data;
+    float *dx = call->out[0].data;
+    fc_cut cut = cut_at(&call->out[0], attrs->axis);
+    int64_t taken = count_of(&call->in[1]), parts = ceil_div(cut.behind, SHAPE_BLOCK), begin, end;
+    share(cut.before * parts, tid, nthreads, &begin, &end);
+    for (int64_t item = begin; item < end; item++) {
+        int64_t b = item / parts, from = item % parts * SHAPE_BLOCK;
+        int64_t count = min_i64(cut.behind - from, SHAPE_BLOCK);
+        for (int64_t i = 0; i < cut.along; i++)
+            memset(dx + (b * cut.along + i) * cut.behind + from, 0, (size_t)count * sizeof *dx);
+        for (int64_t m = 0; m < taken; m++) {
+            const float *source = dy + (b * taken + m) * cut.behind + from;
+            float *target = dx + (b * cut.along + indices[m]) * cut.behind + from;
+            if (indices[m] < 0 || indices[m] >= cut.along)
+                continue;
+            for (int64_t i = 0; i < count; i += FC_LANES) {
+                int64_t n = min_i64(count - i, FC_LANES);
+                store_lanes(target + i, v_add(load_lanes(target + i, n), load_lanes(source + i, n)),
+                            n);
+            }
+        }
     }
     return FCNN_OK;
 }

@@ -31,13 +31,17 @@ from fastcnn.ops.elementwise_activations import (
 )
 from fastcnn.ops.elementwise_unary import (
     Abs,
+    Ceil,
     Clip,
     Differentiable,
+    Erf,
     Exp,
+    Floor,
     Log,
     Negative,
     Power,
     Reciprocal,
+    Round,
     Rsqrt,
     Sign,
     Sqrt,
@@ -70,6 +74,7 @@ SMOOTH_OR_NOT: list[tuple[Differentiable, Sequence[float], float, float]] = [
     (Gelu(True), [], 5e-7, 8e-7),
     (Abs(), [0], 0.0, 0.0),
     (Square(), [], 1e-7, 1e-7),
+    (Erf(), [], 4e-7, 4e-7),
     (Clip(-1.5, 0.75), [-1.5, 0.75], 0.0, 0.0),
     (Power(3.0), [], 2e-7, 2e-7),
 ]
@@ -176,7 +181,8 @@ CASES: list[Case] = [
     *(case for n in SIZES for case in _pair(Gelu(), away_from([], (n,)), 3e-7, 5e-7, f"size-{n}")),
     *(Case(Negative(), away_from([], (n,)), 0.0, label=str(n)) for n in (1, 17, 1500)),
     *(
-        Case(Sign(), make, 0.0, differentiable=False, label=label)
+        Case(op, make, 0.0, differentiable=False, label=label)
+        for op in (Sign(), Floor(), Ceil(), Round())
         for make, label in ((away_from([], (33,)), "33"), (edges, "edges"))
     ),
     *(

@@ -17,6 +17,7 @@ from fastcnn.ops.shape_resize import (
     ResizeNearest,
     ResizeNearestGrad,
 )
+from fastcnn.ops.shape_take import Take, TakeGrad
 
 
 def integers(dtype: Any, *shapes: tuple[int, ...]) -> Make:
@@ -74,6 +75,14 @@ BROADCASTS: list[tuple[tuple[int, ...], tuple[int, ...]]] = [
     ((4, 3), (4, 3)),
     ((1, 1), (1, 1)),
 ]
+# Shape of x, axis and shape of the indices, of which some lie outside and some come twice.
+TAKES: list[tuple[tuple[int, ...], int, tuple[int, ...]]] = [
+    ((7,), 0, (5,)),
+    ((4, 7, 5), 1, (9,)),
+    ((3, 6), -1, (2, 4)),
+    ((2, 3, 9000), 1, (3,)),
+    ((5, 17, 33), 0, (1,)),
+]
 # Input (N, H, W, C) and size (P, Q): up, down, whole and broken ratios, and one row.
 RESIZES = [
     ((2, 3, 4, 5), (6, 8)),
@@ -83,6 +92,29 @@ RESIZES = [
     ((2, 13, 2, 16), (5, 7)),
     ((1, 3, 3, 2), (3, 3)),
 ]
+
+
+def taken(shape: tuple[int, ...], size: int, indices: tuple[int, ...]) -> Make:
+    """A normal input, and positions from -1 to `size`."""
+
+    def make(rng: np.random.Generator) -> Sequence[Array]:
+        positions = rng.integers(-1, size + 1, indices).astype(np.int32)
+        return [rng.standard_normal(shape), positions]
+
+    return make
+
+
+def _take_cases() -> list[Case]:
+    cases = []
+    for shape, axis, indices in TAKES:
+        axis_from_front = axis % len(shape)
+        size = shape[axis]
+        dy = (*shape[:axis_from_front], *indices, *shape[axis_from_front + 1 :])
+        label = _label(shape, axis, indices)
+        cases.append(Case(Take(axis), taken(shape, size, indices), 0.0, label=label))
+        grad = TakeGrad(axis_from_front, size)
+        cases.append(Case(grad, taken(dy, size, indices), 1e-6, label=label))
+    return cases
 
 
 def _label(*parts: object) -> str:
@@ -125,4 +157,5 @@ CASES: list[Case] = [
         for c, g in ((12, 3), (12, 4), (7, 7), (7, 1), (34, 2))
     ),
     *_resize_cases(),
+    *_take_cases(),
 ]

@@ -107,8 +107,8 @@ def test_gradients_agree_where_half_of_the_relus_are_open(pair: Pair) -> None:
 def assert_gradients_agree(pair: Pair, tolerance: float) -> None:
     """On some batch gradients are as near to PyTorch's float64 as is asked for.
 
-    That is `tolerance`, or three times the most that PyTorch's own float32 deviates. Once in a while
-    a ReLU sees 0 but for rounding, or two pixels under a max-pooling are as close, and float32 takes
+    That is `tolerance`, or three times the most that PyTorch's own float32 deviates. Now and then a
+    ReLU sees 0 but for rounding, or two pixels under a max-pooling are as close, and float32 takes
     another turn than float64. A wrong gradient is wrong on every batch.
     """
     pair.model.load_state_dict(peers.state(pair.peer))

@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What an engine costs besides time: peak memory, and the wait for the first result."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from .cases import Case, Files
+from .engines import ENGINES, OURS
+from .process import EngineError, Process, environment, on
+from .results import Run, Timing
+from .rounds import Settings, prepare, say
+
+MEMORY_CASE = Case("ResNet50", 1)
+COLD_CASE = Case("ResNet18", 1)
+MEMORY_SECONDS = 1.0
+
+# Programs of their own: as short as a user's, with nothing around them that would be counted.
+# Their arguments are the saved network, the images, and the number of threads.
+COLD = {
+    OURS: """
+import sys
+import numpy as np
+import fastcnn
+fastcnn.set_num_threads(int(sys.argv[3]))
+model = fastcnn.models.load_model(sys.argv[1])
+print(model.predict_on_batch(np.load(sys.argv[2])).argmax(), flush=True)
+""",
+    "ort": """
+import sys
+import numpy as np
+import onnxruntime
+options = onnxruntime.SessionOptions()
+options.intra_op_num_threads = int(sys.argv[3])
+session = onnxruntime.InferenceSession(sys.argv[1], options, providers=["CPUExecutionProvider"])
+images = np.ascontiguousarray(np.load(sys.argv[2]).transpose(0, 3, 1, 2))
+print(session.run(None, {"images": images})[0].argmax(), flush=True)
+""",
+}
+FORMATS = {OURS: "fastcnn", "ort": "onnx"}
+
+
+def measure_memory(run: Run, settings: Settings) -> None:
+    """Note the peak memory of a fresh process of every engine that loads a network and runs it."""
+    case = MEMORY_CASE
+    run.facts["memory of"] = str(case)
+    with TemporaryDirectory(dir=settings.work, prefix="peers-") as folder:
+        files = Files(Path(folder))
+        _, failures = prepare(case, files, settings.engines, settings.threads)
+        for name in settings.engines:
+            if name in failures:
+                continue
+            say(f"{case}: memory of {ENGINES[name].title}")
+            try:
+                with Process(settings.threads) as process:
+                    process.ask("load", engine=name, threads=settings.threads, **on(case, files))
+                    process.ask("burst", seconds=MEMORY_SECONDS)
+                    run.memory[name] = process.ask("memory")["peak"]
+            except EngineError as error:
+                failures[name] = str(error)
+    run.failures |= {f"{name} memory": reason for name, reason in failures.items()}
+
+
+def measure_cold(run: Run, settings: Settings) -> None:
+    """Note how long a fresh process takes to its first result, the engines in turns.
+
+    Programs and network are in the system's file cache: this is not the first start since boot.
+    """
+    case = COLD_CASE
+    run.facts["cold start of"] = str(case)
+    engines = [name for name in settings.engines if name in COLD]
+    with TemporaryDirectory(dir=settings.work, prefix="peers-") as folder:
+        files = Files(Path(folder))
+        _, failures = prepare(case, files, engines, settings.threads)
+        seconds: dict[str, list[float]] = {name: [] for name in engines if name not in failures}
+        for number in range(settings.rounds + 1):  # the first fills the cache
+            say(f"{case}: cold start {number} of {settings.rounds}")
+            for name in list(seconds):
+                time.sleep(settings.pause)
+                try:
+                    found = first_result(name, files, settings.threads)
+                except EngineError as error:
+                    failures[name] = str(error)
+                    del seconds[name]
+                    continue
+                seconds[name] += [found] if number else []
+    run.cold = {name: Timing.of(found) for name, found in seconds.items()}
+    run.failures |= {f"{name} cold start": failures[name] for name in engines if name in failures}
+
+
+def first_result(name: str, files: Files, threads: int) -> float:
+    """Seconds from the start of a process to the line with its result."""
+    arguments = [str(files.of(FORMATS[name])), str(files.images), str(threads)]
+    variables = environment(threads)
+    variables.pop("PYTHONDONTWRITEBYTECODE", None)  # an installed package has its bytecode
+    begin = time.perf_counter()
+    with subprocess.Popen(
+        [sys.executable, "-c", COLD[name], *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=variables,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        line = process.stdout.readline()
+        seconds = time.perf_counter() - begin
+        words = process.stderr.read().strip().splitlines()
+    if not line:
+        raise EngineError(words[-1] if words else f"ended with status {process.returncode}")
+    return seconds

@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The networks as PyTorch defines them, with weights drawn from a seed.
+
+No trained weights are fetched: speed does not depend on them as long as activations keep a sane
+size, neither growing without bounds nor fading into denormal numbers. Batch norms therefore get
+the statistics that their own inputs have.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+# torchvision's wheel expects operators that PyTorch's CPU build lacks; declared, it imports, and
+# no classification model uses them.
+for _name in ("nms", "qnms"):
+    torch.library.define(
+        f"torchvision::{_name}", "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
+    )
+
+import torchvision  # noqa: E402
+
+from .cases import NETWORKS, Case, Files  # noqa: E402
+
+SEED = 20240131
+OPSET = 18
+
+
+def build(network: str) -> nn.Module:
+    """The public definition of `network`, its weights as the library draws them."""
+    found = NETWORKS[network]
+    library, _, name = found.source.partition(":")
+    if library == "torchvision":
+        module: nn.Module = torchvision.models.get_model(name, weights=None, **found.arguments)
+    else:
+        import timm
+
+        module = timm.create_model(name, pretrained=False, **found.arguments)
+    return module.eval()
+
+
+def load(case: Case, files: Files) -> nn.Module:
+    """The network of a case with the weights that `make` has written."""
+    module = build(case.network)
+    module.load_state_dict(load_file(files.weights))
+    return module
+
+
+def make(case: Case, files: Files) -> None:
+    """Write weights, images and PyTorch's logits of a case; the same ones in every run."""
+    random = np.random.default_rng([SEED, case.batch])
+    images = random.standard_normal((case.batch, *case.image), np.float32)
+    module = build(case.network)
+    draw(module)
+    settle(module, case)
+    module.eval()
+    with torch.inference_mode():
+        logits = module(channels_first(images)).numpy()
+    save_file(module.state_dict(), files.weights)
+    np.save(files.images, images)
+    np.save(files.logits, logits)
+
+
+def draw(module: nn.Module) -> None:
+    """Draw all weights: He et al. (2015) for sums, scales around one, shifts around zero."""
+    torch.manual_seed(SEED)
+    with torch.no_grad():
+        for part in module.modules():
+            if isinstance(part, (nn.Conv2d, nn.Linear)):
+                nn.init.kaiming_normal_(part.weight, nonlinearity="relu")
+            elif isinstance(part, nn.BatchNorm2d):
+                part.weight.uniform_(0.5, 1.5)
+            else:
+                continue
+            if part.bias is not None:
+                part.bias.normal_(0.0, 0.1)
+
+
+def settle(module: nn.Module, case: Case) -> None:
+    """Let every batch norm take over the statistics of a batch of images of its own."""
+    for part in module.modules():
+        if isinstance(part, nn.BatchNorm2d):
+            part.momentum = 1.0
+    height, width, channels = case.image
+    with torch.no_grad():
+        module.train()(torch.randn(4, channels, height, width))
+
+
+def write_onnx(case: Case, files: Files) -> None:
+    """Write the network as ONNX, the batch fixed, so that its readers may plan for it."""
+    if files.of("onnx").exists():
+        return
+    images = channels_first(np.load(files.images))
+    torch.onnx.export(
+        load(case, files),
+        (images,),
+        files.of("onnx"),
+        dynamo=False,  # the other exporter needs one package more and gains nothing here
+        opset_version=OPSET,
+        input_names=["images"],
+        output_names=["logits"],
+    )
+
+
+def channels_first(images: np.ndarray) -> torch.Tensor:
+    """Images (N, H, W, C) as PyTorch has them, (N, C, H, W)."""
+    return torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2)))

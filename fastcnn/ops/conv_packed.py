@@ -1,0 +1,254 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Convolutions for inference: filters laid out as the kernels read them, epilogues in the stores.
+
+    y = min(max(conv(x, filters) + bias + residual, lower), upper)
+
+Packed filters are panels of COLUMNS output channels; Winograd's are transformed too. Both follow
+from the weights alone, so a plan makes them once. These ops are what passes put in the place of a
+`Conv2D` and its followers; they have no gradient.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar, final
+
+import numpy as np
+
+from fastcnn.backends import _reference
+from fastcnn.errors import ShapeError
+from fastcnn.graph import Array, Op, Spec
+from fastcnn.ops._apply import require_float
+from fastcnn.ops.conv_window import Convolution
+
+# Output channels of a panel: PANEL_COLUMNS in src_c/kernels/panel.inc.h.
+COLUMNS = 32
+
+Bounds = tuple[float, float]
+UNBOUNDED: Bounds = (-math.inf, math.inf)
+
+
+def panels_of(channels: int) -> int:
+    """Panels that hold so many output channels."""
+    return -(-channels // COLUMNS)
+
+
+def _finish(y: Array, rest: tuple[Array, ...], bounds: Bounds) -> Array:
+    """Bias, residual where there is one, bounds."""
+    for term in rest:
+        y = y + term
+    bounded: Array = np.minimum(np.maximum(y, y.dtype.type(bounds[0])), y.dtype.type(bounds[1]))
+    return bounded
+
+
+def _check_rest(y: Spec, rest: tuple[Spec, ...]) -> None:
+    expected = [(y.shape[-1],), y.shape]
+    for found, want, what in zip(rest, expected, ("bias", "residual"), strict=False):
+        if found.shape != want:
+            raise ShapeError(f"the {what} has shape {found.shape}, expected {want}")
+
+
+@final
+@dataclass(frozen=True)
+class PackFilters(Op):
+    """filters (R, S, C/G, K) -> (G, panels, R * S * C/G, COLUMNS), zero beyond the last channel."""
+
+    groups: int = 1
+    name: ClassVar[str] = "pack_filters"
+
+    def infer(self, *inputs: Spec) -> Spec:
+        """(R, S, C/G, K) -> (G, panels, R S C/G, COLUMNS)."""
+        R, S, C, K = inputs[0].sizes
+        return inputs[0].with_shape(self.groups, panels_of(K // self.groups), R * S * C, COLUMNS)
+
+    def reference(self, *inputs: Array) -> Array:
+        """Columns of each group padded to whole panels."""
+        filters = inputs[0]
+        depth, K = math.prod(filters.shape[:3]), filters.shape[3] // self.groups
+        packed = np.zeros((self.groups, depth, panels_of(K) * COLUMNS), filters.dtype)
+        packed[:, :, :K] = filters.reshape(depth, self.groups, K).transpose(1, 0, 2)
+        panels: Array = packed.reshape(self.groups, depth, -1, COLUMNS).transpose(0, 2, 1, 3)
+        return np.ascontiguousarray(panels)
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class PackedConv2D(Convolution):
+    """A convolution with packed filters, bias, optional residual and bounds.
+
+    Attributes:
+        taps: (R, S).
+        filters: K.
+        groups: G.
+        bounds: smallest and largest output.
+    """
+
+    taps: tuple[int, int]
+    filters: int
+    groups: int = 1
+    bounds: Bounds = UNBOUNDED
+    name: ClassVar[str] = "packed_conv2d"
+
+    def infer(self, *inputs: Spec) -> Spec:
+        """x (N, H, W, C), panels, bias (K), residual (N, P, Q, K) -> (N, P, Q, K)."""
+        x, _, *rest = inputs
+        require_float(*inputs)
+        y = x.with_shape(x.shape[0], *self.output_sizes(x.shape[1:3], self.taps), self.filters)
+        _check_rest(y, tuple(rest))
+        return y
+
+    def reference(self, *inputs: Array) -> Array:
+        """The direct sum over the unpacked filters, then the epilogue."""
+        x, panels, *rest = (np.ascontiguousarray(a) for a in inputs)
+        G, K = self.groups, self.filters // self.groups
+        filters = panels.transpose(2, 0, 1, 3).reshape(panels.shape[2], G, -1)[:, :, :K]
+        kernel = np.ascontiguousarray(filters.reshape(*self.taps, -1, self.filters))
+        pads = self.pads(x.shape[1:3], self.taps)
+        y = _reference.conv2d(x, kernel, self.strides, pads, self.dilations, G)
+        return _finish(y, tuple(rest), self.bounds)
+
+    def attributes(self, *inputs: Spec) -> dict[str, int | float]:
+        """Resolved geometry, sizes of the filter, bounds."""
+        return {
+            **self.numbers(inputs[0].sizes[1:3], self.taps),
+            "groups": self.groups,
+            "taps_h": self.taps[0],
+            "taps_w": self.taps[1],
+            "lower": self.bounds[0],
+            "upper": self.bounds[1],
+        }
+
+    def macs(self, *inputs: Spec) -> int:
+        """N * P * Q * K * R * S * C/G."""
+        return self.infer(*inputs).size * math.prod(self.taps) * inputs[0].sizes[3] // self.groups
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class FusedDepthwiseConv2D(Convolution):
+    """A depthwise convolution of one filter a channel, with bias and bounds.
+
+    Attributes:
+        bounds: smallest and largest output.
+    """
+
+    bounds: Bounds = UNBOUNDED
+    name: ClassVar[str] = "fused_depthwise_conv2d"
+
+    def infer(self, *inputs: Spec) -> Spec:
+        """x (N, H, W, C), kernel (R, S, C, 1), bias (C) -> (N, P, Q, C)."""
+        x, kernel, bias = inputs
+        require_float(*inputs)
+        y = x.with_shape(x.shape[0], *self.output_sizes(x.shape[1:3], kernel.sizes[:2]), x.shape[3])
+        _check_rest(y, (bias,))
+        return y
+
+    def reference(self, *inputs: Array) -> Array:
+        """The direct sum, then the epilogue."""
+        x, kernel, bias = (np.ascontiguousarray(a) for a in inputs)
+        pads = self.pads(x.shape[1:3], kernel.shape[:2])
+        y = _reference.depthwise_conv2d(x, kernel, self.strides, pads, self.dilations)
+        return _finish(y, (bias,), self.bounds)
+
+    def attributes(self, *inputs: Spec) -> dict[str, int | float]:
+        """Resolved geometry and bounds."""
+        numbers = self.numbers(inputs[0].sizes[1:3], inputs[1].sizes[:2])
+        return {**numbers, "lower": self.bounds[0], "upper": self.bounds[1]}
+
+    def macs(self, *inputs: Spec) -> int:
+        """N * P * Q * C * R * S."""
+        return self.infer(*inputs).size * math.prod(inputs[1].sizes[:2])
+
+
+# Values of a filter at the points 0, +-sqrt(2), +-1/sqrt(2) and infinity: rows of G in Lavin and
+# Gray's y = A' ((G g G') * (B' d B)) A.
+_ROOT = math.sqrt(2.0)
+WINOGRAD_G = np.array(
+    [
+        [1, 0, 0],
+        [1 / 6, _ROOT / 6, 2 / 6],
+        [1 / 6, -_ROOT / 6, 2 / 6],
+        [-2 / 3, -_ROOT / 3, -1 / 3],
+        [-2 / 3, _ROOT / 3, -1 / 3],
+        [0, 0, 1],
+    ]
+)
+
+
+@final
+@dataclass(frozen=True)
+class WinogradFilters(Op):
+    """G g G' of 3x3 filters for F(4x4, 3x3): (3, 3, C, K) -> (36, panels, C, COLUMNS)."""
+
+    name: ClassVar[str] = "winograd_filters"
+
+    def infer(self, *inputs: Spec) -> Spec:
+        """(3, 3, C, K) -> (36, panels, C, COLUMNS)."""
+        _, _, C, K = inputs[0].sizes
+        return inputs[0].with_shape(36, panels_of(K), C, COLUMNS)
+
+    def reference(self, *inputs: Array) -> Array:
+        """The definition, in float64."""
+        filters = inputs[0].astype(np.float64)
+        _, _, C, K = filters.shape
+        u = np.zeros((36, C, panels_of(K) * COLUMNS))
+        u[:, :, :K] = np.einsum("ir,js,rsck->ijck", WINOGRAD_G, WINOGRAD_G, filters).reshape(
+            36, C, K
+        )
+        panels = u.reshape(36, C, -1, COLUMNS).transpose(0, 2, 1, 3)
+        return np.ascontiguousarray(panels.astype(inputs[0].dtype))
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class WinogradConv2D(Op):
+    """A 3x3 convolution of stride 1 by F(4x4, 3x3), with bias, optional residual and bounds.
+
+    Attributes:
+        pads: (top, bottom, left, right).
+        filters: K.
+        bounds: smallest and largest output.
+    """
+
+    pads: tuple[int, int, int, int]
+    filters: int
+    bounds: Bounds = UNBOUNDED
+    name: ClassVar[str] = "winograd_conv2d"
+
+    def infer(self, *inputs: Spec) -> Spec:
+        """x (N, H, W, C), transformed filters, bias (K), residual (N, P, Q, K) -> (N, P, Q, K)."""
+        x, _, *rest = inputs
+        require_float(*inputs)
+        N, H, W, _ = x.sizes
+        top, bottom, left, right = self.pads
+        y = x.with_shape(N, H + top + bottom - 2, W + left + right - 2, self.filters)
+        _check_rest(y, tuple(rest))
+        return y
+
+    def reference(self, *inputs: Array) -> Array:
+        """The direct sum over the filters that the transformed ones came from."""
+        x, u, *rest = (np.ascontiguousarray(a) for a in inputs)
+        back = np.linalg.pinv(WINOGRAD_G)
+        panels = u.astype(np.float64).transpose(0, 2, 1, 3)
+        values = panels.reshape(6, 6, u.shape[2], -1)[..., : self.filters]
+        kernel = np.einsum("ri,sj,ijck->rsck", back, back, values).astype(x.dtype)
+        y = _reference.conv2d(x, np.ascontiguousarray(kernel), (1, 1), self.pads, (1, 1), 1)
+        return _finish(y, tuple(rest), self.bounds)
+
+    def attributes(self, *inputs: Spec) -> dict[str, int | float]:
+        """Pads at the bottom and right follow from the output's size."""
+        lower, upper = self.bounds
+        return {
+            "pad_top": self.pads[0],
+            "pad_left": self.pads[2],
+            "lower": lower,
+            "upper": upper,
+        }
+
+    def macs(self, *inputs: Spec) -> int:
+        """Of the convolution it stands for: N * P * Q * K * 9 * C."""
+        return self.infer(*inputs).size * 9 * inputs[0].sizes[3]
+
+
+OPS = (PackFilters, PackedConv2D, FusedDepthwiseConv2D, WinogradFilters, WinogradConv2D)

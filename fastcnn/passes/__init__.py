@@ -1,0 +1,13 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Passes map graph to graph; the outputs keep their values.
+
+fold_batch_norm     conv -> batch norm (inference)  becomes  conv with scaled filters + bias
+fuse_convolutions   conv -> bias -> sum -> bounds  becomes  one op with packed filters
+hoist               what depends on weights alone is cut off, to be computed when weights change
+"""
+
+from fastcnn.passes.fold import fold_batch_norm as fold_batch_norm
+from fastcnn.passes.fuse import fuse_convolutions as fuse_convolutions
+from fastcnn.passes.hoist import fixed_nodes as fixed_nodes
+from fastcnn.passes.hoist import hoist as hoist
+from fastcnn.passes.rewrite import rewrite as rewrite

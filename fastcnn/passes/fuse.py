@@ -1,0 +1,208 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Convolutions and matrix products with what follows them, in the form the kernels like.
+
+    conv(x, w)  [+ bias]  [+ residual]  [relu, relu6 or clip]
+
+becomes one `PackedConv2D`, or one `WinogradConv2D` where that costs less. Filters are packed or
+transformed by an op of their own, which `hoist` moves to the prologue.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from fastcnn import ops
+from fastcnn.drawing import scope_path
+from fastcnn.graph import Node, Tensor, constant, topological
+from fastcnn.ops._apply import apply
+from fastcnn.ops.conv import Conv2D
+from fastcnn.ops.conv_depthwise import DepthwiseConv2D
+from fastcnn.ops.conv_packed import (
+    UNBOUNDED,
+    Bounds,
+    FusedDepthwiseConv2D,
+    PackedConv2D,
+    PackFilters,
+    WinogradConv2D,
+    WinogradFilters,
+)
+from fastcnn.ops.dense import MatMul
+from fastcnn.ops.elementwise_activations import ReLU, ReLU6
+from fastcnn.ops.elementwise_binary import Add
+from fastcnn.ops.elementwise_unary import Clip
+from fastcnn.passes.hoist import fixed_nodes
+
+
+@dataclass(frozen=True)
+class Chain:
+    """A product and what follows it up to `end`, which is all that others read."""
+
+    product: Node
+    end: Tensor
+    bias: Tensor | None = None
+    residual: Tensor | None = None
+    bounds: Bounds = UNBOUNDED
+
+
+def fuse_convolutions(outputs: Sequence[Tensor]) -> list[Tensor]:
+    """The graph with a fused op in the place of every chain that begins with fixed weights."""
+    chains = {chain.end: chain for chain in _chains(outputs)}
+    new: dict[Tensor, Tensor] = {}
+    for node in topological(outputs):
+        inputs = [new.get(t, t) for t in node.inputs]
+        chain = chains.get(node.outputs[0]) if node.outputs else None
+        if chain is not None:
+            new[chain.end] = _fused(chain, new)
+        elif any(a != b for a, b in zip(inputs, node.inputs, strict=True)):
+            copy = Node(node.op, tuple(inputs), node.specs, node.layer, node.source)
+            new.update(zip(node.outputs, copy.outputs, strict=True))
+    return [new.get(t, t) for t in outputs]
+
+
+def _chains(outputs: Sequence[Tensor]) -> list[Chain]:
+    """Every product with fixed weights, and what follows it."""
+    order = topological(outputs)
+    position = {id(node): i for i, node in enumerate(order)}
+    fixed = fixed_nodes(outputs)
+    readers: dict[Tensor, list[Node | None]] = {t: [None] for t in outputs}
+    for node in order:
+        for tensor in node.inputs:
+            readers.setdefault(tensor, []).append(node)
+    start = [Chain(node, node.outputs[0]) for node in order if _is_product(node, fixed)]
+    return [_grow(chain, readers, fixed, position) for chain in start]
+
+
+def _is_product(node: Node, fixed: set[int]) -> bool:
+    if isinstance(node.op, DepthwiseConv2D) and node.inputs[1].shape[3] != 1:
+        return False
+    if isinstance(node.op, (Conv2D, DepthwiseConv2D)):
+        return id(node.inputs[1].node) in fixed and id(node.inputs[0].node) not in fixed
+    return (
+        isinstance(node.op, MatMul)
+        and not node.op.transpose_a
+        and not node.op.transpose_b
+        and node.inputs[0].ndim == 2
+        and id(node.inputs[1].node) in fixed
+        and id(node.inputs[0].node) not in fixed
+    )
+
+
+def _grow(
+    chain: Chain,
+    readers: dict[Tensor, list[Node | None]],
+    fixed: set[int],
+    position: dict[int, int],
+) -> Chain:
+    """The chain with as many of its followers as an epilogue can do."""
+    while True:
+        (reader, *others) = readers[chain.end]
+        if reader is None or others:
+            return chain
+        longer = _with(chain, reader, fixed, position)
+        if longer is None:
+            return chain
+        chain = replace(longer, end=reader.outputs[0])
+
+
+def _with(chain: Chain, reader: Node, fixed: set[int], position: dict[int, int]) -> Chain | None:
+    """The chain with `reader` at its end, or None where an epilogue has no place for it."""
+    if chain.bounds != UNBOUNDED:
+        return None
+    if isinstance(reader.op, ReLU):
+        return replace(chain, bounds=(0.0, math.inf))
+    if isinstance(reader.op, ReLU6):
+        return replace(chain, bounds=(0.0, 6.0))
+    if isinstance(reader.op, Clip):
+        return replace(chain, bounds=(reader.op.x_min, reader.op.x_max))
+    if not isinstance(reader.op, Add):
+        return None
+    first, second = reader.inputs
+    other = second if first == chain.end else first
+    if other.shape == chain.end.shape[-1:] and id(other.node) in fixed:
+        if chain.bias is None and chain.residual is None:
+            return replace(chain, bias=other)
+        return None
+    # The sum of two products belongs to the later one.
+    later = position[id(other.node)] < position[id(chain.product)]
+    same = other.shape == chain.end.shape and isinstance(chain.product.op, Conv2D)
+    return replace(chain, residual=other) if chain.residual is None and same and later else None
+
+
+def _fused(chain: Chain, new: dict[Tensor, Tensor]) -> Tensor:
+    """The op that does the whole chain."""
+    x, kernel = (new.get(t, t) for t in chain.product.inputs)
+    bias = chain.bias
+    with scope_path(chain.product.layer):
+        if bias is None:
+            bias = constant(np.zeros(chain.end.shape[-1:], kernel.dtype))
+        rest = [bias if chain.bias is None else new.get(bias, bias)]
+        if chain.residual is not None:
+            rest.append(new.get(chain.residual, chain.residual))
+        if isinstance(chain.product.op, MatMul):
+            return _dense(x, kernel, rest, chain.bounds)
+        if isinstance(chain.product.op, DepthwiseConv2D):
+            return _depthwise(chain.product.op, x, kernel, rest, chain.bounds)
+        return _convolution(chain.product.op, x, kernel, rest, chain.bounds)
+
+
+def _dense(x: Tensor, kernel: Tensor, rest: list[Tensor], bounds: Bounds) -> Tensor:
+    """A matrix product is a convolution of one pixel."""
+    N, C = x.spec.sizes
+    K = kernel.spec.sizes[1]
+    filters = ops.reshape(kernel, (1, 1, C, K))
+    op = PackedConv2D(taps=(1, 1), filters=K, bounds=bounds)
+    y = apply(op, ops.reshape(x, (N, 1, 1, C)), apply(PackFilters(), filters), *rest)
+    flat: Tensor = ops.reshape(y, (N, K))
+    return flat
+
+
+def _depthwise(
+    op: DepthwiseConv2D, x: Tensor, kernel: Tensor, rest: list[Tensor], bounds: Bounds
+) -> Tensor:
+    fused: Tensor = apply(FusedDepthwiseConv2D(bounds=bounds, **op.siblings()), x, kernel, *rest)
+    return fused
+
+
+def _convolution(op: Any, x: Tensor, kernel: Tensor, rest: list[Tensor], bounds: Bounds) -> Tensor:
+    """Winograd's algorithm where it costs less, else the direct sum."""
+    R, S, _, K = kernel.spec.sizes
+    fused: Tensor
+    if winograd_pays(op, x, kernel):
+        pads = op.pads(x.spec.sizes[1:3], (R, S))
+        transformed = apply(WinogradFilters(), kernel)
+        fused = apply(WinogradConv2D(pads=pads, filters=K, bounds=bounds), x, transformed, *rest)
+        return fused
+    siblings = op.siblings()
+    packed = apply(PackFilters(op.groups), kernel)
+    fused = apply(PackedConv2D(taps=(R, S), filters=K, bounds=bounds, **siblings), x, packed, *rest)
+    return fused
+
+
+def winograd_pays(op: Conv2D, x: Tensor, kernel: Tensor) -> bool:
+    """Whether F(4x4, 3x3) costs less than the direct sum; FASTCNN_EXACT=1 forbids it.
+
+    Costs are counted in multiply-adds of a vector per channel in and out: 36 for a patch of 16
+    pixels and 9 for a pixel, the transforms of a patch, and reading the filters once.
+    """
+    if os.environ.get("FASTCNN_EXACT", "0") not in ("", "0"):
+        return False
+    R, S, C, K = kernel.spec.sizes
+    if (R, S) != (3, 3) or op.strides != (1, 1) or op.dilations != (1, 1) or op.groups != 1:
+        return False
+    if C < 16 or K < 16:
+        return False
+    N, P, Q, _ = op.infer(x.spec, kernel.spec).sizes
+    patches = N * math.ceil(P / 4) * math.ceil(Q / 4)
+    direct = 9 * N * P * Q + 9 * _FILTER_READ
+    winograd = 36 * patches * (1 + 6 / C + 4 / K) + 36 * _FILTER_READ
+    return min(P, Q) >= 4 and winograd < direct
+
+
+# Reading a number of the filters from memory costs as much as so many multiply-adds with it.
+_FILTER_READ = 8

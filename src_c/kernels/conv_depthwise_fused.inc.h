@@ -1,0 +1,226 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Depthwise convolution for inference, one filter a channel, with bias and bounds in its stores.
+ *
+ * Lanes are channels. A block of outputs, FC_DEPTHWISE_ROWS x DEPTHWISE_COLUMNS pixels of one
+ * vector, is held in registers with its filter; every source pixel is loaded once and goes to all
+ * the outputs that it reaches. A body is compiled for each usual size of filter.
+ */
+enum { DEPTHWISE_COLUMNS = 7, DEPTHWISE_VECTORS = 8 };
+
+struct depthwise {
+    int64_t N, H, W, C, P, Q, R, S;
+    int64_t stride_h, stride_w, dilation_h, dilation_w, pad_top, pad_left;
+    const float *x, *filter, *bias;
+    float *y;
+    float lower, upper;
+};
+
+/* Outputs [p, p + rows) x [q, q + columns) of one image, n channels from c on. */
+struct depthwise_at {
+    const float *image;
+    float *y;
+    int64_t p, q, c, n;
+};
+
+FC_INLINE void depthwise_block(const struct depthwise *g, const struct depthwise_at *at,
+                               const int rows, const int columns, const int R, const int S,
+                               const int stride, const int inside, const int whole)
+{
+    int64_t n = whole ? FC_LANES : at->n;
+    int64_t h0 = at->p * stride - g->pad_top, w0 = at->q * stride - g->pad_left;
+    const float *source = at->image + (h0 * g->W + w0) * g->C + at->c;
+    vf filter[R * S], acc[FC_DEPTHWISE_ROWS][DEPTHWISE_COLUMNS];
+    vf bias = load_lanes(g->bias + at->c, n);
+#pragma GCC unroll 49
+    for (int tap = 0; tap < R * S; tap++)
+        filter[tap] = load_lanes(g->filter + tap * g->C + at->c, n);
+#pragma GCC unroll 2
+    for (int i = 0; i < rows; i++)
+#pragma GCC unroll 8
+        for (int j = 0; j < columns; j++)
+            acc[i][j] = bias;
+#pragma GCC unroll 16
+    for (int i = 0; i < (rows - 1) * stride + R; i++) {
+        if (!inside && (uint64_t)(h0 + i) >= (uint64_t)g->H)
+            continue;
+#pragma GCC unroll 32
+        for (int j = 0; j < (columns - 1) * stride + S; j++) {
+            if (!inside && (uint64_t)(w0 + j) >= (uint64_t)g->W)
+                continue;
+            vf value = load_lanes(source + (i * g->W + j) * g->C, n);
+#pragma GCC unroll 8
+            for (int r = 0; r < R; r++)
+#pragma GCC unroll 8
+                for (int s = 0; s < S; s++) {
+                    int a = i - r, b = j - s;
+                    if (a >= 0 && b >= 0 && a % stride == 0 && b % stride == 0 &&
+                        a / stride < rows && b / stride < columns)
+                        acc[a / stride][b / stride] =
+                            v_fma(value, filter[r * S + s], acc[a / stride][b / stride]);
+                }
+        }
+    }
+#pragma GCC unroll 2
+    for (int i = 0; i < rows; i++)
+#pragma GCC unroll 8
+        for (int j = 0; j < columns; j++) {
+            vf bounded = v_min(v_set1(g->upper), v_max(v_set1(g->lower), acc[i][j]));
+            store_lanes(at->y + (((at->p + i) * g->Q) + at->q + j) * g->C + at->c, bounded, n);
+        }
+}
+
+/* The block, by whether it reads padding and whether its vector is whole. */
+#define DEPTHWISE_BLOCK(R, S, stride, rows, columns)                                               \
+    static void depthwise_##R##x##S##_##stride##_##rows##x##columns(                               \
+        const struct depthwise *g, const struct depthwise_at *at, int inside)                      \
+    {                                                                                              \
+        if (at->n < FC_LANES)                                                                      \
+            depthwise_block(g, at, rows, columns, R, S, stride, 0, 0);                             \
+        else if (inside)                                                                           \
+            depthwise_block(g, at, rows, columns, R, S, stride, 1, 1);                             \
+        else                                                                                       \
+            depthwise_block(g, at, rows, columns, R, S, stride, 0, 1);                             \
+    }
+
+typedef void (*depthwise_fn)(const struct depthwise *, const struct depthwise_at *, int inside);
+
+/* Functions for one size of filter: of one and of several rows, of one and of several columns. */
+struct depthwise_family {
+    int R, S, stride, rows;
+    depthwise_fn block[2][2];
+};
+
+#define DEPTHWISE_ONE_ROW(R, S, stride)                                                            \
+    DEPTHWISE_BLOCK(R, S, stride, 1, 1)                                                            \
+    DEPTHWISE_BLOCK(R, S, stride, 1, 7)
+DEPTHWISE_ONE_ROW(3, 3, 1)
+DEPTHWISE_ONE_ROW(3, 3, 2)
+DEPTHWISE_ONE_ROW(5, 5, 1)
+DEPTHWISE_ONE_ROW(5, 5, 2)
+DEPTHWISE_ONE_ROW(7, 7, 1)
+#if FC_DEPTHWISE_ROWS == 2
+DEPTHWISE_BLOCK(3, 3, 1, 2, 1)
+DEPTHWISE_BLOCK(3, 3, 1, 2, 7)
+DEPTHWISE_BLOCK(3, 3, 2, 2, 1)
+DEPTHWISE_BLOCK(3, 3, 2, 2, 7)
+#define DEPTHWISE_3x3(stride)                                                                      \
+    {                                                                                              \
+        3, 3, stride, 2,                                                                           \
+        {                                                                                          \
+            {depthwise_3x3_##stride##_1x1, depthwise_3x3_##stride##_1x7},                          \
+            {                                                                                      \
+                depthwise_3x3_##stride##_2x1, depthwise_3x3_##stride##_2x7                         \
+            }                                                                                      \
+        }                                                                                          \
+    }
+#else
+#define DEPTHWISE_3x3(stride) DEPTHWISE_FAMILY(3, 3, stride)
+#endif
+#define DEPTHWISE_FAMILY(R, S, stride)                                                             \
+    {                                                                                              \
+        R, S, stride, 1,                                                                           \
+        {                                                                                          \
+            {                                                                                      \
+                depthwise_##R##x##S##_##stride##_1x1, depthwise_##R##x##S##_##stride##_1x7         \
+            }                                                                                      \
+        }                                                                                          \
+    }
+
+static const struct depthwise_family depthwise_families[] = {
+    DEPTHWISE_3x3(1),          DEPTHWISE_3x3(2),          DEPTHWISE_FAMILY(5, 5, 1),
+    DEPTHWISE_FAMILY(5, 5, 2), DEPTHWISE_FAMILY(7, 7, 1),
+};
+
+static const struct depthwise_family *depthwise_family_of(const struct depthwise *g)
+{
+    if (g->stride_h != g->stride_w || g->dilation_h != 1 || g->dilation_w != 1)
+        return NULL;
+    for (size_t i = 0; i < sizeof depthwise_families / sizeof depthwise_families[0]; i++) {
+        const struct depthwise_family *f = &depthwise_families[i];
+        if (f->R == g->R && f->S == g->S && f->stride == g->stride_h)
+            return f;
+    }
+    return NULL;
+}
+
+/* `rows` rows of outputs from p on, for the vector of channels of `at`. */
+static void depthwise_line(const struct depthwise *g, const struct depthwise_family *f,
+                           struct depthwise_at *at, int64_t rows)
+{
+    int64_t h0 = at->p * f->stride - g->pad_top;
+    int rows_inside = h0 >= 0 && h0 + (rows - 1) * f->stride + f->R <= g->H;
+    for (int64_t q = 0; q < g->Q;) {
+        int64_t columns = g->Q - q >= DEPTHWISE_COLUMNS ? DEPTHWISE_COLUMNS : 1;
+        int64_t w0 = q * f->stride - g->pad_left;
+        int inside = rows_inside && w0 >= 0 && w0 + (columns - 1) * f->stride + f->S <= g->W;
+        at->q = q;
+        f->block[rows - 1][columns > 1](g, at, inside);
+        q += columns;
+    }
+}
+
+/* One output pixel by any filter. */
+static void depthwise_any(const struct depthwise *g, const struct depthwise_at *at)
+{
+    vf acc = load_lanes(g->bias + at->c, at->n);
+    for (int64_t r = 0; r < g->R; r++)
+        for (int64_t s = 0; s < g->S; s++) {
+            int64_t h = at->p * g->stride_h + r * g->dilation_h - g->pad_top;
+            int64_t w = at->q * g->stride_w + s * g->dilation_w - g->pad_left;
+            if ((uint64_t)h >= (uint64_t)g->H || (uint64_t)w >= (uint64_t)g->W)
+                continue;
+            vf value = load_lanes(at->image + (h * g->W + w) * g->C + at->c, at->n);
+            acc = v_fma(value, load_lanes(g->filter + (r * g->S + s) * g->C + at->c, at->n), acc);
+        }
+    acc = v_min(v_set1(g->upper), v_max(v_set1(g->lower), acc));
+    store_lanes(at->y + (at->p * g->Q + at->q) * g->C + at->c, acc, at->n);
+}
+
+FC_DEFINE(f32_fused_depthwise_conv2d)
+{
+    FC_ATTRS(f32_fused_depthwise_conv2d);
+    const fc_tensor *x = call->in, *w = call->in + 1, *y = call->out;
+    const struct depthwise g = {
+        .N = x->dim[0],
+        .H = x->dim[1],
+        .W = x->dim[2],
+        .C = x->dim[3],
+        .P = y->dim[1],
+        .Q = y->dim[2],
+        .R = w->dim[0],
+        .S = w->dim[1],
+        .stride_h = attrs->stride_h,
+        .stride_w = attrs->stride_w,
+        .dilation_h = attrs->dilation_h,
+        .dilation_w = attrs->dilation_w,
+        .pad_top = attrs->pad_top,
+        .pad_left = attrs->pad_left,
+        .x = x->data,
+        .filter = w->data,
+        .bias = call->in[2].data,
+        .y = y->data,
+        .lower = (float)attrs->lower,
+        .upper = (float)attrs->upper,
+    };
+    const struct depthwise_family *family = depthwise_family_of(&g);
+    int64_t step = family ? family->rows : 1, lines = ceil_div(g.P, step), begin, end;
+    int64_t chunks = ceil_div(g.C, DEPTHWISE_VECTORS * FC_LANES);
+    share(g.N * lines * chunks, tid, nthreads, &begin, &end);
+    for (int64_t item = begin; item < end; item++) {
+        int64_t n = item / chunks / lines, c = item % chunks * DEPTHWISE_VECTORS * FC_LANES;
+        int64_t last = min_i64(c + DEPTHWISE_VECTORS * FC_LANES, g.C);
+        struct depthwise_at at = {.image = g.x + n * g.H * g.W * g.C,
+                                  .y = g.y + n * g.P * g.Q * g.C,
+                                  .p = item / chunks % lines * step};
+        for (at.c = c; at.c < last; at.c += FC_LANES) {
+            at.n = min_i64(FC_LANES, last - at.c);
+            if (family)
+                depthwise_line(&g, family, &at, min_i64(step, g.P - at.p));
+            else
+                for (at.q = 0; at.q < g.Q; at.q++)
+                    depthwise_any(&g, &at);
+        }
+    }
+    return FCNN_OK;
+}

@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The product under packed convolutions: y[i][:] = sum over k of a[i][k] * b[k][:] for up to
+ * FC_PANEL_ROWS rows i and a strip of up to PANEL_STRIP columns of a panel.
+ *
+ * A panel is PANEL_COLUMNS columns of a matrix, laid out as it is read, (depth, PANEL_COLUMNS), zero
+ * where the matrix has no more columns: loads need no masks, only stores do. It looks the same to all
+ * instruction sets. One function is compiled for each number of rows, so that a tail costs what it
+ * holds.
+ */
+enum { PANEL_COLUMNS = 32, PANEL_STRIP = 2 * FC_LANES };
+
+/* acc[i][v] += a[i][k] * b[k][v] over k < depth. */
+FC_INLINE void panel_multiply(vf acc[FC_PANEL_ROWS][2], const float *const *a, const float *b,
+                              int64_t depth, const int rows, const int vectors)
+{
+#pragma GCC unroll 4
+    for (int64_t k = 0; k < depth; k++) {
+        vf b0 = v_load(b + k * PANEL_COLUMNS);
+        vf b1 = vectors == 2 ? v_load(b + k * PANEL_COLUMNS + FC_LANES) : b0;
+#pragma GCC unroll 16
+        for (int i = 0; i < rows; i++) {
+            vf value = v_set1(a[i][k]);
+            acc[i][0] = v_fma(value, b0, acc[i][0]);
+            if (vectors == 2)
+                acc[i][1] = v_fma(value, b1, acc[i][1]);
+        }
+    }
+}
+
+FC_INLINE void panel_zero(vf acc[FC_PANEL_ROWS][2], const int rows)
+{
+#pragma GCC unroll 16
+    for (int i = 0; i < rows; i++)
+        acc[i][0] = acc[i][1] = v_zero();
+}
+
+/* What happens to a sum before it is stored: y = min(max(sum + bias + residual, lower), upper). */
+struct epilogue {
+    const float *bias;     /* (K), or NULL */
+    const float *residual; /* as y, or NULL */
+    float lower, upper;
+};
+
+/* A NaN stays one. */
+FC_INLINE vf epilogue_bound(const struct epilogue *e, vf value)
+{
+    return v_min(v_set1(e->upper), v_max(v_set1(e->lower), value));
+}
+
+/* The first `columns` of the rows go to y + at[i]; bias, residual and y begin at this strip. */
+FC_INLINE void panel_store(vf acc[FC_PANEL_ROWS][2], const struct epilogue *e, float *y,
+                           const int64_t *at, int64_t columns, const int rows, const int vectors)
+{
+#pragma GCC unroll 2
+    for (int v = 0; v < vectors; v++) {
+        int64_t n = min_i64(columns - v * FC_LANES, FC_LANES);
+        vf bias = e->bias ? load_lanes(e->bias + v * FC_LANES, n) : v_zero();
+#pragma GCC unroll 16
+        for (int i = 0; i < rows; i++) {
+            vf value = v_add(acc[i][v], bias);
+            if (e->residual)
+                value = v_add(value, load_lanes(e->residual + at[i] + v * FC_LANES, n));
+            store_lanes(y + at[i] + v * FC_LANES, epilogue_bound(e, value), n);
+        }
+    }
+}
+
+/* panels[g][panel][k][column] = filters[k][g * K/G + panel * PANEL_COLUMNS + column], k < depth. */
+FC_DEFINE(f32_pack_filters)
+{
+    FC_ATTRS(f32_pack_filters);
+    const fc_tensor *w = call->in;
+    int64_t depth = w->dim[0] * w->dim[1] * w->dim[2], K = w->dim[3] / attrs->groups;
+    int64_t panels = ceil_div(K, PANEL_COLUMNS), begin, end;
+    const float *filters = w->data;
+    float *to = call->out[0].data;
+    share(attrs->groups * panels * depth, tid, nthreads, &begin, &end);
+    for (int64_t row = begin; row < end; row++) {
+        int64_t k = row % depth, panel = row / depth % panels, group = row / depth / panels;
+        int64_t columns = min_i64(K - panel * PANEL_COLUMNS, PANEL_COLUMNS);
+        const float *from = filters + k * w->dim[3] + group * K + panel * PANEL_COLUMNS;
+        for (int64_t c = 0; c < PANEL_COLUMNS; c++)
+            to[row * PANEL_COLUMNS + c] = c < columns ? from[c] : 0.0f;
+    }
+    return FCNN_OK;
+}

@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Cases of the convolutions for inference: packed filters, Winograd's algorithm, epilogues."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from cases.case import Array, Case, Make, normal
+from cases.conv import DEPTHWISE, GEOMETRIES, Geometry
+from fastcnn.graph import Spec
+from fastcnn.ops.conv import Conv2D
+from fastcnn.ops.conv_packed import (
+    UNBOUNDED,
+    Bounds,
+    FusedDepthwiseConv2D,
+    PackedConv2D,
+    PackFilters,
+    WinogradConv2D,
+    WinogradFilters,
+)
+
+RELU: Bounds = (0.0, math.inf)
+RELU6: Bounds = (0.0, 6.0)
+
+# Beside those of every convolution: pixels around a tile of each instruction set, filters around a
+# strip and a panel, 1x1 with strides, sums longer than a chunk of zeros.
+PACKED = [
+    *GEOMETRIES,
+    *(Geometry((1, 1, q, 4), (1, 1), 33) for q in range(10, 30)),
+    *(Geometry((1, 6, 6, 9), (3, 3), k, padding=1) for k in (47, 48, 49, 63, 64, 65, 96)),
+    Geometry((2, 8, 8, 32), (1, 1), 64, strides=2),
+    Geometry((1, 4, 4, 700), (3, 3), 40, padding=1),
+]
+
+# (x, filters, pads): one patch, patches cut by every border, channels and filters around a vector
+# and two panels, blocks of patches that are whole, not, and several; filters larger than a cache.
+WINOGRAD = [
+    ((1, 6, 6, 1), 1, (0, 0, 0, 0)),
+    ((1, 1, 1, 3), 5, (1, 1, 1, 1)),
+    *(((1, 7, 7, c), 17, (1, 1, 1, 1)) for c in (7, 8, 15, 16, 17, 33)),
+    *(((1, 5, 9, 4), k, (1, 1, 1, 1)) for k in (31, 32, 33, 63, 64, 65, 100)),
+    ((1, 13, 10, 20), 24, (0, 1, 2, 0)),
+    ((2, 8, 8, 6), 8, (2, 2, 2, 2)),
+    ((3, 28, 28, 16), 40, (1, 1, 1, 1)),
+    ((1, 57, 55, 16), 16, (1, 1, 1, 1)),
+    ((5, 14, 14, 200), 200, (1, 1, 1, 1)),
+    ((1, 14, 14, 512), 40, (1, 1, 1, 1)),
+]
+
+
+def label(geometry: Geometry, rest: str) -> str:
+    return f"{geometry.label}-{rest}" if rest else geometry.label
+
+
+def packed_case(geometry: Geometry, bounds: Bounds, residual: bool, name: str) -> Case:
+    """Inputs are packed by the reference, so that nothing lies beyond the last filter."""
+    fields = {**geometry.fields, "groups": geometry.groups}
+    kernel = (*geometry.taps, geometry.x[3] // geometry.groups, geometry.filters)
+    op = PackedConv2D(taps=geometry.taps, filters=geometry.filters, bounds=bounds, **fields)
+    y = Conv2D(**fields).infer(Spec(geometry.x), Spec(kernel)).sizes
+
+    def make(rng: np.random.Generator) -> Sequence[Array]:
+        panels = PackFilters(geometry.groups).reference(rng.standard_normal(kernel))
+        inputs = [rng.standard_normal(geometry.x), panels, rng.standard_normal(geometry.filters)]
+        return [*inputs, rng.standard_normal(y)] if residual else inputs
+
+    return Case(op, make, 5e-6, differentiable=False, label=label(geometry, name))
+
+
+def winograd_inputs(
+    x: tuple[int, ...], filters: int, pads: tuple[int, ...], residual: bool
+) -> Make:
+    """Images behind a ReLU and filters as He et al. draw them, on which accuracy is stated."""
+
+    def make(rng: np.random.Generator) -> Sequence[Array]:
+        N, H, W, C = x
+        kernel = rng.standard_normal((3, 3, C, filters)) * math.sqrt(2 / (9 * C))
+        transformed = WinogradFilters().reference(kernel)
+        image = np.maximum(rng.standard_normal(x), 0)
+        inputs = [image, transformed, 0.1 * rng.standard_normal(filters)]
+        size = (N, H + pads[0] + pads[1] - 2, W + pads[2] + pads[3] - 2, filters)
+        return [*inputs, rng.standard_normal(size)] if residual else inputs
+
+    return make
+
+
+def winograd_case(
+    x: tuple[int, int, int, int],
+    filters: int,
+    pads: tuple[int, int, int, int],
+    bounds: Bounds = UNBOUNDED,
+    residual: bool = False,
+    name: str = "",
+) -> Case:
+    """Three times the error that float32 was measured to leave at these points."""
+    op = WinogradConv2D(pads=pads, filters=filters, bounds=bounds)
+    tolerance = 4.2e-6 if x[3] <= 64 else 7.5e-6
+    text = "x".join(map(str, x)) + f"-{filters}-{pads}-{name}".replace(" ", "")
+    make = winograd_inputs(x, filters, pads, residual)
+    return Case(op, make, tolerance, differentiable=False, label=text)
+
+
+def depthwise_case(geometry: Geometry, bounds: Bounds) -> Case:
+    """One filter a channel, whatever multiplier the geometry has."""
+    channels = geometry.x[3]
+    op = FusedDepthwiseConv2D(bounds=bounds, **geometry.fields)
+    make = normal(geometry.x, (*geometry.taps, channels, 1), (channels,))
+    name = label(geometry, f"{bounds}")
+    return Case(op, make, 5e-6, differentiable=False, label=name)
+
+
+# Every compiled size of filter over rows and columns that blocks cover wholly, partly, not at all.
+DEPTHWISE_BLOCKS = [
+    *(
+        Geometry((2, size, 2 * size, c), (r, r), 1, strides=stride, padding=r // 2)
+        for r, stride in ((3, 1), (3, 2), (5, 1), (5, 2), (7, 1))
+        for size, c in ((1, 3), (7, 16), (8, 37), (15, 16))
+    ),
+    Geometry((1, 9, 20, 40), (3, 3), 1),
+    Geometry((1, 4, 5, 300), (3, 3), 1, padding=3),
+]
+
+KERNELS = [(3, 3, 5, 7), (1, 1, 3, 32), (3, 3, 17, 33), (3, 3, 4, 64), (3, 3, 2, 100)]
+
+CASES: list[Case] = [
+    *(
+        Case(PackFilters(), normal(kernel), differentiable=False, label=f"{kernel}")
+        for kernel in KERNELS
+    ),
+    Case(PackFilters(3), normal((3, 3, 4, 66)), differentiable=False, label="groups"),
+    *(packed_case(geometry, UNBOUNDED, False, "") for geometry in PACKED),
+    *(packed_case(geometry, RELU, True, "relu-sum") for geometry in PACKED[::3]),
+    packed_case(PACKED[7], RELU6, False, "relu6"),
+    *(
+        Case(WinogradFilters(), normal(kernel), 1e-6, differentiable=False, label=f"{kernel}")
+        for kernel in KERNELS
+        if kernel[0] == 3
+    ),
+    *(depthwise_case(geometry, UNBOUNDED) for geometry in (*DEPTHWISE, *DEPTHWISE_BLOCKS)),
+    depthwise_case(DEPTHWISE_BLOCKS[2], RELU6),
+    *(winograd_case(*given) for given in WINOGRAD),
+    *(winograd_case(*given, RELU, True, "relu-sum") for given in WINOGRAD[2::3]),
+    winograd_case(*WINOGRAD[4], RELU6, name="relu6"),
+]
