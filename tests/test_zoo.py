@@ -40,6 +40,11 @@ def test_the_page_says_what_the_rows_say():
     assert path.read_text(encoding="utf-8") == page()
 
 
+def test_the_example_of_the_page():
+    model = applications.ResNet50(classes=10)
+    assert f"# {model.count_params():,} and {model.count_macs():,}" in page()
+
+
 def test_the_slide_of_separable_convolutions():
     """Multiplications are counted at the 8x8 output of a 5x5 convolution on 12x12."""
     image = Input((12, 12, 3))
