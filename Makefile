@@ -12,7 +12,7 @@ CYTHON_FILES := $(wildcard fastcnn/*/*.pyx fastcnn/*/*.pxd)
 BUILD_NEEDS = $(shell sed -n 's/^requires = \[\(.*\)\]$$/\1/p' pyproject.toml | tr , ' ')
 
 .DELETE_ON_ERROR:
-.PHONY: help build demo test check bench peers asan clean
+.PHONY: help build demo test check parity bench peers asan clean
 
 help:  ## show this list (the default)
 	@sed -n 's/^\([a-z]*\):.*## */\1 /p' Makefile | awk '{ n = $$1; $$1 = ""; printf "  make %-7s%s\n", n, $$0 }'
@@ -24,6 +24,10 @@ demo: $(VENV)/.extra-demo  ## train LeNet-5 on real digits and write its picture
 
 test: $(VENV)/.extra-test  ## run the tests; ARGS="-k conv -x" goes to pytest
 	$(BIN)/python -m pytest $(ARGS)
+
+# PyTorch's CPU build is enough: PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu finds it.
+parity: $(VENV)/.extra-parity $(VENV)/.torch-models  ## networks beside PyTorch's and Keras'; ARGS="-k ResNet18"
+	$(BIN)/python -m pytest tests/parity $(ARGS)
 
 check: $(VENV)/.extra-dev  ## lint, types, C and Cython style, direction of imports
 	$(BIN)/ruff check
@@ -46,7 +50,7 @@ bench: $(VENV)/.extra-bench .whl/.fetched  ## asv: compare with main, publish; Q
 # All networks take some 40 minutes on two quiet cores, 8 GB of memory and 4 GB for temporary files
 # (ARGS="--work DIR" says where). ARGS="--networks ResNet18 --batches 1" runs some of them,
 # ARGS="--memory --cold" measures other things, ARGS=--help lists all. torch.compile needs g++.
-peers: $(VENV)/.torch-models  ## fastcnn beside other engines; ARGS="--json FILE --chart FILE"
+peers: $(VENV)/.extra-peers $(VENV)/.torch-models  ## fastcnn beside other engines; ARGS="--json FILE --chart FILE"
 	PYTHONPATH=benchmarks $(BIN)/python -m peers $(ARGS)
 
 # A second build beside the first: never the one that `make test` or a user runs.
@@ -81,7 +85,8 @@ $(VENV)/.extra-%: pyproject.toml | $(VENV)/.built
 	$(PIP) install "fastcnn[$*]"
 	touch $@
 
-$(VENV)/.torch-models: $(VENV)/.extra-peers
+# Without what they ask for: torchvision's wheel wants PyTorch's CUDA build, and both do without it.
+$(VENV)/.torch-models: pyproject.toml | $(VENV)/.built
 	$(PIP) install --no-deps torchvision==0.28.0 timm==1.0.31
 	touch $@
 

@@ -26,7 +26,9 @@ xception          Xception                                      Chollet 2016
 zfnet             ZFNet                                         Zeiler and Fergus 2013
 
 `blocks` has what they are built from, such as `residual`, for networks of one's own; `table` draws
-the networks that are written as tables.
+the networks that are written as tables. `preprocessing` makes of pixels what weights expect, and of
+scores the names of ImageNet's classes; a family's own `preprocess_input` knows its weights. Keras'
+modules `imagenet_utils`, `inception_resnet_v2`, `resnet50`, `vgg16` and `vgg19` are other names.
 """
 
 from __future__ import annotations
@@ -34,6 +36,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from fastcnn.applications import imagenet_utils as imagenet_utils
+from fastcnn.applications import inception_resnet_v2 as inception_resnet_v2
+from fastcnn.applications import resnet50 as resnet50
+from fastcnn.applications import vgg16 as vgg16
+from fastcnn.applications import vgg19 as vgg19
 from fastcnn.applications.alexnet import AlexNet as AlexNet
 from fastcnn.applications.densenet import DenseNet121 as DenseNet121
 from fastcnn.applications.densenet import DenseNet161 as DenseNet161

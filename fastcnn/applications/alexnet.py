@@ -15,6 +15,8 @@ from functools import partial
 
 from fastcnn import arguments
 from fastcnn.applications.frame import Frame, PathLike, Shape
+from fastcnn.applications.preprocessing import PreprocessInput
+from fastcnn.applications.preprocessing import decode_predictions as decode_predictions
 from fastcnn.applications.table import (
     RELU,
     Conv,
@@ -35,6 +37,8 @@ from fastcnn.layers import (
     MaxPooling2D,
 )
 from fastcnn.models import Model
+
+preprocess_input = PreprocessInput({"torchvision": "torch", "paper": "caffe"})
 
 VARIANTS = ("torchvision", "paper", "one_tower")
 

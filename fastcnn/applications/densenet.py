@@ -24,6 +24,8 @@ from typing import final
 from fastcnn import arguments
 from fastcnn.applications.blocks import TORCH, Norm, conv_bn_relu
 from fastcnn.applications.frame import Frame, PathLike, Shape
+from fastcnn.applications.preprocessing import PreprocessInput
+from fastcnn.applications.preprocessing import decode_predictions as decode_predictions
 from fastcnn.errors import ArgumentError
 from fastcnn.graph import Tensor
 from fastcnn.layers import (
@@ -36,6 +38,8 @@ from fastcnn.layers import (
     MaxPooling2D,
 )
 from fastcnn.models import Model
+
+preprocess_input = PreprocessInput({"torchvision": "torch", "keras": "torch"})
 
 NORMS = {"torchvision": TORCH, "keras": Norm(epsilon=1.001e-5, momentum=0.99)}
 

@@ -16,6 +16,8 @@ from fastcnn import arguments
 from fastcnn.applications.alexnet import LRN
 from fastcnn.applications.blocks import Norm
 from fastcnn.applications.frame import Frame, PathLike, Shape
+from fastcnn.applications.preprocessing import PreprocessInput
+from fastcnn.applications.preprocessing import decode_predictions as decode_predictions
 from fastcnn.applications.table import (
     RELU,
     Conv,
@@ -41,6 +43,9 @@ from fastcnn.layers import (
     Rescaling,
 )
 from fastcnn.models import Model
+
+# torchvision's weights come from TensorFlow, and those of the paper's form from Caffe.
+preprocess_input = PreprocessInput({"torchvision": "tf", "paper": "caffe"})
 
 VARIANTS = ("torchvision", "paper")
 

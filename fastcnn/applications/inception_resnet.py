@@ -17,6 +17,8 @@ from typing import final
 from fastcnn import arguments
 from fastcnn.applications.blocks import Norm
 from fastcnn.applications.frame import Frame, PathLike, Shape
+from fastcnn.applications.preprocessing import PreprocessInput
+from fastcnn.applications.preprocessing import decode_predictions as decode_predictions
 from fastcnn.applications.table import (
     RELU,
     Conv,
@@ -40,6 +42,8 @@ from fastcnn.layers import (
     Rescaling,
 )
 from fastcnn.models import Model
+
+preprocess_input = PreprocessInput({"timm": "tf", "keras": "tf"})
 
 NORMS = {"timm": Norm(epsilon=1e-3), "keras": Norm(1e-3, 0.99, scale=False)}
 

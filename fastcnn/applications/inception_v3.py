@@ -15,10 +15,15 @@ from fastcnn import arguments
 from fastcnn.applications.blocks import Norm
 from fastcnn.applications.frame import Frame, PathLike, Shape
 from fastcnn.applications.googlenet import from_torchvision_images, require_top
+from fastcnn.applications.preprocessing import PreprocessInput
+from fastcnn.applications.preprocessing import decode_predictions as decode_predictions
 from fastcnn.applications.table import Conv, Fork, Module, Step, Table, follow, last, normalized
 from fastcnn.graph import Tensor
 from fastcnn.layers import AveragePooling2D, Dropout, GlobalAveragePooling2D, MaxPooling2D
 from fastcnn.models import Model
+
+# torchvision's weights come from TensorFlow; with transform_input the model scales by itself.
+preprocess_input = PreprocessInput({"torchvision": "tf", "keras": "tf"})
 
 NORMS = {"torchvision": Norm(epsilon=1e-3), "keras": Norm(1e-3, 0.99, scale=False)}
 

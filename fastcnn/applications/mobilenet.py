@@ -20,9 +20,13 @@ from typing import Any
 from fastcnn import arguments
 from fastcnn.applications.blocks import KERAS, TORCH, Norm, conv_bn_relu, depthwise_bn_relu, scaled
 from fastcnn.applications.frame import Frame, PathLike, Shape
+from fastcnn.applications.preprocessing import PreprocessInput
+from fastcnn.applications.preprocessing import decode_predictions as decode_predictions
 from fastcnn.graph import Tensor
 from fastcnn.layers import Dropout, GlobalAveragePooling2D
 from fastcnn.models import Model
+
+preprocess_input = PreprocessInput({"timm": "tf", "keras": "tf"})
 
 # (filters, how many convolutions)
 STAGES = ((64, 1), (128, 2), (256, 2), (512, 6), (1024, 2))

@@ -20,9 +20,13 @@ from fastcnn.applications.blocks import (
     scaled,
 )
 from fastcnn.applications.frame import Frame, PathLike, Shape
+from fastcnn.applications.preprocessing import PreprocessInput
+from fastcnn.applications.preprocessing import decode_predictions as decode_predictions
 from fastcnn.graph import Tensor
 from fastcnn.layers import Add, Dropout, GlobalAveragePooling2D
 from fastcnn.models import Model
+
+preprocess_input = PreprocessInput({"torchvision": "torch", "keras": "tf"})
 
 # (expansion t, filters c, how many n, stride of the first s)
 STAGES = (

@@ -40,9 +40,13 @@ from fastcnn.applications.blocks import (
     stages,
 )
 from fastcnn.applications.frame import Frame, PathLike, Shape
+from fastcnn.applications.preprocessing import PreprocessInput
+from fastcnn.applications.preprocessing import decode_predictions as decode_predictions
 from fastcnn.graph import Tensor
 from fastcnn.layers import GlobalAveragePooling2D, MaxPooling2D
 from fastcnn.models import Model
+
+preprocess_input = PreprocessInput({"torchvision": "torch", "keras": "caffe"})
 
 FILTERS = (64, 128, 256, 512)
 DEPTHS = {

@@ -33,10 +33,14 @@ from fastcnn.applications.blocks import (
     stages,
 )
 from fastcnn.applications.frame import Frame, PathLike, Shape
+from fastcnn.applications.preprocessing import PreprocessInput
+from fastcnn.applications.preprocessing import decode_predictions as decode_predictions
 from fastcnn.applications.resnet import DEPTHS, FILTERS, average, resnet
 from fastcnn.graph import Tensor
 from fastcnn.layers import Dropout, MaxPooling2D
 from fastcnn.models import Model
+
+preprocess_input = PreprocessInput({"timm": "torch", "legacy": "torch"})
 
 VARIANTS = ("timm", "legacy")
 # (filters, size) of the convolutions before the first stage; the first of them strides.

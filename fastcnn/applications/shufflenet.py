@@ -17,6 +17,8 @@ from __future__ import annotations
 from fastcnn import arguments
 from fastcnn.applications.blocks import conv_bn, conv_bn_relu, depthwise_bn
 from fastcnn.applications.frame import Frame, PathLike, Shape
+from fastcnn.applications.preprocessing import PreprocessInput
+from fastcnn.applications.preprocessing import decode_predictions as decode_predictions
 from fastcnn.errors import ArgumentError
 from fastcnn.graph import Tensor
 from fastcnn.layers import (
@@ -29,6 +31,8 @@ from fastcnn.layers import (
     MaxPooling2D,
 )
 from fastcnn.models import Model
+
+preprocess_input = PreprocessInput({"paper": "torch"})
 
 # Maps of the first stage by number of groups; each further stage has twice as many.
 MAPS = {1: 144, 2: 200, 3: 240, 4: 272, 8: 384}

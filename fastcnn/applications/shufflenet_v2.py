@@ -12,9 +12,13 @@ from __future__ import annotations
 from fastcnn import arguments, ops
 from fastcnn.applications.blocks import conv_bn_relu, depthwise_bn
 from fastcnn.applications.frame import Frame, PathLike, Shape
+from fastcnn.applications.preprocessing import PreprocessInput
+from fastcnn.applications.preprocessing import decode_predictions as decode_predictions
 from fastcnn.graph import Tensor
 from fastcnn.layers import ChannelShuffle, Concatenate, GlobalAveragePooling2D, MaxPooling2D
 from fastcnn.models import Model
+
+preprocess_input = PreprocessInput({"torchvision": "torch"})
 
 MAPS = {
     0.5: (48, 96, 192, 1024),

@@ -11,6 +11,8 @@ from functools import partial
 
 from fastcnn.applications.blocks import TORCH
 from fastcnn.applications.frame import Frame, PathLike, Shape
+from fastcnn.applications.preprocessing import PreprocessInput
+from fastcnn.applications.preprocessing import decode_predictions as decode_predictions
 from fastcnn.applications.table import RELU, Conv, Step, biased, follow, hidden, last, numbered
 from fastcnn.graph import Tensor
 from fastcnn.layers import (
@@ -21,6 +23,8 @@ from fastcnn.layers import (
     MaxPooling2D,
 )
 from fastcnn.models import Model
+
+preprocess_input = PreprocessInput({"torchvision": "torch", "keras": "caffe"})
 
 # Filters of the convolutions in each stage; a pooling follows every stage.
 TABLE_1 = {

@@ -15,6 +15,8 @@ from typing import Any, final
 from fastcnn import arguments
 from fastcnn.applications.blocks import KERAS, TORCH, Norm, conv_bn, conv_bn_relu
 from fastcnn.applications.frame import Frame, PathLike, Shape
+from fastcnn.applications.preprocessing import PreprocessInput
+from fastcnn.applications.preprocessing import decode_predictions as decode_predictions
 from fastcnn.applications.table import RELU
 from fastcnn.graph import Tensor
 from fastcnn.layers import (
@@ -26,6 +28,8 @@ from fastcnn.layers import (
     MaxPooling2D,
 )
 from fastcnn.models import Model
+
+preprocess_input = PreprocessInput({"timm": "tf", "keras": "tf"})
 
 # Filters of the separable convolutions of each block of the flows of figure 5.
 ENTRY = ((128, 128), (256, 256), (728, 728))

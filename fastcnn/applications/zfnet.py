@@ -13,10 +13,14 @@ from functools import partial
 
 from fastcnn.applications.alexnet import LRN, caffe_head
 from fastcnn.applications.frame import Frame, PathLike, Shape
+from fastcnn.applications.preprocessing import PreprocessInput
+from fastcnn.applications.preprocessing import decode_predictions as decode_predictions
 from fastcnn.applications.table import RELU, Conv, Step, biased, follow, last
 from fastcnn.graph import Tensor
 from fastcnn.layers import MaxPooling2D
 from fastcnn.models import Model
+
+preprocess_input = PreprocessInput({"paper": "caffe"})
 
 POOL = partial(MaxPooling2D, 3, 2, ceil_mode=True)
 
