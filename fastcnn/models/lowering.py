@@ -65,7 +65,6 @@ class InferencePlan:
         if backend == "cpu":
             outputs = passes.fuse_convolutions(outputs)
         outputs = passes.hoist(outputs, derived.stand_in)
-        derived.watch(model.weights)
         self._derived = derived
         self._runs = 0
         self.plan = Plan([*lowered.inputs, lowered.trace.rng], outputs, backend=backend)
