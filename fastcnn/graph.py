@@ -260,7 +260,7 @@ class Parameter:
 
     @property
     def value(self) -> Array:
-        """The array itself, in place."""
+        """The array itself; write with `assign`, which counts the write."""
         if isinstance(self._value, Pending):
             with _drawing:  # two threads must end up with one array
                 if isinstance(self._value, Pending):

@@ -144,6 +144,11 @@ def test_impossible_arguments(row, arguments, word):
         row.build(**arguments)
 
 
+def test_a_folder_is_no_file(tmp_path):
+    with pytest.raises(ArgumentError, match="which is a folder, expected a file"):
+        applications.LeNet5(weights=tmp_path)
+
+
 def test_images_too_small():
     frame = Frame("tiny", None, True, (31, 32, 3), None, 10, None)
     with pytest.raises(ArgumentError, match=r"tiny.*31.*at least 32"):

@@ -122,6 +122,25 @@ def test_subclassed_model() -> None:
     assert len(model.trainable_weights) == 6
 
 
+def test_a_subclassed_call_may_leave_training_to_the_layers() -> None:
+    class Net(Model):
+        def __init__(self) -> None:
+            super().__init__()
+            self.hidden = layers.Dropout(0.5)
+            self.head = layers.Dense(2)
+
+        def call(self, x: Any) -> Any:
+            return self.head(self.hidden(x))
+
+    model = Net()
+    model.compile("sgd", "mse")
+    x = normal(20, 3)
+    y = model.predict(x, verbose=0)
+    np.testing.assert_array_equal(model.predict(x, verbose=0), y)
+    assert model.evaluate(x, y, verbose=0) == 0
+    assert model.train_on_batch(x, y) > 0  # dropout is at work
+
+
 def test_sequential_without_input_builds_from_data() -> None:
     model = Sequential([layers.Flatten(), layers.Dense(3)])
     assert model.predict(normal(4, 2, 5), verbose=0).shape == (4, 3)

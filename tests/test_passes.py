@@ -145,6 +145,15 @@ def test_winograd_is_for_large_planes_and_can_be_forbidden(monkeypatch: Any) -> 
     assert chosen(56, 64) == "packed_conv2d"
 
 
+def test_forbidding_winograd_changes_the_next_predict(monkeypatch: Any) -> None:
+    image = Input((56, 56, 64))
+    model = Model(image, layers.Conv2D(64, 3, padding="same")(image))
+    monkeypatch.delenv("FASTCNN_EXACT", raising=False)
+    assert "f32_winograd_conv2d" in model.plan((1, 56, 56, 64)).kernels
+    monkeypatch.setenv("FASTCNN_EXACT", "1")
+    assert "f32_winograd_conv2d" not in model.plan((1, 56, 56, 64)).kernels
+
+
 def test_plans_share_derived_weights() -> None:
     model = network()
     rng = np.random.default_rng(1)

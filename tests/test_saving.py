@@ -304,6 +304,16 @@ def test_names_that_are_none_of_a_file_are_refused(path: Any) -> None:
             call(path)
 
 
+def test_a_sequential_without_input_comes_back(tmp_path: Path) -> None:
+    path = tmp_path / "m.fastcnn"
+    x = np.random.default_rng(0).standard_normal((2, 6, 6, 3)).astype(np.float32)
+    base = Sequential([Input((6, 6, 3)), layers.Conv2D(4, 3)])
+    model = Sequential([base, layers.GlobalAveragePooling2D(), layers.Dense(2)])
+    y = model.predict(x, verbose=0)
+    model.save(path)
+    np.testing.assert_array_equal(models.load_model(path).predict(x, verbose=0), y)
+
+
 def drawn_and_known(layers: list[Any], shape: tuple[int, ...]) -> dict[str, Any]:
     return models.Sequential([Input(shape=shape), *layers]).state_dict()
 

@@ -105,12 +105,16 @@ def test_offline_is_respected(asked, monkeypatch, value):
 
 
 def test_unreachable(asked, monkeypatch):
-    def unreachable(**_):
+    offline = []
+
+    def unreachable(local_files_only, **_):
+        offline.append(local_files_only)
         raise _not_found(LocalEntryNotFoundError)
 
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", unreachable)
     with pytest.raises(FileError, match=r"not in the Hub's cache.*fetch it once"):
         weights.fetch("hub:owner/name")
+    assert offline == [False, True]  # the network is tried once
 
 
 def test_library_is_asked_for(monkeypatch):

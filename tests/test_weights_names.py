@@ -248,7 +248,7 @@ def test_everything_is_reported_at_once():
         "model 'net' cannot take the weights of 'x.pth' (read as state_dict names): 1 missing: "
         "'bn1.weight'; 1 unexpected: 'extra'; 1 of a wrong shape or dtype: 'conv1.weight' of "
         "float32 (8, 1, 3, 3) where float (8, 3, 3, 3) is expected; nothing was changed, and "
-        "skip_mismatch=True takes what fits"
+        "load_weights(path, skip_mismatch=True) takes what fits"
     )
 
 
@@ -291,6 +291,8 @@ def test_empty_files_and_networks():
 def test_skip_mismatch_takes_what_fits():
     found = match(NET | {"fc.weight": (5, 8), "extra": (1,)}, NET, skip_mismatch=True)
     assert set(found.tensors) == set(NET) - {"fc.weight"}
+    with pytest.raises(ShapeError, match="another network's"):
+        match({"extra": (1,)}, NET, skip_mismatch=True)
 
 
 @pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "_orig_mod.module.", "model."])

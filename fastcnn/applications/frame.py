@@ -134,12 +134,17 @@ class Frame:
 
     def _check_weights(self) -> None:
         found: Any = self.weights
+        if isinstance(found, (str, os.PathLike)) and Path(found).is_dir():
+            raise ArgumentError(
+                f"{self.name}: found weights={str(found)!r}, which is a folder, expected a file; "
+                "name a file in it"
+            )
         known = found is None or (isinstance(found, str) and found.startswith(hub.PREFIX))
         if not known and not (isinstance(found, (str, os.PathLike)) and Path(found).is_file()):
             raise ArgumentError(
-                f"{self.name}: found weights={found!r}, expected None, the path of a file, an "
-                'address such as "hub:timm/resnet18.a1_in1k", or "imagenet" where trained weights '
-                f"are known: for {', '.join(hub.IMAGENET)}"
+                f"{self.name}: found weights={found!r}, expected None, the path of a file that is "
+                'there, an address such as "hub:timm/resnet18.a1_in1k", or "imagenet" '
+                f"where trained weights are known: for {', '.join(hub.IMAGENET)}"
             )
 
     def _pooled(self, x: Tensor) -> Tensor:

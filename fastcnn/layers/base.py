@@ -312,7 +312,7 @@ class Layer(ABC):
             self._ensure_built(args, kwargs)
             phase = kwargs.pop("training", None)
             phase = _training.get() if phase is None else phase
-            if _takes_training(type(self)):
+            if takes_training(type(self)):
                 kwargs = {**kwargs, "training": phase}
             with training_phase(phase):
                 outputs = self.call(*args, **kwargs)
@@ -485,7 +485,8 @@ def _checked_name(name: Any) -> str:
 
 
 @functools.cache
-def _takes_training(cls: type[Layer]) -> bool:
+def takes_training(cls: type[Layer]) -> bool:
+    """Whether the class' `call` has an argument `training`."""
     parameters: dict[str, inspect.Parameter] = dict(inspect.signature(cls.call).parameters)
     return "training" in parameters
 

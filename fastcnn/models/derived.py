@@ -12,8 +12,30 @@ from collections.abc import Hashable, Sequence
 from typing import Any, final
 
 from fastcnn.backends.cpu import aligned_empty
-from fastcnn.graph import Constant, Parameter, State, Tensor
+from fastcnn.graph import Constant, Parameter, State, Tensor, topological
 from fastcnn.plan import Plan
+
+
+@final
+class Prologue:
+    """A plan that computes derived weights, and the state of the weights when it last ran.
+
+    The weights are those that its graph reads, not those that the model lists: ops may read the
+    weights of other layers.
+    """
+
+    def __init__(self, updates: Sequence[tuple[Parameter, Tensor]], backend: str) -> None:
+        nodes = topological(tensor for _, tensor in updates)
+        self._sources = [node.op.parameter for node in nodes if isinstance(node.op, State)]
+        self._plan = Plan([], [], updates, backend=backend)
+        self._versions: list[int] | None = None
+
+    def refresh(self) -> None:
+        """Run if a weight has changed since the last time."""
+        versions = [p.version for p in self._sources]
+        if versions != self._versions:
+            self._plan.run()
+            self._versions = versions
 
 
 @final
@@ -22,39 +44,32 @@ class DerivedWeights:
 
     def __init__(self, backend: str) -> None:
         self._backend = backend
-        self._weights: list[Parameter] = []
         self._parameters: dict[Hashable, Parameter] = {}
         self._pending: list[tuple[Parameter, Tensor]] = []
-        self._plans: list[Plan] = []
-        self._versions: list[int] | None = None
+        self._prologues: list[Prologue] = []
         self._lock = threading.Lock()
-
-    def watch(self, weights: list[Parameter]) -> None:
-        """All weights of the model, now that it is built."""
-        self._weights = weights
 
     def stand_in(self, tensor: Tensor) -> Tensor:
         """The leaf that holds the value of `tensor`; one for equal expressions of equal weights."""
         key = _expression(tensor, {})
-        if key not in self._parameters:
-            value = aligned_empty(tensor.spec.nbytes).view(tensor.dtype).reshape(tensor.spec.sizes)
-            parameter = Parameter(tensor.node.op.name, value, path=tensor.node.layer)
-            self._parameters[key] = parameter
-            self._pending.append((parameter, tensor))
-        return self._parameters[key].tensor
+        # A thread that runs another plan may be refreshing.
+        with self._lock:
+            if key not in self._parameters:
+                nbytes, sizes = tensor.spec.nbytes, tensor.spec.sizes
+                value = aligned_empty(nbytes).view(tensor.dtype).reshape(sizes)
+                parameter = Parameter(tensor.node.op.name, value, path=tensor.node.layer)
+                self._pending.append((parameter, tensor))
+                self._parameters[key] = parameter
+            return self._parameters[key].tensor
 
     def refresh(self) -> None:
-        """Compute what is new, and all of it when a weight has changed."""
+        """Compute what is new or follows from a weight that has changed."""
         with self._lock:
-            versions = [p.version for p in self._weights]
-            stale = self._plans if versions != self._versions else []
             if self._pending:
-                self._plans.append(Plan([], [], self._pending, backend=self._backend))
+                self._prologues.append(Prologue(self._pending, self._backend))
                 self._pending = []
-                stale = stale or self._plans[-1:]
-            for plan in stale:
-                plan.run()
-            self._versions = versions
+            for prologue in self._prologues:
+                prologue.refresh()
 
 
 def _expression(tensor: Tensor, known: dict[int, Hashable]) -> Hashable:

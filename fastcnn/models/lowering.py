@@ -14,7 +14,7 @@ import numpy as np
 from fastcnn import passes
 from fastcnn.drawing import Trace, tracing
 from fastcnn.graph import Array, Spec, Tensor, placeholder
-from fastcnn.layers.base import training_phase
+from fastcnn.layers.base import takes_training, training_phase
 from fastcnn.models.derived import DerivedWeights
 from fastcnn.plan import Plan
 from fastcnn.structure import flatten, pack_as
@@ -49,7 +49,8 @@ def lower(model: Model, specs: Sequence[Spec], training: bool) -> Lowered:
     names = model.input_names or [f"input_{i}" for i in range(len(specs))]
     inputs = [placeholder(s.shape, s.dtype, n) for s, n in zip(specs, names, strict=True)]
     with tracing(Trace()) as trace, training_phase(training):
-        outputs = model.call(pack_as(model.input_structure_for(inputs), inputs), training=training)
+        phase = {"training": training} if takes_training(type(model)) else {}
+        outputs = model.call(pack_as(model.input_structure_for(inputs), inputs), **phase)
     return Lowered(inputs, flatten(outputs), outputs, trace)
 
 
@@ -65,7 +66,6 @@ class InferencePlan:
         if backend == "cpu":
             outputs = passes.fuse_convolutions(outputs)
         outputs = passes.hoist(outputs, derived.stand_in)
-        derived.watch(model.weights)
         self._derived = derived
         self._runs = 0
         self.plan = Plan([*lowered.inputs, lowered.trace.rng], outputs, backend=backend)

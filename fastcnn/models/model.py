@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from fastcnn import arguments
+from fastcnn import arguments, passes
 from fastcnn.backends import cpu, threads
 from fastcnn.data.arrays import as_array
 from fastcnn.errors import ArgumentError, DtypeError, ShapeError
@@ -270,7 +270,8 @@ class Model(Layer):
         """The plan that `predict` runs for these input specs; kept for the last few shapes."""
         backend = self._trainer.backend if self._trainer else self.default_backend()
         isa = cpu.default_isa() if backend == "cpu" else ""
-        key = (tuple(specs), backend, isa, threads.get_num_threads())
+        exact = not passes.winograd_allowed()
+        key = (tuple(specs), backend, isa, threads.get_num_threads(), exact)
 
         def make() -> InferencePlan:
             derived = self._plans.shared((backend, isa), lambda: DerivedWeights(backend))

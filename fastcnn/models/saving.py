@@ -156,7 +156,8 @@ def load_weights(self: Model, filepath: Any, skip_mismatch: bool = False) -> Non
             .pth), with the names of torchvision, timm or Hugging Face where the network is one of
             `fastcnn.applications`; one of Keras (.weights.h5, .h5, .keras). Or the address of a
             file on the Hugging Face Hub, "hub:timm/resnet18.a1_in1k".
-        skip_mismatch: take the weights whose name and shape fit, and leave the others.
+        skip_mismatch: take the weights whose name and shape fit, and leave the others; that none
+            fits is an error.
 
     Raises:
         FileError: there is no such file, or it is damaged or of an unknown kind.

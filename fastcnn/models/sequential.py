@@ -93,6 +93,11 @@ class Sequential(Model):
         """The layers in order; as in Keras the Input is not one of them."""
         return [layer for layer in self._chain if not isinstance(layer, InputLayer)]
 
+    @property
+    def begins_with_input(self) -> bool:
+        """Whether the chain tells its input shape; otherwise data or `build` did, if any."""
+        return bool(self._chain) and isinstance(self._chain[0], InputLayer)
+
     def build(self, input_shape: Any) -> None:
         """Draw the chain for inputs of this shape (with the batch)."""
         if self._end is None and input_shape is not None:

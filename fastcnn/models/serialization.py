@@ -42,6 +42,8 @@ def serialize(layer: Layer) -> Json:
         config = _functional_config(layer)
     elif isinstance(layer, Sequential):
         config = {"name": layer.name, "layers": [serialize(inner) for inner in layer.sublayers]}
+        if layer.inputs and not layer.begins_with_input:
+            config["build_shape"] = list(layer.inputs[0].shape)
     else:
         config = layer.get_config()
     return {"class_name": type(layer).__name__, "config": config}
@@ -54,7 +56,10 @@ def deserialize(data: Mapping[str, Any], custom_objects: Mapping[str, Any] | Non
         return _functional(config, custom_objects)
     if name == "Sequential":
         layers = [deserialize(inner, custom_objects) for inner in config["layers"]]
-        return Sequential(layers, name=config["name"])
+        model = Sequential(layers, name=config["name"])
+        if "build_shape" in config:
+            model.build(tuple(config["build_shape"]))
+        return model
     found = custom_objects or {}
     # Functions given by name, such as a custom activation.
     config = {k: found.get(v, v) if isinstance(v, str) else v for k, v in config.items()}

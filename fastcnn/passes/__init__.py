@@ -8,6 +8,7 @@ hoist               what depends on weights alone is cut off, to be computed whe
 
 from fastcnn.passes.fold import fold_batch_norm as fold_batch_norm
 from fastcnn.passes.fuse import fuse_convolutions as fuse_convolutions
+from fastcnn.passes.fuse import winograd_allowed as winograd_allowed
 from fastcnn.passes.hoist import fixed_nodes as fixed_nodes
 from fastcnn.passes.hoist import hoist as hoist
 from fastcnn.passes.rewrite import rewrite as rewrite

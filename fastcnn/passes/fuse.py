@@ -193,13 +193,18 @@ def _convolution(op: Any, x: Tensor, kernel: Tensor, rest: list[Tensor], bounds:
     return fused
 
 
+def winograd_allowed() -> bool:
+    """Whether convolutions may differ from direct sums by rounding; FASTCNN_EXACT=1 forbids it."""
+    return os.environ.get("FASTCNN_EXACT", "0") in ("", "0")
+
+
 def winograd_pays(op: Conv2D, x: Tensor, kernel: Tensor) -> bool:
-    """Whether F(4x4, 3x3) costs less than the direct sum; FASTCNN_EXACT=1 forbids it.
+    """Whether F(4x4, 3x3) is allowed and costs less than the direct sum.
 
     Costs are counted in multiply-adds of a vector per channel in and out: 36 for a patch of 16
     pixels and 9 for a pixel, the transforms of a patch, and reading the filters once.
     """
-    if os.environ.get("FASTCNN_EXACT", "0") not in ("", "0"):
+    if not winograd_allowed():
         return False
     R, S, C, K = kernel.spec.sizes
     if (R, S) != (3, 3) or op.strides != (1, 1) or op.dilations != (1, 1) or op.groups != 1:

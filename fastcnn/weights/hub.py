@@ -97,12 +97,15 @@ def fetch(address: str) -> Path:
         ) from error
     where: dict[str, Any] = {"repo_id": found["repo"], "revision": found["revision"]}
     files = (found["file"],) if found["file"] else FILES
+    offline = _offline()
     for file in files:
         try:
-            return Path(hf_hub_download(filename=file, local_files_only=_offline(), **where))
+            return Path(hf_hub_download(filename=file, local_files_only=offline, **where))
         except EntryNotFoundError as error:
-            # Also when offline, or when the Hub cannot be reached, and the cache has no such file.
             reason = error
+            # The library's kind of error where the Hub was not reached and the cache has no such
+            # file; it has tried for half a minute, and need not for the next file.
+            offline = offline or isinstance(error, FileNotFoundError)
         except (OSError, ValueError) as error:
             raise FileError(
                 f"cannot fetch '{address}' ({_first_line(error)}); check the address, the network "

@@ -70,7 +70,7 @@ def match(
         own_shapes: shapes by name that it has in `named_weights()`.
         where: the network, for messages.
         ignore: beginnings of names (translated) that the network leaves out, as "aux1.".
-        skip_mismatch: take what fits and pass over the rest.
+        skip_mismatch: take what fits and pass over the rest; something must fit.
         surplus: pass over tensors that have no place, as for a network without its top.
 
     Returns:
@@ -96,7 +96,7 @@ def match(
         for name, array in found.items()
         if (fitted := _fitted(array, shapes.get(name), dialect.layout)) is not None
     }
-    if not skip_mismatch:
+    if not skip_mismatch or not fitting:
         _check(file, dialect, found, fitting, shapes, where)
     return Checkpoint(fitting, dialect.layout, dialect.name)
 
@@ -190,7 +190,8 @@ def _check(
     ]
     raise ShapeError(
         f"{where} cannot take the weights of '{file.path}' (read as {dialect.name}): "
-        f"{'; '.join(problems)}; nothing was changed, and skip_mismatch=True takes what fits"
+        f"{'; '.join(problems)}; nothing was changed, and load_weights(path, skip_mismatch=True) "
+        "takes what fits"
     )
 
 
