@@ -44,6 +44,18 @@ def scope_path(path: str) -> Iterator[None]:
         _scope.reset(token)
 
 
+@contextlib.contextmanager
+def drawing_apart() -> Iterator[None]:
+    """What is drawn inside is a graph of its own, no part of the layer or model being drawn."""
+    scope, call, trace = _scope.set(()), _call.set(None), _trace.set(None)
+    try:
+        yield
+    finally:
+        _scope.reset(scope)
+        _call.reset(call)
+        _trace.reset(trace)
+
+
 def current_scope() -> str:
     """Slash-joined names of the layers being called."""
     return "/".join(_scope.get())

@@ -149,6 +149,31 @@ def test_sequential_without_input_builds_from_data() -> None:
     assert model.inputs[0].shape == (None, 2, 5)
 
 
+def test_a_sequential_built_within_another_is_a_model_of_its_own() -> None:
+    inner = Sequential([layers.BatchNormalization(), layers.Dense(3)])
+    outer = Sequential([Input((4,)), layers.ReLU(), inner])
+    assert inner.inputs[0].shape == (None, 4)
+    x = normal(5, 4)
+    np.testing.assert_array_equal(outer.predict(x, verbose=0), inner.predict(abs(x) * (x > 0)))
+
+
+def test_a_first_step_builds_what_a_model_holds() -> None:
+    class Net(Model):
+        def __init__(self) -> None:
+            super().__init__()
+            self.body = Sequential([layers.BatchNormalization(momentum=0.5), layers.Dense(2)])
+
+        def call(self, x: Any) -> Any:
+            return self.body(x)
+
+    model = Net()
+    model.compile("sgd", "mse")
+    x = normal(6, 3)
+    model.train_on_batch(x, normal(6, 2))
+    found = model.body.layers[0].moving_mean.numpy()
+    np.testing.assert_allclose(found, 0.5 * x.mean(axis=0), rtol=1e-4, atol=1e-6)
+
+
 def test_sequential_add_and_pop() -> None:
     model = Sequential()
     model.add(Input((4,)))

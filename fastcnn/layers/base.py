@@ -26,6 +26,7 @@ from fastcnn.drawing import (
     current_call,
     current_scope,
     current_trace,
+    drawing_apart,
     scope,
     tracing,
 )
@@ -359,7 +360,8 @@ class Layer(ABC):
         first = args[0] if args else next(iter(kwargs.values()))
         before = list(self._weights)
         try:
-            self.build(map_structure(lambda t: getattr(t, "shape", None), first))
+            with drawing_apart():  # a model of layers draws itself when it is built
+                self.build(map_structure(lambda t: getattr(t, "shape", None), first))
         except BaseException:
             self._weights = before
             raise
