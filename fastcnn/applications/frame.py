@@ -143,8 +143,8 @@ class Frame:
         if not known and not (isinstance(found, (str, os.PathLike)) and Path(found).is_file()):
             raise ArgumentError(
                 f"{self.name}: found weights={found!r}, expected None, the path of a file that is "
-                'there, an address such as "hub:timm/resnet18.a1_in1k", or "imagenet" '
-                f"where trained weights are known: for {', '.join(hub.IMAGENET)}"
+                'there, an address such as "hub:timm/resnet18.a1_in1k", or "imagenet" where '
+                "trained weights are known (see fastcnn.weights.hub.IMAGENET)"
             )
 
     def _pooled(self, x: Tensor) -> Tensor:

@@ -16,6 +16,7 @@ NumPy when the model is compiled.
 from __future__ import annotations
 
 import functools
+import threading
 from collections import OrderedDict
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, final
@@ -144,6 +145,7 @@ class Rep:
         self.kernels: tuple[str, ...] = ()
         self._fixed: set[str] = set()
         self._programs: OrderedDict[Hashable, _Program] = OrderedDict()
+        self._lock = threading.Lock()
 
     def run(self, inputs: Any, **kwargs: Any) -> tuple[Any, ...]:
         """The outputs for arrays in the order of the model's inputs, or by their names.
@@ -155,7 +157,8 @@ class Rep:
         for name, array in arrays.items():
             if array.dtype.kind in "iu" and array.size and not _fits_int32(array):
                 self._fixed.add(name)
-        program = self._program(arrays)
+        with self._lock:  # one thread at a time looks for a program, or makes it
+            program = self._program(arrays)
         self.kernels = program.kernels
         return program.run(arrays)
 
