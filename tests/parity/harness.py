@@ -66,18 +66,22 @@ def gradients(model: Model, x: Array, y: Array) -> Arrays:
 def of_largest(found: Array, expected: Array) -> float:
     """Largest deviation, relative to the largest entry of what is expected."""
     assert found.shape == expected.shape
-    return float(np.abs(found - expected).max() / np.abs(expected).max())
+    return magnitude(found - expected) / magnitude(expected)
 
 
 def deviations(found: Arrays, expected: Arrays) -> dict[str, float]:
     """For each parameter the largest deviation, relative to the largest entry of its gradient."""
     assert set(found) == set(expected)
-    largest = {name: float(np.abs(g).max()) for name, g in expected.items()}
+    largest = {name: magnitude(g) for name, g in expected.items()}
     floor = SMALLEST * max(largest.values())
     return {
-        name: float(np.abs(found[name] - g).max()) / max(largest[name], floor)
-        for name, g in expected.items()
+        name: magnitude(found[name] - g) / max(largest[name], floor) for name, g in expected.items()
     }
+
+
+def magnitude(array: Array) -> float:
+    """The largest absolute value."""
+    return float(max(array.max(), -array.min()))
 
 
 def forget(model: Model) -> None:

@@ -54,7 +54,7 @@ def pair(request: Any) -> Pair:
     peer = peers.build(row.peer, row.peer_arguments)
     peers.fill(peer, seed=1)
     other, small = other_sizes(row, size)
-    peers.settle(peer, harness.images(*small, channels), seed=2)
+    peers.settle(peer, harness.images(4, size // 2, size // 2, channels), seed=2)
     sizes = (1, size, size, channels), (3, *other, channels)
     return Pair(peer, model, sizes, (*small, channels), row.output[-1])
 
