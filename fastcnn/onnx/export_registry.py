@@ -13,6 +13,7 @@ from fastcnn.onnx.export_pool import EMITTERS as POOL
 from fastcnn.onnx.export_reduce import EMITTERS as REDUCE
 from fastcnn.onnx.export_shape import EMITTERS as SHAPE
 from fastcnn.ops.conv_packed import OPS as CONV_PACKED
+from fastcnn.ops.conv_packed_grad import OPS as CONV_PACKED_GRAD
 from fastcnn.ops.elementwise import CheckFinite
 from fastcnn.ops.elementwise_dropout import Dropout
 from fastcnn.ops.loss import BinaryCrossEntropy, SoftmaxCrossEntropy, SparseSoftmaxCrossEntropy
@@ -40,7 +41,7 @@ _UPDATE = "it is an optimizer's step; export the model for inference"
 # What no graph for inference should hold.
 REASONS: dict[str, str] = {
     **{name: _GRADIENT for name in BY_NAME if "_grad" in name and name not in EMITTERS},
-    **{op.name: _FUSED for op in CONV_PACKED},
+    **{op.name: _FUSED for op in (*CONV_PACKED, *CONV_PACKED_GRAD)},
     **{op.name: _UPDATE for op in UPDATE},
     **{
         op.name: _LOSS

@@ -3,6 +3,7 @@
 
 fold_batch_norm     conv -> batch norm (inference)  becomes  conv with scaled filters + bias
 fuse_convolutions   conv -> bias -> sum -> bounds  becomes  one op with packed filters
+pack_training       the same for a training step, and the gradients of convolutions
 hoist               what depends on weights alone is cut off, to be computed when weights change
 """
 
@@ -11,4 +12,5 @@ from fastcnn.passes.fuse import fuse_convolutions as fuse_convolutions
 from fastcnn.passes.fuse import winograd_allowed as winograd_allowed
 from fastcnn.passes.hoist import fixed_nodes as fixed_nodes
 from fastcnn.passes.hoist import hoist as hoist
+from fastcnn.passes.pack_training import pack_training as pack_training
 from fastcnn.passes.rewrite import rewrite as rewrite

@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A training step's convolutions in the form the kernels like, forward and backward.
+
+Weights change in every step, so what lays filters out runs in the plan: small ops beside the
+convolutions themselves. The gradient for the input becomes a packed product, or Winograd's algorithm
+over dy, where that costs less with the transform of its filters counted.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from fastcnn.drawing import scope_path
+from fastcnn.graph import Node, Spec, Tensor, constant
+from fastcnn.ops._apply import apply
+from fastcnn.ops.conv import Conv2D, Conv2DGradInput
+from fastcnn.ops.conv_depthwise import DepthwiseConv2D
+from fastcnn.ops.conv_packed import PackedConv2D, PackFilters, WinogradConv2D, WinogradFilters
+from fastcnn.ops.conv_packed_grad import (
+    PackedConv2DGradInput,
+    PackExchangedFilters,
+    TransformFilters,
+    WinogradTrainConv2D,
+)
+from fastcnn.passes.fuse import fuse_convolutions, winograd_allowed
+from fastcnn.passes.rewrite import rewrite
+
+
+def pack_training(tensors: Sequence[Tensor]) -> list[Tensor]:
+    """The graph of a step with fused convolutions and packed gradients for inputs.
+
+    Args:
+        tensors: outputs and new values of weights, together: they share the graph.
+    """
+    fused = fuse_convolutions(tensors, products=(Conv2D, DepthwiseConv2D))
+    return rewrite(fused, _rule)
+
+
+def _rule(node: Node, inputs: list[Tensor]) -> Sequence[Tensor] | None:
+    with scope_path(node.layer):
+        if isinstance(node.op, WinogradConv2D):
+            return (_forward(node.op, *inputs),)
+        if isinstance(node.op, Conv2DGradInput):
+            return (_grad_input(node.op, *inputs),)
+    return None
+
+
+def _forward(op: WinogradConv2D, x: Tensor, filters: Tensor, *rest: Tensor) -> Tensor:
+    """Inference's choice, where it pays although the filters are transformed in every step."""
+    assert isinstance(filters.node.op, WinogradFilters)
+    (kernel,) = filters.node.inputs
+    y: Tensor
+    if winograd_pays(x.spec, kernel.spec.sizes[3], op.infer(x.spec, filters.spec)):
+        return _winograd(op, False, x, kernel, *rest)
+    top, bottom, left, right = op.pads
+    padding = ((top, bottom), (left, right))
+    packed = PackedConv2D(taps=(3, 3), filters=op.filters, padding=padding, bounds=op.bounds)
+    y = apply(packed, x, apply(PackFilters(), kernel), *rest)
+    return y
+
+
+def _winograd(
+    op: WinogradConv2D, exchanged: bool, x: Tensor, kernel: Tensor, *rest: Tensor
+) -> Tensor:
+    """Filters are transformed before it, or inside it where they would not stay in a cache."""
+    y: Tensor
+    if kernel.spec.size > _SMALL_FILTERS:
+        inside = WinogradTrainConv2D(pads=op.pads, exchanged=exchanged, bounds=op.bounds)
+        y = apply(inside, x, kernel, *rest)
+    else:
+        y = apply(op, x, apply(TransformFilters(exchanged), kernel), *rest)
+    return y
+
+
+def _grad_input(op: Conv2DGradInput, dy: Tensor, kernel: Tensor) -> Tensor:
+    R, S, C, _ = kernel.spec.sizes
+    channels = C * op.groups
+    H, W = Spec(op.input_size).sizes
+    pads = _winograd_pads(op, dy.spec, kernel.spec)
+    dx: Tensor
+    if pads is not None and winograd_pays(dy.spec, C, dy.spec.with_shape(dy.shape[0], H, W, C)):
+        zeros = constant(np.zeros(C, kernel.dtype))
+        return _winograd(WinogradConv2D(pads=pads, filters=C), True, dy, kernel, zeros)
+    siblings: dict[str, Any] = op.siblings()
+    packed = PackedConv2DGradInput(input_size=(H, W), taps=(R, S), channels=channels, **siblings)
+    dx = apply(packed, dy, apply(PackExchangedFilters(op.groups), kernel))
+    return dx
+
+
+def _winograd_pads(op: Conv2DGradInput, dy: Spec, kernel: Spec) -> tuple[int, int, int, int] | None:
+    """Of the 3x3 convolution over dy that makes dx; None where it is none."""
+    if kernel.sizes[:2] != (3, 3) or op.groups != 1:
+        return None
+    if op.strides != (1, 1) or op.dilations != (1, 1):
+        return None
+    H, W = Spec(op.input_size).sizes
+    top, _, left, _ = op.pads((H, W), (3, 3))
+    _, P, Q, _ = dy.sizes
+    pads = (2 - top, H - P + top, 2 - left, W - Q + left)
+    return pads if min(pads) >= 0 else None
+
+
+def winograd_pays(x: Spec, filters: int, y: Spec) -> bool:
+    """Whether F(4x4, 3x3) is allowed and costs less than the direct sum, filters made anew.
+
+    Costs in multiply-adds of a vector per channel in and out, as for inference.
+    """
+    C, K = x.sizes[3], filters
+    N, P, Q, _ = y.sizes
+    if not winograd_allowed() or C < 16 or K < 16 or min(P, Q) < 4:
+        return False
+    patches = N * math.ceil(P / 4) * math.ceil(Q / 4)
+    direct = 9 * N * P * Q + 9 * _FILTER_MADE
+    winograd = 36 * patches * (1 + 6 / C + 4 / K) + 36 * _FILTER_MADE
+    return winograd < direct
+
+
+# Numbers of filters that are transformed in one go; there are four times as many afterwards.
+_SMALL_FILTERS = 9 * 128 * 128
+
+# Writing a number of the filters and reading it again costs as much as so many multiply-adds.
+_FILTER_MADE = 24
