@@ -55,7 +55,8 @@ class _StepPlan:
             updates = [*trainer.updates(objective.total, numbers), *lowered.trace.updates]
         outputs = [objective.total, *objective.parts, *lowered.outputs]
         if trainer.backend == "cpu":
-            made = passes.pack_training([*outputs, *(tensor for _, tensor in updates)])
+            made = passes.fuse_norms([*outputs, *(tensor for _, tensor in updates)])
+            made = passes.pack_training(made)
             outputs, made = made[: len(outputs)], made[len(outputs) :]
             updates = [(weight, new) for (weight, _), new in zip(updates, made, strict=True)]
         self.plan = Plan(

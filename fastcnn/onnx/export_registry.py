@@ -18,6 +18,7 @@ from fastcnn.ops.elementwise import CheckFinite
 from fastcnn.ops.elementwise_dropout import Dropout
 from fastcnn.ops.loss import BinaryCrossEntropy, SoftmaxCrossEntropy, SparseSoftmaxCrossEntropy
 from fastcnn.ops.norm_batch import BatchNormTrain
+from fastcnn.ops.norm_batch_fused import OPS as NORM_FUSED
 from fastcnn.ops.reduce import Broadcast
 from fastcnn.ops.registry import BY_NAME
 from fastcnn.ops.update import OPS as UPDATE
@@ -35,13 +36,13 @@ EMITTERS: dict[str, Emitter] = {
 
 _GRADIENT = "it belongs to a gradient; export the model for inference"
 _LOSS = "it is a loss; end the model before it"
-_FUSED = "it is what a plan makes of a convolution; export the model"
+_FUSED = "it is what a plan makes of other operations; export the model"
 _UPDATE = "it is an optimizer's step; export the model for inference"
 
 # What no graph for inference should hold.
 REASONS: dict[str, str] = {
     **{name: _GRADIENT for name in BY_NAME if "_grad" in name and name not in EMITTERS},
-    **{op.name: _FUSED for op in (*CONV_PACKED, *CONV_PACKED_GRAD)},
+    **{op.name: _FUSED for op in (*CONV_PACKED, *CONV_PACKED_GRAD, *NORM_FUSED)},
     **{op.name: _UPDATE for op in UPDATE},
     **{
         op.name: _LOSS

@@ -11,6 +11,7 @@ from fastcnn.ops.dense import OPS as DENSE
 from fastcnn.ops.elementwise import OPS as ELEMENTWISE
 from fastcnn.ops.loss import OPS as LOSS
 from fastcnn.ops.norm import OPS as NORM
+from fastcnn.ops.norm_batch_fused import OPS as NORM_FUSED
 from fastcnn.ops.pool import OPS as POOL
 from fastcnn.ops.reduce import OPS as REDUCE
 from fastcnn.ops.shape import OPS as SHAPE
@@ -18,7 +19,7 @@ from fastcnn.ops.update import OPS as UPDATE
 
 FAMILIES = (
     *(CONV, CONV_PACKED, CONV_PACKED_GRAD, DENSE, ELEMENTWISE),
-    *(REDUCE, LOSS, NORM, POOL, SHAPE, UPDATE),
+    *(REDUCE, LOSS, NORM, NORM_FUSED, POOL, SHAPE, UPDATE),
 )
 BY_NAME: dict[str, type[Op]] = {op.name: op for family in FAMILIES for op in family}
 

@@ -26,7 +26,7 @@ from fastcnn.ops.conv_packed_grad import (
     TransformFilters,
     WinogradTrainConv2D,
 )
-from fastcnn.passes.fuse import fuse_convolutions, winograd_allowed
+from fastcnn.passes.fuse import FEW_CHANNELS, fuse_convolutions, winograd_allowed
 from fastcnn.passes.rewrite import rewrite
 
 
@@ -77,11 +77,14 @@ def _winograd(
 
 
 def _grad_input(op: Conv2DGradInput, dy: Tensor, kernel: Tensor) -> Tensor:
-    R, S, C, _ = kernel.spec.sizes
+    R, S, C, K = kernel.spec.sizes
     channels = C * op.groups
+    dx: Tensor
+    if op.groups > 1 and C in FEW_CHANNELS and K == channels and op.strides == (1, 1):
+        dx = apply(op, dy, kernel)
+        return dx
     H, W = Spec(op.input_size).sizes
     pads = _winograd_pads(op, dy.spec, kernel.spec)
-    dx: Tensor
     if pads is not None and winograd_pays(dy.spec, C, dy.spec.with_shape(dy.shape[0], H, W, C)):
         zeros = constant(np.zeros(C, kernel.dtype))
         return _winograd(WinogradConv2D(pads=pads, filters=C), True, dy, kernel, zeros)
@@ -114,13 +117,14 @@ def winograd_pays(x: Spec, filters: int, y: Spec) -> bool:
     if not winograd_allowed() or C < 16 or K < 16 or min(P, Q) < 4:
         return False
     patches = N * math.ceil(P / 4) * math.ceil(Q / 4)
-    direct = 9 * N * P * Q + 9 * _FILTER_MADE
-    winograd = 36 * patches * (1 + 6 / C + 4 / K) + 36 * _FILTER_MADE
+    direct = 9 * (N * P * Q + _PACKING)
+    winograd = 36 * (patches * (1 + 6 / C + 4 / K) + _TRANSFORM)
     return winograd < direct
 
 
 # Numbers of filters that are transformed in one go; there are four times as many afterwards.
 _SMALL_FILTERS = 9 * 128 * 128
 
-# Writing a number of the filters and reading it again costs as much as so many multiply-adds.
-_FILTER_MADE = 24
+# Reading a number of the filters and packing it costs as much as so many multiply-adds, and making
+# one of Winograd's from it as much as so many.
+_PACKING, _TRANSFORM = 24, 10

@@ -195,8 +195,9 @@ static void apply_tables(const fc_call *call, norm_shape s, int tid, int nthread
     }
 }
 
-static void normalise(const fc_call *call, norm_shape s, double epsilon, int wants_variance,
-                      int tid, int nthreads)
+/* Moments of x: all outputs but y, and the tables that make y. */
+static void fill_tables(const fc_call *call, norm_shape s, double epsilon, int wants_variance,
+                        int tid, int nthreads)
 {
     int64_t vectors = ceil_div(s.channels, FC_LANES), first, last;
     all_block_moments(call, s, tid, nthreads);
@@ -211,6 +212,12 @@ static void normalise(const fc_call *call, norm_shape s, double epsilon, int wan
     for (int64_t i = first; i < last; i++)
         finish_group(call, s, i / s.groups, i % s.groups, epsilon, wants_variance);
     fc_sync(call);
+}
+
+static void normalise(const fc_call *call, norm_shape s, double epsilon, int wants_variance,
+                      int tid, int nthreads)
+{
+    fill_tables(call, s, epsilon, wants_variance, tid, nthreads);
     apply_tables(call, s, tid, nthreads);
 }
 

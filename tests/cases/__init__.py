@@ -12,6 +12,7 @@ from cases import (
     elementwise,
     loss,
     norm,
+    norm_fused,
     pool,
     reduce,
     shape,
@@ -21,6 +22,6 @@ from cases.case import Case
 
 FAMILIES = (
     *(conv, conv_packed, conv_packed_grad, dense, elementwise),
-    *(reduce, loss, norm, pool, shape, update),
+    *(reduce, loss, norm, norm_fused, pool, shape, update),
 )
 CASES: list[Case] = [case for family in FAMILIES for case in family.CASES]

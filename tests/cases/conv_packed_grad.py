@@ -5,14 +5,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from cases.case import Array, Case, normal
 from cases.conv import Geometry
-from cases.conv_packed import PACKED, RELU, WINOGRAD
+from cases.conv_packed import DEPTHWISE_BLOCKS, GROUPED_BLOCKS, PACKED, RELU, WINOGRAD
 from fastcnn.graph import Spec
-from fastcnn.ops.conv import Conv2D, Conv2DGradKernel
+from fastcnn.ops.conv import Conv2D, Conv2DGradInput, Conv2DGradKernel
+from fastcnn.ops.conv_depthwise import DepthwiseConv2D, DepthwiseConv2DGradInput
 from fastcnn.ops.conv_packed import UNBOUNDED, Bounds
 from fastcnn.ops.conv_packed_grad import (
     PackedConv2DGradInput,
@@ -107,6 +109,19 @@ def grad_kernel_case(geometry: Geometry) -> Case:
     return Case(op, normal(geometry.x, dy), 5e-6, differentiable=False, label=geometry.label)
 
 
+def turned_cases(geometry: Geometry, depthwise: bool) -> Case:
+    N, H, W, C = geometry.x
+    each = C // geometry.groups
+    kernel = (*geometry.taps, C, 1) if depthwise else (*geometry.taps, each, C)
+    forward: Any = DepthwiseConv2D(**geometry.fields)
+    op: Any = DepthwiseConv2DGradInput(input_size=(H, W), **geometry.fields)
+    if not depthwise:
+        forward = Conv2D(groups=geometry.groups, **geometry.fields)
+        op = Conv2DGradInput(input_size=(H, W), groups=geometry.groups, **geometry.fields)
+    dy = forward.infer(Spec(geometry.x), Spec(kernel)).sizes
+    return Case(op, normal(dy, kernel), 5e-6, differentiable=False, label=f"turned-{geometry.label}")
+
+
 CASES: list[Case] = [
     *(
         Case(PackExchangedFilters(groups), normal(kernel), differentiable=False, label=f"{kernel}")
@@ -133,4 +148,6 @@ CASES: list[Case] = [
     winograd_train_case((11, 28, 28, 330), 24, (1, 1, 1, 1), True),
     *(grad_input_case(geometry) for geometry in (*PACKED, *STRIDED)),
     *(grad_kernel_case(geometry) for geometry in BLOCKS),
+    *(turned_cases(geometry, True) for geometry in DEPTHWISE_BLOCKS),
+    *(turned_cases(geometry, False) for geometry in GROUPED_BLOCKS),
 ]
