@@ -47,7 +47,9 @@ def fuse_norms(tensors: Sequence[Tensor]) -> list[Tensor]:
     order = topological(tensors)
     readers = _readers(order, tensors)
     position = {id(node): i for i, node in enumerate(order)}
-    norms = [_grow(node, readers, position) for node in order if isinstance(node.op, BatchNormTrain)]
+    norms = [
+        _grow(node, readers, position) for node in order if isinstance(node.op, BatchNormTrain)
+    ]
     ends = {norm.end: norm for norm in norms if norm is not None}
     new: dict[Tensor, Tensor] = {}
     for node in order:

@@ -80,7 +80,7 @@ def _grad_input(op: Conv2DGradInput, dy: Tensor, kernel: Tensor) -> Tensor:
     R, S, C, K = kernel.spec.sizes
     channels = C * op.groups
     dx: Tensor
-    if op.groups > 1 and C in FEW_CHANNELS and K == channels and op.strides == (1, 1):
+    if op.groups > 1 and C in FEW_CHANNELS and channels == K and op.strides == (1, 1):
         dx = apply(op, dy, kernel)
         return dx
     H, W = Spec(op.input_size).sizes

@@ -5,7 +5,7 @@
  * filters, stays in registers while it walks a block of pixels; both operands lie as it reads them:
  *
  *   x   [panels][rows][columns][wide]          with padding, so that no tap asks where it is
- *   dy  [panels][pixels][PANEL_COLUMNS]        zero beyond the last filter
+ *   dy  [strips][pixels][PANEL_STRIP]          zero beyond the last filter
  *
  * A panel of x is FC_PANEL_ROWS channels wide. Few channels are one panel as wide as they are: the
  * taps of a row follow each other without a gap, and rows of a tile run over (tap, channel).
@@ -57,7 +57,7 @@ static void grad_packed_parts(struct grad_packed *g)
     for (;;) {
         if (!g->merged)
             g->c_part = ceil_div(g->c_part, FC_PANEL_ROWS) * FC_PANEL_ROWS;
-        g->k_part = ceil_div(g->k_part, PANEL_COLUMNS) * PANEL_COLUMNS;
+        g->k_part = ceil_div(g->k_part, PANEL_STRIP) * PANEL_STRIP;
         g->c_parts = g->merged ? 1 : ceil_div(g->C, g->c_part);
         g->k_parts = ceil_div(g->K, g->k_part);
         int cut_c = !g->merged && g->c_part > GRAD_PACKED_PART + FC_PANEL_ROWS;
@@ -92,7 +92,7 @@ static struct grad_packed grad_packed_of(const fc_call *call)
     grad_packed_parts(&g);
     int64_t x_panels = g.merged ? 1 : ceil_div(g.c_part, FC_PANEL_ROWS);
     g.x_floats = x_panels * g.rows * g.columns * g.wide + FC_LANES;
-    g.dy_floats = ceil_div(g.k_part, PANEL_COLUMNS) * g.block_rows * d.Q * PANEL_COLUMNS;
+    g.dy_floats = g.k_part * g.block_rows * d.Q;
     return g;
 }
 
@@ -157,14 +157,18 @@ static void grad_pack_dy(const struct grad_packed *g, const float *dy, int64_t k
     int64_t pixels = block->count * g->d.Q;
     const float *from = dy + block->first * g->d.Q * g->d.K + k;
     for (int64_t i = 0; i < pixels; i++, from += g->d.K) {
-        float *to = block->dy + i * PANEL_COLUMNS;
+        float *to = block->dy + i * PANEL_STRIP;
         int64_t column = 0;
-        for (; column + PANEL_COLUMNS <= K; column += PANEL_COLUMNS, to += pixels * PANEL_COLUMNS)
-            for (int64_t v = 0; v < PANEL_COLUMNS; v += FC_LANES)
-                v_store(to + v, v_load(from + column + v));
-        for (int64_t v = 0; column < K && v < PANEL_COLUMNS; v += FC_LANES) {
-            int64_t left = min_i64(FC_LANES, K - column - v);
-            v_store(to + v, left > 0 ? load_lanes(from + column + v, left) : v_zero());
+        for (; column + PANEL_STRIP <= K; column += PANEL_STRIP, to += pixels * PANEL_STRIP) {
+            v_store(to, v_load(from + column));
+            v_store(to + FC_LANES, v_load(from + column + FC_LANES));
+        }
+        int64_t left = K - column;
+        if (left > 0) {
+            v_store(to, load_lanes(from + column, min_i64(left, FC_LANES)));
+            v_store(to + FC_LANES, left > FC_LANES ? load_lanes(from + column + FC_LANES,
+                                                                left - FC_LANES)
+                                                   : v_zero());
         }
     }
 }
@@ -197,7 +201,7 @@ FC_INLINE void grad_packed_body(const struct grad_packed_tile *t, const int rows
                     acc[j][1] = v_fma(value, b1, acc[j][1]);
             }
             a += t->step;
-            b += PANEL_COLUMNS;
+            b += PANEL_STRIP;
         }
     }
 #pragma GCC unroll 2
@@ -243,9 +247,7 @@ static void grad_packed_tiles(const struct grad_packed *g, const struct grad_pac
                         .block = block,
                         .x = block->x + (g->merged ? c : c / FC_PANEL_ROWS * panel) +
                              r * d->dilation_h * row + s * d->dilation_w * g->wide,
-                        .dy = block->dy +
-                              k / PANEL_COLUMNS * block->count * d->Q * PANEL_COLUMNS +
-                              k % PANEL_COLUMNS,
+                        .dy = block->dy + k * block->count * d->Q,
                         .dw = dw + ((r * d->S + s) * g->C + c) * d->K + k,
                         .ld = d->K,
                         .columns = min_i64(PANEL_STRIP, K - k),

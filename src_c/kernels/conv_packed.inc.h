@@ -26,6 +26,8 @@ FC_INLINE void conv_strip_body(const struct conv_strip *strip, const struct conv
     int64_t chunk = px.inside ? depth : min_i64(depth, CONV_ZEROS);
     vf acc[FC_PANEL_ROWS][2];
     panel_zero(acc, rows);
+    for (int i = 0; i < rows; i++)
+        __builtin_prefetch(strip->y + px.y[i], 1);
     for (int64_t r = 0; r < g->h.taps; r++)
         for (int64_t s = 0; s < taps; s++) {
             int64_t dh = g->h.offset + r * g->h.shift, dw = g->w.offset + s * g->w.shift;

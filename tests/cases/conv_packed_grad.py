@@ -119,7 +119,9 @@ def turned_cases(geometry: Geometry, depthwise: bool) -> Case:
         forward = Conv2D(groups=geometry.groups, **geometry.fields)
         op = Conv2DGradInput(input_size=(H, W), groups=geometry.groups, **geometry.fields)
     dy = forward.infer(Spec(geometry.x), Spec(kernel)).sizes
-    return Case(op, normal(dy, kernel), 5e-6, differentiable=False, label=f"turned-{geometry.label}")
+    return Case(
+        op, normal(dy, kernel), 5e-6, differentiable=False, label=f"turned-{geometry.label}"
+    )
 
 
 CASES: list[Case] = [
