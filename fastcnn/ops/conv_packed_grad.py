@@ -4,9 +4,9 @@
     dx = conv2d_grad_input(dy, kernel)
 
 is a convolution over dy whose filters are the kernel's with inputs and outputs exchanged. With a
-stride, the pixels of dx fall into strides[0] x strides[1] phases, each of which is reached by taps of
-its own: a small convolution without a stride and without a wasted product. These ops are what
-`passes.pack_training` puts in the place of a `Conv2DGradInput`; they have no gradient.
+stride, the pixels of dx fall into strides[0] x strides[1] phases, each of which is reached by taps
+of its own: a small convolution without a stride and without a wasted product. These ops are what
+`passes.pack_training` puts in the place of convolutions and their gradients; they have none.
 """
 
 from __future__ import annotations
@@ -178,4 +178,42 @@ class PackedConv2DGradInput(Convolution):
         return inputs[0].size * math.prod(self.taps) * self.channels // self.groups
 
 
-OPS = (PackExchangedFilters, TransformFilters, WinogradTrainConv2D, PackedConv2DGradInput)
+@final
+@dataclass(frozen=True, kw_only=True)
+class WinogradConv2DGradKernel(Op):
+    """dw (3, 3, C, K) of a convolution of stride 1 from x and dy, summed in Winograd's domain.
+
+    Attributes:
+        pads: (top, bottom, left, right) of the convolution.
+    """
+
+    pads: tuple[int, int, int, int]
+    name: ClassVar[str] = "winograd_conv2d_grad_kernel"
+
+    def infer(self, *inputs: Spec) -> Spec:
+        """x (N, H, W, C), dy (N, P, Q, K) -> (3, 3, C, K)."""
+        x, dy = inputs
+        require_float(x, dy)
+        return x.with_shape(3, 3, x.shape[3], dy.shape[3])
+
+    def reference(self, *inputs: Array) -> Array:
+        """The direct sum."""
+        x, dy = (np.ascontiguousarray(a) for a in inputs)
+        return _reference.conv2d_grad_kernel(x, dy, (3, 3), (1, 1), self.pads, (1, 1), 1)
+
+    def attributes(self, *inputs: Spec) -> dict[str, int | float]:
+        """Pads at the bottom and right follow from dy's size."""
+        return {"pad_top": self.pads[0], "pad_left": self.pads[2]}
+
+    def macs(self, *inputs: Spec) -> int:
+        """Of the convolution it stands for: N * P * Q * K * 9 * C."""
+        return inputs[1].size * 9 * inputs[0].sizes[3]
+
+
+OPS = (
+    PackExchangedFilters,
+    TransformFilters,
+    WinogradTrainConv2D,
+    PackedConv2DGradInput,
+    WinogradConv2DGradKernel,
+)

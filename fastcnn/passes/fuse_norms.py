@@ -82,7 +82,7 @@ def _only_reader(tensor: Tensor, readers: Readers) -> Node | None:
 
 
 def _grow(node: Node, readers: Readers, position: dict[int, int]) -> _Norm | None:
-    """The norm with a sum and an activation that are all that reads it; None where there is none."""
+    """The norm with the sum and the activation that alone read it; None where there is neither."""
     norm = _Norm(node, node.outputs[0])
     reader = _only_reader(norm.end, readers)
     if reader is not None and isinstance(reader.op, Add):

@@ -2,8 +2,9 @@
 """A training step's convolutions in the form the kernels like, forward and backward.
 
 Weights change in every step, so what lays filters out runs in the plan: small ops beside the
-convolutions themselves. The gradient for the input becomes a packed product, or Winograd's algorithm
-over dy, where that costs less with the transform of its filters counted.
+convolutions themselves. The gradient for the input becomes a packed product, or Winograd's
+algorithm over dy where that costs less, the transform of its filters counted; the gradient for the
+kernel is summed in Winograd's domain where there are pixels enough.
 """
 
 from __future__ import annotations
@@ -17,13 +18,14 @@ import numpy as np
 from fastcnn.drawing import scope_path
 from fastcnn.graph import Node, Spec, Tensor, constant
 from fastcnn.ops._apply import apply
-from fastcnn.ops.conv import Conv2D, Conv2DGradInput
+from fastcnn.ops.conv import Conv2D, Conv2DGradInput, Conv2DGradKernel
 from fastcnn.ops.conv_depthwise import DepthwiseConv2D
 from fastcnn.ops.conv_packed import PackedConv2D, PackFilters, WinogradConv2D, WinogradFilters
 from fastcnn.ops.conv_packed_grad import (
     PackedConv2DGradInput,
     PackExchangedFilters,
     TransformFilters,
+    WinogradConv2DGradKernel,
     WinogradTrainConv2D,
 )
 from fastcnn.passes.fuse import FEW_CHANNELS, fuse_convolutions, winograd_allowed
@@ -46,6 +48,8 @@ def _rule(node: Node, inputs: list[Tensor]) -> Sequence[Tensor] | None:
             return (_forward(node.op, *inputs),)
         if isinstance(node.op, Conv2DGradInput):
             return (_grad_input(node.op, *inputs),)
+        if isinstance(node.op, Conv2DGradKernel):
+            return _grad_kernel(node.op, *inputs)
     return None
 
 
@@ -54,7 +58,7 @@ def _forward(op: WinogradConv2D, x: Tensor, filters: Tensor, *rest: Tensor) -> T
     assert isinstance(filters.node.op, WinogradFilters)
     (kernel,) = filters.node.inputs
     y: Tensor
-    if winograd_pays(x.spec, kernel.spec.sizes[3], op.infer(x.spec, filters.spec)):
+    if winograd_pays(x.spec, op.infer(x.spec, filters.spec)):
         return _winograd(op, False, x, kernel, *rest)
     top, bottom, left, right = op.pads
     padding = ((top, bottom), (left, right))
@@ -85,7 +89,7 @@ def _grad_input(op: Conv2DGradInput, dy: Tensor, kernel: Tensor) -> Tensor:
         return dx
     H, W = Spec(op.input_size).sizes
     pads = _winograd_pads(op, dy.spec, kernel.spec)
-    if pads is not None and winograd_pays(dy.spec, C, dy.spec.with_shape(dy.shape[0], H, W, C)):
+    if pads is not None and winograd_pays(dy.spec, dy.spec.with_shape(dy.shape[0], H, W, C)):
         zeros = constant(np.zeros(C, kernel.dtype))
         return _winograd(WinogradConv2D(pads=pads, filters=C), True, dy, kernel, zeros)
     siblings: dict[str, Any] = op.siblings()
@@ -107,14 +111,38 @@ def _winograd_pads(op: Conv2DGradInput, dy: Spec, kernel: Spec) -> tuple[int, in
     return pads if min(pads) >= 0 else None
 
 
-def winograd_pays(x: Spec, filters: int, y: Spec) -> bool:
+def _grad_kernel(op: Conv2DGradKernel, x: Tensor, dy: Tensor) -> Sequence[Tensor] | None:
+    plain = op.strides == (1, 1) and op.dilations == (1, 1) and op.groups == 1
+    if op.kernel_size != (3, 3) or not plain or not sum_pays(x.spec, dy.spec):
+        return None
+    pads = op.pads(x.spec.sizes[1:3], (3, 3))
+    return (apply(WinogradConv2DGradKernel(pads=pads), x, dy),)
+
+
+def sum_pays(x: Spec, dy: Spec) -> bool:
+    """Whether Winograd's sum of outer products is allowed and costs less than the direct one."""
+    if not _transformable(x.sizes[3], dy):
+        return False
+    N, P, Q, K = dy.sizes
+    patches = N * math.ceil(P / 4) * math.ceil(Q / 4)
+    winograd = 36 * (patches * (1 + 6 / K + 5 / x.sizes[3]) + _GATHERING)
+    return winograd < 9 * N * P * Q
+
+
+def _transformable(channels: int, y: Spec) -> bool:
+    """Whether Winograd's algorithm is allowed, and patches and channels are worth transforming."""
+    _, P, Q, K = y.sizes
+    return winograd_allowed() and min(channels, K) >= 16 and min(P, Q) >= 4
+
+
+def winograd_pays(x: Spec, y: Spec) -> bool:
     """Whether F(4x4, 3x3) is allowed and costs less than the direct sum, filters made anew.
 
     Costs in multiply-adds of a vector per channel in and out, as for inference.
     """
-    C, K = x.sizes[3], filters
+    C, K = x.sizes[3], y.sizes[3]
     N, P, Q, _ = y.sizes
-    if not winograd_allowed() or C < 16 or K < 16 or min(P, Q) < 4:
+    if not _transformable(C, y):
         return False
     patches = N * math.ceil(P / 4) * math.ceil(Q / 4)
     direct = 9 * (N * P * Q + _PACKING)
@@ -128,3 +156,5 @@ _SMALL_FILTERS = 9 * 128 * 128
 # Reading a number of the filters and packing it costs as much as so many multiply-adds, and making
 # one of Winograd's from it as much as so many.
 _PACKING, _TRANSFORM = 24, 10
+# The same for taking a number of the filters' gradient back from 36 sums.
+_GATHERING = 24

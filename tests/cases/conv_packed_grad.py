@@ -20,6 +20,7 @@ from fastcnn.ops.conv_packed_grad import (
     PackedConv2DGradInput,
     PackExchangedFilters,
     TransformFilters,
+    WinogradConv2DGradKernel,
     WinogradTrainConv2D,
     exchange,
 )
@@ -38,7 +39,7 @@ KERNELS = [
 
 def grad_input_case(geometry: Geometry) -> Case:
     """Filters are packed by the reference, so that nothing lies beyond the last channel."""
-    N, H, W, C = geometry.x
+    _, H, W, C = geometry.x
     fields = {**geometry.fields, "groups": geometry.groups}
     kernel = (*geometry.taps, C // geometry.groups, geometry.filters)
     dy = Conv2D(**fields).infer(Spec(geometry.x), Spec(kernel)).sizes
@@ -109,8 +110,32 @@ def grad_kernel_case(geometry: Geometry) -> Case:
     return Case(op, normal(geometry.x, dy), 5e-6, differentiable=False, label=geometry.label)
 
 
+def winograd_grad_case(
+    x: tuple[int, int, int, int], filters: int, pads: tuple[int, int, int, int]
+) -> Case:
+    """Three times the error that float32 was measured to leave at these points."""
+    N, H, W, _ = x
+    dy = (N, H + pads[0] + pads[1] - 2, W + pads[2] + pads[3] - 2, filters)
+
+    def make(rng: np.random.Generator) -> Sequence[Array]:
+        return [np.maximum(rng.standard_normal(x), 0), rng.standard_normal(dy)]
+
+    text = "x".join(map(str, x)) + f"-{filters}-{pads}".replace(" ", "")
+    op = WinogradConv2DGradKernel(pads=pads)
+    return Case(op, make, 6e-6, differentiable=False, label=text)
+
+
+# Patches that borders cut, channels and filters around a panel, tiles of several blocks.
+WINOGRAD_GRADS = [
+    *WINOGRAD,
+    ((2, 9, 11, 47), 31, (1, 1, 1, 1)),
+    ((2, 9, 11, 49), 65, (0, 0, 0, 0)),
+    ((9, 28, 30, 100), 96, (1, 1, 1, 1)),
+]
+
+
 def turned_cases(geometry: Geometry, depthwise: bool) -> Case:
-    N, H, W, C = geometry.x
+    _, H, W, C = geometry.x
     each = C // geometry.groups
     kernel = (*geometry.taps, C, 1) if depthwise else (*geometry.taps, each, C)
     forward: Any = DepthwiseConv2D(**geometry.fields)
@@ -150,6 +175,7 @@ CASES: list[Case] = [
     winograd_train_case((11, 28, 28, 330), 24, (1, 1, 1, 1), True),
     *(grad_input_case(geometry) for geometry in (*PACKED, *STRIDED)),
     *(grad_kernel_case(geometry) for geometry in BLOCKS),
+    *(winograd_grad_case(*given) for given in WINOGRAD_GRADS),
     *(turned_cases(geometry, True) for geometry in DEPTHWISE_BLOCKS),
     *(turned_cases(geometry, False) for geometry in GROUPED_BLOCKS),
 ]
