@@ -125,7 +125,8 @@ def sum_pays(x: Spec, dy: Spec) -> bool:
         return False
     N, P, Q, K = dy.sizes
     patches = N * math.ceil(P / 4) * math.ceil(Q / 4)
-    winograd = 36 * (patches * (1 + 6 / K + 5 / x.sizes[3]) + _GATHERING)
+    transforms = _TRANSFORMED * (1 / x.sizes[3] + 1 / K)
+    winograd = 36 * (patches * (1 + transforms) + _GATHERING)
     return winograd < 9 * N * P * Q
 
 
@@ -156,5 +157,6 @@ _SMALL_FILTERS = 9 * 128 * 128
 # Reading a number of the filters and packing it costs as much as so many multiply-adds, and making
 # one of Winograd's from it as much as so many.
 _PACKING, _TRANSFORM = 24, 10
-# The same for taking a number of the filters' gradient back from 36 sums.
-_GATHERING = 24
+# The same for a number of a transformed patch that is written to be multiplied, and for taking a
+# number of the filters' gradient back from 36 sums.
+_TRANSFORMED, _GATHERING = 50, 16

@@ -18,7 +18,8 @@
 enum {
     GRAD_PANEL = 48,          /* channels: whole vectors, whole tiles of AVX2 */
     GRAD_TILES = 128,         /* whose v and z are multiplied at once */
-    GRAD_SHARED = 16 << 20,   /* bytes of v and z at most */
+    GRAD_WHOLE = 12 << 20,    /* bytes of v and z that may wait together for their only use */
+    GRAD_SHARED = 6 << 20,    /* bytes of them in a block where there are more */
     GRAD_W = GRAD_PANEL * PANEL_COLUMNS,
 };
 
@@ -53,9 +54,10 @@ static struct winograd_grad winograd_grad_of(const fc_call *call, int64_t pad_to
     g.c_panels = ceil_div(g.x.C, GRAD_PANEL);
     g.k_panels = ceil_div(g.K, PANEL_COLUMNS);
     int64_t wide = g.c_panels * GRAD_PANEL + g.k_panels * PANEL_COLUMNS;
-    int64_t most = GRAD_SHARED / (WINOGRAD_POINTS * wide * (int64_t)sizeof(float));
-    most = max_i64(1, most / GRAD_TILES) * GRAD_TILES;
-    g.at_once = max_i64(1, min_i64(most, g.x.tiles));
+    int64_t tile = WINOGRAD_POINTS * wide * (int64_t)sizeof(float);
+    int64_t most = max_i64(1, GRAD_SHARED / tile / GRAD_TILES) * GRAD_TILES;
+    int whole = g.x.tiles * tile <= GRAD_WHOLE || g.x.tiles <= most;
+    g.at_once = whole ? max_i64(1, g.x.tiles) : most;
     g.blocks = ceil_div(g.x.tiles, g.at_once);
     g.v_plane = g.c_panels * g.at_once * GRAD_PANEL + WINOGRAD_SKEW;
     g.z_plane = g.k_panels * g.at_once * PANEL_COLUMNS + WINOGRAD_SKEW;

@@ -13,7 +13,7 @@ import fastcnn
 from fastcnn import Input, Model, applications, layers
 from parity import harness, peers
 
-RATE, MOMENTUM = 0.05, 0.9
+RATE, MOMENTUM = 0.001, 0.9
 Array = np.ndarray[Any, Any]
 
 
@@ -60,10 +60,11 @@ def test_losses_of_a_residual_network_follow(monkeypatch: Any) -> None:
     )
     model.load_state_dict({k: v.numpy() for k, v in peer.state_dict().items()})
     batches = [
-        (harness.images(8, 32, 32, seed=i), harness.labels(8, 10, seed=i)) for i in range(20)
+        (harness.images(8, 32, 32, seed=i % 2), harness.labels(8, 10, seed=i % 2))
+        for i in range(20)
     ]
     ours, expected = losses_of(model, batches), losses_of_torch(peer, batches)
-    assert np.ptp(expected) > 0.3  # it does not stand still
+    assert expected[-2:].max() < 0.5 * expected[:2].min()  # it learns its two batches
     np.testing.assert_allclose(ours, expected, rtol=1e-2)
 
 
@@ -116,5 +117,5 @@ def test_the_reference_follows_in_float64() -> None:
         for i in range(10)
     ]
     ours, expected = losses_of(model, batches), losses_of_torch(peer, batches)
-    assert np.ptp(expected) > 0.05
+    assert np.ptp(expected) > 0.02
     np.testing.assert_allclose(ours, expected, rtol=1e-9)
