@@ -3,14 +3,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from torch import nn
 
 import fastcnn
-from fastcnn import Input, Model, applications, layers
+from fastcnn import Input, Model, applications, config, layers
 from parity import harness, peers
 
 RATE, MOMENTUM = 0.001, 0.9
@@ -83,14 +85,13 @@ def small_pair() -> tuple[nn.Module, Model]:
     )
     peers.fill(peer, seed=2)
     peer = peer.double()
-    double: dict[str, Any] = {"dtype": "float64"}
-    image = Input((12, 12, 3), dtype="float64")
-    y = layers.Conv2D(8, 3, padding=1, use_bias=False, **double)(image)
-    y = layers.BatchNormalization(epsilon=1e-5, momentum=0.9, **double)(y)
-    y = layers.MaxPooling2D(2, **double)(layers.ReLU(**double)(y))
-    y = layers.Conv2D(16, 3, strides=2, padding=1, groups=2, activation="relu", **double)(y)
-    y = layers.GlobalAveragePooling2D(**double)(y)
-    model = Model(image, layers.Dense(4, **double)(y))
+    image = Input((12, 12, 3))
+    y = layers.Conv2D(8, 3, padding=1, use_bias=False)(image)
+    y = layers.BatchNormalization(epsilon=1e-5, momentum=0.9)(y)
+    y = layers.MaxPooling2D(2)(layers.ReLU()(y))
+    y = layers.Conv2D(16, 3, strides=2, padding=1, groups=2, activation="relu")(y)
+    y = layers.GlobalAveragePooling2D()(y)
+    model = Model(image, layers.Dense(4)(y))
     values = [p.detach().numpy() for p in peer.parameters()]
     kernel, gamma, beta, grouped, bias, dense, last = values
     model.set_weights(
@@ -109,6 +110,15 @@ def small_pair() -> tuple[nn.Module, Model]:
     return peer, model
 
 
+@pytest.fixture
+def double() -> Iterator[None]:
+    """Models of float64, which run on the references."""
+    config.set_floatx("float64")
+    yield
+    config.set_floatx("float32")
+
+
+@pytest.mark.usefixtures("double")
 def test_the_reference_follows_in_float64() -> None:
     """10 steps to 1e-9."""
     peer, model = small_pair()
