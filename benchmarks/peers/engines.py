@@ -3,8 +3,8 @@
 
 `convert` writes the engine's file of a case, in a process that ends before anything is timed. A
 task makes a step from it: a function without arguments that runs the batch and returns the logits
-(N, classes), or in training the loss (1,) before the update. Images are laid out as the engine likes
-them before the step is timed.
+(N, classes), or in training the loss (1,) before the update. Images are laid out as the engine
+likes them before the step is timed.
 """
 
 from __future__ import annotations

@@ -12,6 +12,7 @@ from fastcnn.onnx.export_norm import EMITTERS as NORM
 from fastcnn.onnx.export_pool import EMITTERS as POOL
 from fastcnn.onnx.export_reduce import EMITTERS as REDUCE
 from fastcnn.onnx.export_shape import EMITTERS as SHAPE
+from fastcnn.graph import Op
 from fastcnn.ops.conv_packed import OPS as CONV_PACKED
 from fastcnn.ops.conv_packed_grad import OPS as CONV_PACKED_GRAD
 from fastcnn.ops.elementwise import CheckFinite
@@ -38,11 +39,12 @@ _GRADIENT = "it belongs to a gradient; export the model for inference"
 _LOSS = "it is a loss; end the model before it"
 _FUSED = "it is what a plan makes of other operations; export the model"
 _UPDATE = "it is an optimizer's step; export the model for inference"
+_FUSED_OPS: tuple[type[Op], ...] = (*CONV_PACKED, *CONV_PACKED_GRAD, *NORM_FUSED)
 
 # What no graph for inference should hold.
 REASONS: dict[str, str] = {
     **{name: _GRADIENT for name in BY_NAME if "_grad" in name and name not in EMITTERS},
-    **{op.name: _FUSED for op in (*CONV_PACKED, *CONV_PACKED_GRAD, *NORM_FUSED)},
+    **{op.name: _FUSED for op in _FUSED_OPS},
     **{op.name: _UPDATE for op in UPDATE},
     **{
         op.name: _LOSS

@@ -210,7 +210,7 @@ class WinogradConv2DGradKernel(Op):
         return inputs[1].size * 9 * inputs[0].sizes[3]
 
 
-OPS = (
+OPS: tuple[type[Op], ...] = (
     PackExchangedFilters,
     TransformFilters,
     WinogradTrainConv2D,

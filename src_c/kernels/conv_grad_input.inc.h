@@ -3,15 +3,16 @@
  * Gradient of a convolution for its input: a convolution over dy with inputs and outputs exchanged,
  * by packed panels. With a stride every phase of dx is a walk of its own, over the taps that reach it.
  */
-enum { FILTER_ROWS = 8 }; /* of a panel, laid out at once */
+/* Rows of a panel that are laid out at once: a line of the cache, or what 36 points leave room for. */
+enum { PACKED_ROWS = 16, FILTER_ROWS = 8 };
 
-/* to[row][column] = a filter's number, for FILTER_ROWS rows and PANEL_COLUMNS columns of which there
- * are `rows` and `columns`; rows lie row_step apart and columns column_step. One of these is 1. */
-static void gather_filters(float to[FILTER_ROWS][PANEL_COLUMNS], const float *from, int64_t rows,
+/* to[row][column] = a filter's number, for `rows` rows and PANEL_COLUMNS columns of which there are
+ * `columns`; rows lie row_step apart and columns column_step. One of these is 1. */
+static void gather_filters(float (*to)[PANEL_COLUMNS], const float *from, int64_t rows,
                            int64_t columns, int64_t row_step, int64_t column_step)
 {
     if (columns < PANEL_COLUMNS)
-        memset(to, 0, sizeof(float) * FILTER_ROWS * PANEL_COLUMNS);
+        memset(to, 0, (size_t)rows * sizeof *to);
     if (column_step == 1)
         for (int64_t row = 0; row < rows; row++)
             memcpy(to[row], from + row * row_step, (size_t)columns * sizeof(float));
@@ -27,13 +28,13 @@ FC_DEFINE(f32_pack_exchanged_filters)
     FC_ATTRS(f32_pack_exchanged_filters);
     const fc_tensor *w = call->in;
     int64_t taps = w->dim[0] * w->dim[1], C = w->dim[2], all = w->dim[3], K = all / attrs->groups;
-    int64_t panels = ceil_div(C, PANEL_COLUMNS), blocks = ceil_div(K, FILTER_ROWS), begin, end;
-    float block[FILTER_ROWS][PANEL_COLUMNS], *to = call->out[0].data;
+    int64_t panels = ceil_div(C, PANEL_COLUMNS), blocks = ceil_div(K, PACKED_ROWS), begin, end;
+    float block[PACKED_ROWS][PANEL_COLUMNS], *to = call->out[0].data;
     share(attrs->groups * panels * taps * blocks, tid, nthreads, &begin, &end);
     for (int64_t item = begin; item < end; item++) {
-        int64_t k = item % blocks * FILTER_ROWS, tap = item / blocks % taps;
+        int64_t k = item % blocks * PACKED_ROWS, tap = item / blocks % taps;
         int64_t panel = item / blocks / taps % panels, group = item / blocks / taps / panels;
-        int64_t c = panel * PANEL_COLUMNS, rows = min_i64(FILTER_ROWS, K - k);
+        int64_t c = panel * PANEL_COLUMNS, rows = min_i64(PACKED_ROWS, K - k);
         const float *from = (const float *)w->data + (tap * C + c) * all + group * K + k;
         gather_filters(block, from, rows, min_i64(PANEL_COLUMNS, C - c), 1, all);
         memcpy(to + (((group * panels + panel) * taps + tap) * K + k) * PANEL_COLUMNS, block,
@@ -69,8 +70,8 @@ static struct conv_grid grad_input_phase(const fc_call *call, int64_t h, int64_t
         .y_pixel = attrs->stride_w * C,
     };
     /* The walk counts taps from 0 on: those of the phase begin at its first and are some apart. */
-    grid.b = (const float *)call->in[1].data +
-             (grid.h.first * S + grid.w.first) * depth * PANEL_COLUMNS;
+    grid.b =
+        (const float *)call->in[1].data + (grid.h.first * S + grid.w.first) * depth * PANEL_COLUMNS;
     grid.b_row = grid.h.step * S * depth * PANEL_COLUMNS;
     grid.b_tap = grid.w.step * depth * PANEL_COLUMNS;
     return grid;

@@ -166,9 +166,9 @@ static void grad_pack_dy(const struct grad_packed *g, const float *dy, int64_t k
         int64_t left = K - column;
         if (left > 0) {
             v_store(to, load_lanes(from + column, min_i64(left, FC_LANES)));
-            v_store(to + FC_LANES, left > FC_LANES ? load_lanes(from + column + FC_LANES,
-                                                                left - FC_LANES)
-                                                   : v_zero());
+            v_store(to + FC_LANES, left > FC_LANES
+                                       ? load_lanes(from + column + FC_LANES, left - FC_LANES)
+                                       : v_zero());
         }
     }
 }
@@ -176,10 +176,10 @@ static void grad_pack_dy(const struct grad_packed *g, const float *dy, int64_t k
 /* One tile of dw over the pixels of a block. */
 struct grad_packed_tile {
     const struct grad_packed_block *block;
-    const float *x, *dy;           /* at the tile's first channel and tap, and first filter */
-    float *dw;                     /* rows ld apart */
-    int64_t ld, columns;           /* of dw */
-    int64_t row, step, Q;        /* floats: of a packed row, from output to output */
+    const float *x, *dy;  /* at the tile's first channel and tap, and first filter */
+    float *dw;            /* rows ld apart */
+    int64_t ld, columns;  /* of dw */
+    int64_t row, step, Q; /* floats: of a packed row, from output to output */
     int accumulate;
 };
 

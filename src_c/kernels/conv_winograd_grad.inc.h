@@ -16,10 +16,10 @@
  *   w  [36][GRAD_PANEL][PANEL_COLUMNS]       their products, for one panel of either
  */
 enum {
-    GRAD_PANEL = 48,          /* channels: whole vectors, whole tiles of AVX2 */
-    GRAD_TILES = 128,         /* whose v and z are multiplied at once */
-    GRAD_WHOLE = 12 << 20,    /* bytes of v and z that may wait together for their only use */
-    GRAD_SHARED = 6 << 20,    /* bytes of them in a block where there are more */
+    GRAD_PANEL = 48,       /* channels: whole vectors, whole tiles of AVX2 */
+    GRAD_TILES = 128,      /* whose v and z are multiplied at once */
+    GRAD_WHOLE = 12 << 20, /* bytes of v and z that may wait together for their only use */
+    GRAD_SHARED = 6 << 20, /* bytes of them in a block where there are more */
     GRAD_W = GRAD_PANEL * PANEL_COLUMNS,
 };
 

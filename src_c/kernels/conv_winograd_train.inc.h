@@ -55,7 +55,7 @@ struct winograd_kernel {
 static struct winograd_kernel winograd_kernel(const fc_tensor *w, int64_t exchanged)
 {
     int64_t C = w->dim[2], K = w->dim[3];
-    return (struct winograd_kernel){w->data, C, K, exchanged ? K : C, exchanged ? C : K,
+    return (struct winograd_kernel){w->data,       C, K, exchanged ? K : C, exchanged ? C : K,
                                     (int)exchanged};
 }
 

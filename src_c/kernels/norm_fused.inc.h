@@ -70,30 +70,53 @@ static inline struct fused_gate fused_gate(const fc_call *call, norm_shape s, do
     };
 }
 
+enum { FUSED_VECTORS = 2 }; /* at once, with what each of them needs in registers */
+
+/* Rows from `start` on, channels from c on: `vectors` vectors, of n lanes where it is one. */
+FC_INLINE void fused_block(const fc_call *call, norm_shape s, double lower, double upper,
+                           int64_t start, int64_t rows, int64_t c, const int vectors, int64_t n,
+                           float *partial)
+{
+    const float *dy = (const float *)call->in[0].data + start + c;
+    const float *x = (const float *)call->in[1].data + start + c;
+    struct fused_gate gate[FUSED_VECTORS];
+    vf sum[FUSED_VECTORS], products[FUSED_VECTORS];
+#pragma GCC unroll 2
+    for (int v = 0; v < vectors; v++) {
+        gate[v] = fused_gate(call, s, lower, upper, c + v * FC_LANES, n);
+        sum[v] = products[v] = v_zero();
+    }
+    for (int64_t row = 0; row < rows; row++, x += s.channels, dy += s.channels)
+#pragma GCC unroll 2
+        for (int v = 0; v < vectors; v++) {
+            vf d = v_sub(load_lanes(x + v * FC_LANES, n), gate[v].center);
+            vf arrived = fused_arrived(&gate[v], load_lanes(dy + v * FC_LANES, n), d);
+            sum[v] = v_add(sum[v], arrived);
+            products[v] = v_fma(arrived, d, products[v]);
+        }
+#pragma GCC unroll 2
+    for (int v = 0; v < vectors; v++) {
+        store_lanes(partial + c + v * FC_LANES, sum[v], n);
+        store_lanes(partial + s.channels + c + v * FC_LANES, products[v], n);
+    }
+}
+
 /* Sums of dy and of dy * (x - center), where dy arrives, of each block and channel. */
 static void fused_products(const fc_call *call, norm_shape s, double lower, double upper, int tid,
                            int nthreads)
 {
-    const float *dy = call->in[0].data, *x = call->in[1].data;
     int64_t first, last, C = s.channels;
     share(norm_items(s), tid, nthreads, &first, &last);
     for (int64_t i = first; i < last; i++) {
         norm_item it = norm_item_at(s, i);
         int64_t start = it.block * NORM_ROWS * C, rows = norm_block_rows(s, it.block);
         float *partial = norm_partial(call, s, 0, it.block);
-        for (int64_t c = it.begin; c < it.end; c += FC_LANES) {
-            int64_t n = min_i64(FC_LANES, it.end - c);
-            const struct fused_gate gate = fused_gate(call, s, lower, upper, c, n);
-            vf sum = v_zero(), products = v_zero();
-            for (int64_t at = start + c, row = 0; row < rows; row++, at += C) {
-                vf d = v_sub(load_lanes(x + at, n), gate.center);
-                vf arrived = fused_arrived(&gate, load_lanes(dy + at, n), d);
-                sum = v_add(sum, arrived);
-                products = v_fma(arrived, d, products);
-            }
-            store_lanes(partial + c, sum, n);
-            store_lanes(partial + C + c, products, n);
-        }
+        int64_t c = it.begin;
+        for (; c + FUSED_VECTORS * FC_LANES <= it.end; c += FUSED_VECTORS * FC_LANES)
+            fused_block(call, s, lower, upper, start, rows, c, FUSED_VECTORS, FC_LANES, partial);
+        for (; c < it.end; c += FC_LANES)
+            fused_block(call, s, lower, upper, start, rows, c, 1, min_i64(FC_LANES, it.end - c),
+                        partial);
     }
 }
 
