@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from fastcnn.graph import Op
 from fastcnn.onnx.export_conv import EMITTERS as CONV
 from fastcnn.onnx.export_dense import EMITTERS as DENSE
 from fastcnn.onnx.export_elementwise import EMITTERS as ELEMENTWISE
@@ -12,7 +13,6 @@ from fastcnn.onnx.export_norm import EMITTERS as NORM
 from fastcnn.onnx.export_pool import EMITTERS as POOL
 from fastcnn.onnx.export_reduce import EMITTERS as REDUCE
 from fastcnn.onnx.export_shape import EMITTERS as SHAPE
-from fastcnn.graph import Op
 from fastcnn.ops.conv_packed import OPS as CONV_PACKED
 from fastcnn.ops.conv_packed_grad import OPS as CONV_PACKED_GRAD
 from fastcnn.ops.elementwise import CheckFinite
