@@ -82,12 +82,14 @@ class Op(ABC):
     """An operation: static attributes, and all that is known about it.
 
     Subclasses are final frozen dataclasses. `inplace` maps an output to the input whose memory it
-    may overwrite; `is_view` says that output 0 is input 0's memory under another shape.
+    may overwrite; `is_view` says that output 0 is input 0's memory under another shape;
+    `strided_inputs` are those whose pixels may lie apart, inside a wider tensor's.
     """
 
     name: ClassVar[str]
     inplace: ClassVar[dict[int, int]] = {}
     is_view: ClassVar[bool] = False
+    strided_inputs: ClassVar[frozenset[int]] = frozenset()
 
     @abstractmethod
     def infer(self, *inputs: Spec) -> Spec | tuple[Spec, ...]:
@@ -106,6 +108,10 @@ class Op(ABC):
     def attributes(self, *inputs: Spec) -> dict[str, int | float]:
         """The numbers a kernel needs beside its tensors, by the names of `kernels.def`."""
         return {f.name: getattr(self, f.name) for f in fields(self)}  # type: ignore[arg-type]
+
+    def strided_output(self, index: int, *inputs: Spec) -> bool:
+        """Whether all kernels can write output `index` into a wider tensor's pixels."""
+        return False
 
     def macs(self, *inputs: Spec) -> int:
         """Multiply-accumulates of one run (convolutions and matrix products; others count none)."""

@@ -50,7 +50,7 @@ class Plan:
         self.inputs = list(inputs)
         owned = own_outputs(outputs)
         schedule = Schedule(owned, updates, guard)
-        placement = Placement(self.inputs, owned, schedule)
+        placement = Placement(self.inputs, owned, schedule, views=backend == "cpu")
         self.nodes = placement.nodes
         self.calls = placement.calls
         self.arena_bytes = placement.arena_bytes
@@ -122,8 +122,7 @@ class Plan:
             parameter.version += 1
 
     def _view(self, slot: Slot) -> Array:
-        raw = self._buffers[slot.buffer].reshape(-1).view(np.uint8)
-        return raw[slot.offset : slot.offset + slot.nbytes].view(slot.dtype).reshape(slot.shape)
+        return slot.view(self._buffers[slot.buffer].reshape(-1).view(np.uint8))
 
     def _raise_if_stopped(self, outcome: RunStatus) -> None:
         if outcome.status == "nonfinite":

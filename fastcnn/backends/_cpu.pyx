@@ -128,7 +128,7 @@ def kernels(str isa):
 
 cdef class Program:
     """Calls in C form. `calls`: [(candidate kernel indices, packed attributes of each, inputs,
-    outputs)], a tensor being (buffer, byte offset, shape, dtype name).
+    outputs)], a tensor being (buffer, byte offset, shape, dtype name, ld).
 
     After construction `chosen[i]` is the index of the kernel that took call i, or None where all
     candidates refused; such a program cannot run.
@@ -181,7 +181,7 @@ cdef class Program:
 
     cdef void set_tensor(self, int t, object slot) except *:
         cdef int d
-        buffer, offset, shape, dtype = slot
+        buffer, offset, shape, dtype, ld = slot
         if len(shape) > FC_MAX_RANK:
             raise ValueError(f"rank {len(shape)} is above the {FC_MAX_RANK} of the C kernels")
         self.buffers[t] = buffer
@@ -190,7 +190,7 @@ cdef class Program:
         self.tensors[t].dtype = DTYPES[dtype]
         for d in range(len(shape)):
             self.tensors[t].dim[d] = shape[d]
-        self.tensors[t].ld = shape[len(shape) - 1] if shape else 1
+        self.tensors[t].ld = ld or (shape[len(shape) - 1] if shape else 1)
 
     cdef void choose(self, int i, list candidates, list attrs) except *:
         """Take the first candidate whose plan half agrees."""

@@ -64,7 +64,7 @@ class InferencePlan:
         self.structure = lowered.structure
         outputs = passes.fold_batch_norm(lowered.outputs)
         if backend == "cpu":
-            outputs = passes.fuse_convolutions(outputs)
+            outputs = passes.fuse_convolutions(passes.forget_winners(outputs))
         outputs = passes.hoist(outputs, derived.stand_in)
         self._derived = derived
         self._runs = 0

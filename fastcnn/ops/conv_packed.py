@@ -23,7 +23,7 @@ from fastcnn.ops._apply import require_float
 from fastcnn.ops.conv_window import Convolution
 
 # Output channels of a panel: PANEL_COLUMNS in src_c/kernels/panel.inc.h.
-COLUMNS = 32
+COLUMNS = 16
 
 Bounds = tuple[float, float]
 UNBOUNDED: Bounds = (-math.inf, math.inf)
@@ -89,6 +89,11 @@ class PackedConv2D(Convolution):
     groups: int = 1
     bounds: Bounds = UNBOUNDED
     name: ClassVar[str] = "packed_conv2d"
+    strided_inputs: ClassVar[frozenset[int]] = frozenset({0})
+
+    def strided_output(self, index: int, *inputs: Spec) -> bool:
+        """A residual is read where the output is written."""
+        return len(inputs) == 3
 
     def infer(self, *inputs: Spec) -> Spec:
         """x (N, H, W, C), panels, bias (K), residual (N, P, Q, K) -> (N, P, Q, K)."""
@@ -133,6 +138,11 @@ class _Fused(Convolution):
     """
 
     bounds: Bounds = UNBOUNDED
+    strided_inputs: ClassVar[frozenset[int]] = frozenset({0})
+
+    def strided_output(self, index: int, *inputs: Spec) -> bool:
+        """Always."""
+        return True
 
     def infer(self, *inputs: Spec) -> Spec:
         """x (N, H, W, C), kernel (R, S, ...), bias (C) -> (N, P, Q, C)."""
@@ -187,60 +197,72 @@ class FusedGroupedConv2D(_Fused):
         return self.infer(*inputs).size * math.prod(inputs[1].sizes[:3])
 
 
-# Values of a filter at the points 0, +-sqrt(2), +-1/sqrt(2) and infinity: rows of G in Lavin and
-# Gray's y = A' ((G g G') * (B' d B)) A.
+# Values of a filter at the points: rows of G in Lavin and Gray's y = A' ((g G') * (B' d)) for tiles
+# of 4 outputs (points 0, +-sqrt(2), +-1/sqrt(2) and infinity) and of 2 (0, +-1 and infinity).
 _ROOT = math.sqrt(2.0)
-WINOGRAD_G = np.array(
-    [
-        [1, 0, 0],
-        [1 / 6, _ROOT / 6, 2 / 6],
-        [1 / 6, -_ROOT / 6, 2 / 6],
-        [-2 / 3, -_ROOT / 3, -1 / 3],
-        [-2 / 3, _ROOT / 3, -1 / 3],
-        [0, 0, 1],
-    ]
-)
+WINOGRAD_G = {
+    4: np.array(
+        [
+            [1, 0, 0],
+            [1 / 6, _ROOT / 6, 2 / 6],
+            [1 / 6, -_ROOT / 6, 2 / 6],
+            [-2 / 3, -_ROOT / 3, -1 / 3],
+            [-2 / 3, _ROOT / 3, -1 / 3],
+            [0, 0, 1],
+        ]
+    ),
+    2: np.array([[1, 0, 0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0, 0, 1]]),
+}
 
 
 @final
 @dataclass(frozen=True)
 class WinogradFilters(Op):
-    """G g G' of 3x3 filters for F(4x4, 3x3): (3, 3, C, K) -> (36, panels, C, COLUMNS)."""
+    """G g G' of 3x3 filters for F(tile x tile, 3x3).
 
+    (3, 3, C, K) -> (points, panels, C, COLUMNS), where points = (tile + 2)^2.
+    """
+
+    tile: int = 4
     name: ClassVar[str] = "winograd_filters"
 
     def infer(self, *inputs: Spec) -> Spec:
-        """(3, 3, C, K) -> (36, panels, C, COLUMNS)."""
+        """(3, 3, C, K) -> (points, panels, C, COLUMNS)."""
         _, _, C, K = inputs[0].sizes
-        return inputs[0].with_shape(36, panels_of(K), C, COLUMNS)
+        return inputs[0].with_shape((self.tile + 2) ** 2, panels_of(K), C, COLUMNS)
 
     def reference(self, *inputs: Array) -> Array:
         """The definition, in float64."""
-        filters = inputs[0].astype(np.float64)
+        filters, G = inputs[0].astype(np.float64), WINOGRAD_G[self.tile]
         _, _, C, K = filters.shape
-        u = np.zeros((36, C, panels_of(K) * COLUMNS))
-        u[:, :, :K] = np.einsum("ir,js,rsck->ijck", WINOGRAD_G, WINOGRAD_G, filters).reshape(
-            36, C, K
-        )
-        panels = u.reshape(36, C, -1, COLUMNS).transpose(0, 2, 1, 3)
+        u = np.zeros((len(G) ** 2, C, panels_of(K) * COLUMNS))
+        u[:, :, :K] = np.einsum("ir,js,rsck->ijck", G, G, filters).reshape(-1, C, K)
+        panels = u.reshape(len(u), C, -1, COLUMNS).transpose(0, 2, 1, 3)
         return np.ascontiguousarray(panels.astype(inputs[0].dtype))
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
 class WinogradConv2D(Op):
-    """A 3x3 convolution of stride 1 by F(4x4, 3x3), with bias, optional residual and bounds.
+    """A 3x3 convolution of stride 1 by F(tile x tile, 3x3), with bias, residual and bounds.
 
     Attributes:
         pads: (top, bottom, left, right).
         filters: K.
+        tile: outputs of a patch along each axis, 4 or 2.
         bounds: smallest and largest output.
     """
 
     pads: tuple[int, int, int, int]
     filters: int
+    tile: int = 4
     bounds: Bounds = UNBOUNDED
     name: ClassVar[str] = "winograd_conv2d"
+    strided_inputs: ClassVar[frozenset[int]] = frozenset({0})
+
+    def strided_output(self, index: int, *inputs: Spec) -> bool:
+        """A residual is read where the output is written."""
+        return len(inputs) == 3
 
     def infer(self, *inputs: Spec) -> Spec:
         """x (N, H, W, C), transformed filters, bias (K), residual (N, P, Q, K) -> (N, P, Q, K)."""
@@ -255,9 +277,10 @@ class WinogradConv2D(Op):
     def reference(self, *inputs: Array) -> Array:
         """The direct sum over the filters that the transformed ones came from."""
         x, u, *rest = (np.ascontiguousarray(a) for a in inputs)
-        back = np.linalg.pinv(WINOGRAD_G)
+        back = np.linalg.pinv(WINOGRAD_G[self.tile])
+        points = self.tile + 2
         panels = u.astype(np.float64).transpose(0, 2, 1, 3)
-        values = panels.reshape(6, 6, u.shape[2], -1)[..., : self.filters]
+        values = panels.reshape(points, points, u.shape[2], -1)[..., : self.filters]
         kernel = np.einsum("ri,sj,ijck->rsck", back, back, values).astype(x.dtype)
         y = _reference.conv2d(x, np.ascontiguousarray(kernel), (1, 1), self.pads, (1, 1), 1)
         return _finish(y, tuple(rest), self.bounds)
@@ -266,6 +289,7 @@ class WinogradConv2D(Op):
         """Pads at the bottom and right follow from the output's size."""
         lower, upper = self.bounds
         return {
+            "tile": self.tile,
             "pad_top": self.pads[0],
             "pad_left": self.pads[2],
             "lower": lower,

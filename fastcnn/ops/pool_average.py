@@ -56,6 +56,11 @@ class AvgPool2D(WindowOp):
 
     count_include_pad: bool = False
     name: ClassVar[str] = "avg_pool2d"
+    strided_inputs: ClassVar[frozenset[int]] = frozenset({0})
+
+    def strided_output(self, index: int, *inputs: Spec) -> bool:
+        """Always."""
+        return True
 
     def infer(self, *inputs: Spec) -> Spec:
         """Output of the window's geometry."""

@@ -71,6 +71,28 @@ class MaxPool2D(WindowOp):
 
 @final
 @dataclass(frozen=True)
+class MaxPool2DValues(WindowOp):
+    """x (N, H, W, C) -> (N, P, Q, C): `MaxPool2D` for inference, without the winners."""
+
+    name: ClassVar[str] = "max_pool2d_values"
+    strided_inputs: ClassVar[frozenset[int]] = frozenset({0})
+
+    def infer(self, *inputs: Spec) -> Spec:
+        """Output of the window's geometry."""
+        return self.output_spec(inputs[0])
+
+    def strided_output(self, index: int, *inputs: Spec) -> bool:
+        """Always."""
+        return True
+
+    def reference(self, *inputs: Array) -> Array:
+        """The values of `MaxPool2D`."""
+        x = np.ascontiguousarray(inputs[0])
+        return MaxPool2D(self.pool_size, self.strides, self.padding, self.ceil_mode).reference(x)[0]
+
+
+@final
+@dataclass(frozen=True)
 class MaxPool2DGrad(Op):
     """(dy, index) -> dx (N, H, W, C); a pixel that won several windows adds up their gradients."""
 
@@ -209,4 +231,11 @@ class MaxUnpool2DGrad(Op):
         return dx
 
 
-OPS: tuple[type[Op], ...] = (MaxPool2D, MaxPool2DGrad, WindowToFlat, MaxUnpool2D, MaxUnpool2DGrad)
+OPS: tuple[type[Op], ...] = (
+    MaxPool2D,
+    MaxPool2DValues,
+    MaxPool2DGrad,
+    WindowToFlat,
+    MaxUnpool2D,
+    MaxUnpool2DGrad,
+)

@@ -182,10 +182,12 @@ def _convolution(op: Any, x: Tensor, kernel: Tensor, rest: list[Tensor], bounds:
         geometry = {k: v for k, v in op.siblings().items() if k != "groups"}
         fused = apply(FusedGroupedConv2D(bounds=bounds, **geometry), x, kernel, *rest)
         return fused
-    if winograd_pays(op, x, kernel):
+    tile = winograd_tile(op, x, kernel)
+    if tile:
         pads = op.pads(x.spec.sizes[1:3], (R, S))
-        transformed = apply(WinogradFilters(), kernel)
-        fused = apply(WinogradConv2D(pads=pads, filters=K, bounds=bounds), x, transformed, *rest)
+        transformed = apply(WinogradFilters(tile), kernel)
+        winograd = WinogradConv2D(pads=pads, filters=K, tile=tile, bounds=bounds)
+        fused = apply(winograd, x, transformed, *rest)
         return fused
     siblings = op.siblings()
     packed = apply(PackFilters(op.groups), kernel)
@@ -198,25 +200,25 @@ def winograd_allowed() -> bool:
     return os.environ.get("FASTCNN_EXACT", "0") in ("", "0")
 
 
-def winograd_pays(op: Conv2D, x: Tensor, kernel: Tensor) -> bool:
-    """Whether F(4x4, 3x3) is allowed and costs less than the direct sum.
+def winograd_tile(op: Conv2D, x: Tensor, kernel: Tensor) -> int:
+    """4 or 2 where F(4x4, 3x3) or F(2x2, 3x3) is allowed and costs least; 0 for the direct sum.
 
-    Costs are counted in multiply-adds of a vector per channel in and out: 36 for a patch of 16
-    pixels and 9 for a pixel, the transforms of a patch, and reading the filters once.
+    Costs are counted in multiply-adds of a number per channel in and out: those of the products, the
+    transforms of a patch, and reading the filters once.
     """
-    if not winograd_allowed():
-        return False
     R, S, C, K = kernel.spec.sizes
     if (R, S) != (3, 3) or op.strides != (1, 1) or op.dilations != (1, 1) or op.groups != 1:
-        return False
-    if C < 16 or K < 16:
-        return False
+        return 0
+    if C < 16 or K < 16 or not winograd_allowed():
+        return 0
     N, P, Q, _ = op.infer(x.spec, kernel.spec).sizes
-    patches = N * math.ceil(P / 4) * math.ceil(Q / 4)
-    direct = 9 * N * P * Q + 9 * _FILTER_READ
-    winograd = 36 * patches * (1 + 6 / C + 4 / K) + 36 * _FILTER_READ
-    return min(P, Q) >= 4 and winograd < direct
+    costs = {0: 9.0 * N * P * Q + 9 * _FILTER_READ}
+    for tile in (4, 2):
+        patches, points = N * math.ceil(P / tile) * math.ceil(Q / tile), (tile + 2) ** 2
+        transforms = 6 / C + 4 / K
+        costs[tile] = points * patches * (1 + transforms) + points * _FILTER_READ
+    return min(costs, key=lambda tile: costs[tile])
 
 
 # Reading a number of the filters from memory costs as much as so many multiply-adds with it.
-_FILTER_READ = 8
+_FILTER_READ = 12

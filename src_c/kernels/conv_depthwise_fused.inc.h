@@ -13,6 +13,7 @@ enum { DEPTHWISE_COLUMNS = 7, DEPTHWISE_VECTORS = 8 };
 struct depthwise {
     int64_t N, H, W, C, P, Q, R, S;
     int64_t stride_h, stride_w, dilation_h, dilation_w, pad_top, pad_left;
+    int64_t x_pixel, y_pixel;       /* from one pixel to the next, in floats */
     int64_t each;                   /* channels of a group */
     const float *x, *filter, *bias; /* filter (R, S, each, C) */
     float *y;
@@ -33,7 +34,7 @@ FC_INLINE void depthwise_block(const struct depthwise *g, const struct depthwise
 {
     int64_t n = whole ? FC_LANES : at->n;
     int64_t h0 = at->p * stride - g->pad_top, w0 = at->q * stride - g->pad_left;
-    const float *source = at->image + (h0 * g->W + w0) * g->C + at->c;
+    const float *source = at->image + (h0 * g->W + w0) * g->x_pixel + at->c;
     vf filter[R * S], acc[FC_DEPTHWISE_ROWS][DEPTHWISE_COLUMNS];
     vf bias = load_lanes(g->bias + at->c, n);
 #pragma GCC unroll 2
@@ -54,7 +55,7 @@ FC_INLINE void depthwise_block(const struct depthwise *g, const struct depthwise
             for (int j = 0; j < (columns - 1) * stride + S; j++) {
                 if (!inside && (uint64_t)(w0 + j) >= (uint64_t)g->W)
                     continue;
-                vf value = load_lanes(source + (i * g->W + j) * g->C, n);
+                vf value = load_lanes(source + (i * g->W + j) * g->x_pixel, n);
                 if (grouped)
                     value = v_spread(value, g->each, one);
 #pragma GCC unroll 8
@@ -75,7 +76,7 @@ FC_INLINE void depthwise_block(const struct depthwise *g, const struct depthwise
 #pragma GCC unroll 8
         for (int j = 0; j < columns; j++) {
             vf bounded = v_min(v_set1(g->upper), v_max(v_set1(g->lower), acc[i][j]));
-            store_lanes(at->y + (((at->p + i) * g->Q) + at->q + j) * g->C + at->c, bounded, n);
+            store_lanes(at->y + (((at->p + i) * g->Q) + at->q + j) * g->y_pixel + at->c, bounded, n);
         }
 }
 
@@ -177,7 +178,7 @@ static float depthwise_one(const struct depthwise *g, const struct depthwise_at 
             int64_t w = at->q * g->stride_w + s * g->dilation_w - g->pad_left;
             if ((uint64_t)h >= (uint64_t)g->H || (uint64_t)w >= (uint64_t)g->W)
                 continue;
-            const float *x = at->image + (h * g->W + w) * g->C + k / g->each * g->each;
+            const float *x = at->image + (h * g->W + w) * g->x_pixel + k / g->each * g->each;
             const float *filter = g->filter + (r * g->S + s) * g->each * g->C + k;
             for (int64_t c = 0; c < g->each; c++)
                 sum += x[c] * filter[c * g->C];
@@ -192,7 +193,7 @@ static void depthwise_any(const struct depthwise *g, const struct depthwise_at *
     for (int64_t i = 0; i < at->n; i++)
         sums[i] = depthwise_one(g, at, at->c + i);
     vf y = v_min(v_set1(g->upper), v_max(v_set1(g->lower), load_lanes(sums, at->n)));
-    store_lanes(at->y + (at->p * g->Q + at->q) * g->C + at->c, y, at->n);
+    store_lanes(at->y + (at->p * g->Q + at->q) * g->y_pixel + at->c, y, at->n);
 }
 
 static void depthwise_fused(const struct depthwise *g, int tid, int nthreads)
@@ -204,8 +205,8 @@ static void depthwise_fused(const struct depthwise *g, int tid, int nthreads)
     for (int64_t item = begin; item < end; item++) {
         int64_t n = item / chunks / lines, c = item % chunks * DEPTHWISE_VECTORS * FC_LANES;
         int64_t last = min_i64(c + DEPTHWISE_VECTORS * FC_LANES, g->C);
-        struct depthwise_at at = {.image = g->x + n * g->H * g->W * g->C,
-                                  .y = g->y + n * g->P * g->Q * g->C,
+        struct depthwise_at at = {.image = g->x + n * g->H * g->W * g->x_pixel,
+                                  .y = g->y + n * g->P * g->Q * g->y_pixel,
                                   .p = item / chunks % lines * step};
         for (at.c = c; at.c < last; at.c += FC_LANES) {
             at.n = min_i64(FC_LANES, last - at.c);
@@ -233,6 +234,8 @@ static void depthwise_fused(const struct depthwise *g, int tid, int nthreads)
      .dilation_w = attrs->dilation_w,                                                              \
      .pad_top = attrs->pad_top,                                                                    \
      .pad_left = attrs->pad_left,                                                                  \
+     .x_pixel = (call)->in[0].ld,                                                                   \
+     .y_pixel = (call)->out[0].ld,                                                                  \
      .each = (channels_of_a_group),                                                                \
      .x = (call)->in[0].data,                                                                      \
      .filter = (call)->in[1].data,                                                                 \

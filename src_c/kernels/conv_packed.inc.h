@@ -4,60 +4,108 @@
  * bounds. The walk is that of conv.inc.h; a tile is FC_PANEL_ROWS pixels times a strip of filters.
  */
 
+enum { CONV_RUNS = 256 };
+
+/* Taps of which none reads padding: where each run of channels begins, from a pixel's source on.
+ * Filters lie as runs follow each other. */
+struct conv_runs {
+    int64_t count, depth;      /* runs, and channels in each */
+    int64_t shift[CONV_RUNS];
+};
+
+/* No runs where there would be too many: then every pixel is taken as one at a border. */
+static void conv_find_runs(const struct conv_grid *g, struct conv_runs *runs)
+{
+    int merges = conv_merges(g);
+    int64_t taps = merges ? min_i64(g->w.taps, 1) : g->w.taps;
+    runs->count = g->h.taps * taps <= CONV_RUNS ? g->h.taps * taps : 0;
+    runs->depth = merges ? g->depth * g->w.taps : g->depth;
+    for (int64_t i = 0; i < runs->count; i++) {
+        int64_t dh = g->h.offset + i / taps * g->h.shift, dw = g->w.offset + i % taps * g->w.shift;
+        runs->shift[i] = dh * g->a_row + dw * g->a_pixel;
+    }
+}
+
 /* Up to PANEL_STRIP filters; source, outputs and epilogue from their first channel on. */
 struct conv_strip {
-    const struct conv_grid *grid;
     const float *source, *filters; /* filters (taps, depth, PANEL_COLUMNS) */
     float *y;
     struct epilogue epilogue;
-    int64_t columns;
+    int64_t columns, second; /* from the first vector of filters to the second */
+    const struct conv_runs *runs;
+    const struct conv_grid *grid;
 };
 
-FC_INLINE void conv_strip_body(const struct conv_strip *strip, const struct conv_pixels *at,
-                               const int rows, const int vectors)
+/* Pixels none of whose taps reads padding: a run moves all of them alike. */
+FC_INLINE void conv_strip_inside(const struct conv_strip *strip, const struct conv_pixels *px,
+                                 const int rows, const int vectors)
+{
+    int64_t depth = strip->runs->depth;
+    const float *b = strip->filters;
+    vf acc[FC_PANEL_ROWS][2];
+    panel_zero(acc, rows);
+    panel_expect(&strip->epilogue, strip->y, px->y, rows);
+    for (int64_t run = 0; run < strip->runs->count; run++) {
+        const float *from = strip->source + strip->runs->shift[run], *a[FC_PANEL_ROWS];
+        for (int i = 0; i < rows; i++)
+            a[i] = from + px->source[i];
+        panel_multiply(acc, a, b, strip->second, depth, rows, vectors);
+        b += depth * PANEL_COLUMNS;
+    }
+    panel_store(acc, &strip->epilogue, strip->y, px->y, strip->columns, rows, vectors);
+}
+
+/* Pixels at a border: for taps that read padding there are zeros. */
+FC_INLINE void conv_strip_border(const struct conv_strip *strip, const struct conv_pixels *at,
+                                 const int rows, const int vectors)
 {
     const struct conv_grid *g = strip->grid;
     struct conv_pixels px = *at;
-    int64_t taps = g->w.taps, depth = g->depth;
-    if (px.inside && conv_merges(g)) {
-        depth *= taps;
-        taps = min_i64(taps, 1);
-    }
-    int64_t chunk = px.inside ? depth : min_i64(depth, CONV_ZEROS);
     vf acc[FC_PANEL_ROWS][2];
     panel_zero(acc, rows);
     for (int64_t r = 0; r < g->h.taps; r++)
-        for (int64_t s = 0; s < taps; s++) {
+        for (int64_t s = 0; s < g->w.taps; s++) {
             int64_t dh = g->h.offset + r * g->h.shift, dw = g->w.offset + s * g->w.shift;
-            if (!px.inside && !conv_reach(g, &px, dh, dw, rows))
+            if (!conv_reach(g, &px, dh, dw, rows))
                 continue;
             int64_t shift = dh * g->a_row + dw * g->a_pixel;
             const float *b = strip->filters + r * g->b_row + s * g->b_tap;
-            for (int64_t c = 0; c < depth; c += chunk) {
+            for (int64_t c = 0; c < g->depth; c += CONV_ZEROS) {
                 const float *a[FC_PANEL_ROWS];
                 for (int i = 0; i < rows; i++)
                     a[i] = px.reads[i] ? strip->source + (px.source[i] + shift + c) : conv_zeros;
-                panel_multiply(acc, a, b + c * PANEL_COLUMNS, min_i64(chunk, depth - c), rows,
-                               vectors);
+                panel_multiply(acc, a, b + c * PANEL_COLUMNS, strip->second,
+                               min_i64(CONV_ZEROS, g->depth - c), rows, vectors);
             }
         }
     panel_store(acc, &strip->epilogue, strip->y, px.y, strip->columns, rows, vectors);
 }
 
+/* Of 1 to FC_PANEL_ROWS pixels, by whether they lie inside. */
 #define FC_CONV_STRIP(rows)                                                                        \
-    static void conv_strip_##rows(const struct conv_strip *strip, const struct conv_pixels *px)    \
+    static void conv_strip_inside_##rows(const struct conv_strip *strip,                           \
+                                         const struct conv_pixels *px)                             \
     {                                                                                              \
         if (strip->columns > FC_LANES)                                                             \
-            conv_strip_body(strip, px, rows, 2);                                                   \
+            conv_strip_inside(strip, px, rows, 2);                                                 \
         else                                                                                       \
-            conv_strip_body(strip, px, rows, 1);                                                   \
+            conv_strip_inside(strip, px, rows, 1);                                                 \
+    }                                                                                              \
+    static void conv_strip_border_##rows(const struct conv_strip *strip,                           \
+                                         const struct conv_pixels *px)                             \
+    {                                                                                              \
+        if (strip->columns > FC_LANES)                                                             \
+            conv_strip_border(strip, px, rows, 2);                                                 \
+        else                                                                                       \
+            conv_strip_border(strip, px, rows, 1);                                                 \
     }
 FC_FOR_PANEL_ROWS(FC_CONV_STRIP)
 #undef FC_CONV_STRIP
 
 typedef void (*conv_strip_fn)(const struct conv_strip *, const struct conv_pixels *);
-#define FC_CONV_STRIP(rows) [rows] = conv_strip_##rows,
-static const conv_strip_fn conv_strip_rows[FC_PANEL_ROWS + 1] = {FC_FOR_PANEL_ROWS(FC_CONV_STRIP)};
+#define FC_CONV_STRIP(rows) [rows] = {conv_strip_border_##rows, conv_strip_inside_##rows},
+static const conv_strip_fn conv_strip_rows[FC_PANEL_ROWS + 1][2] = {
+    FC_FOR_PANEL_ROWS(FC_CONV_STRIP)};
 #undef FC_CONV_STRIP
 
 enum { CONV_TILES = 4 }; /* of pixels in one item of work */
@@ -87,46 +135,56 @@ static void conv_locate_block(const struct conv_grid *g, int64_t first, int64_t 
     }
 }
 
-/* Panel `panel` of all groups' panels, for the pixels of one item of work. */
-static void conv_panel(const struct conv_grid *g, const struct epilogue *epilogue, int64_t panel,
-                       const struct conv_block *block)
+/* The strips of filters of one group, and of all. */
+static int64_t conv_strips(const struct conv_grid *g) { return ceil_div(g->columns, PANEL_STRIP); }
+
+/* Strip `item` of all groups' strips, for the pixels of one block. */
+static void conv_strip_of_block(const struct conv_grid *g, const struct conv_runs *runs,
+                                const struct epilogue *epilogue, int64_t item,
+                                const struct conv_block *block)
 {
-    int64_t panels = ceil_div(g->columns, PANEL_COLUMNS), group = panel / panels;
-    int64_t column = panel % panels * PANEL_COLUMNS, k = group * g->columns + column;
-    int64_t columns = min_i64(PANEL_COLUMNS, g->columns - column);
-    for (int64_t at = 0; at < columns; at += PANEL_STRIP) {
-        const struct conv_strip strip = {
-            .grid = g,
-            .source = g->a + group * g->depth,
-            .filters = g->b + panel * g->b_group + at,
-            .y = g->y + k + at,
-            .epilogue = {epilogue->bias ? epilogue->bias + k + at : NULL,
-                         epilogue->residual ? epilogue->residual + k + at : NULL, epilogue->lower,
-                         epilogue->upper},
-            .columns = min_i64(PANEL_STRIP, columns - at),
-        };
-        for (int i = 0; i < block->tiles; i++)
-            conv_strip_rows[block->rows[i]](&strip, &block->pixels[i]);
+    int64_t group = item / conv_strips(g), at = item % conv_strips(g) * PANEL_STRIP;
+    int64_t k = group * g->columns + at;
+    int64_t panel = group * ceil_div(g->columns, PANEL_COLUMNS) + at / PANEL_COLUMNS;
+    const struct conv_strip strip = {
+        .grid = g,
+        .runs = runs,
+        .source = g->a + group * g->depth,
+        .filters = g->b + panel * g->b_group + at % PANEL_COLUMNS,
+        .y = g->y + k,
+        .epilogue = {epilogue->bias ? epilogue->bias + k : NULL,
+                     epilogue->residual ? epilogue->residual + k : NULL, epilogue->lower,
+                     epilogue->upper},
+        .columns = min_i64(PANEL_STRIP, g->columns - at),
+        .second = panel_second(g->h.taps * g->w.taps * g->depth),
+    };
+    for (int i = 0; i < block->tiles; i++) {
+        const struct conv_pixels *px = &block->pixels[i];
+        conv_strip_rows[block->rows[i]][px->inside && runs->count > 0](&strip, px);
     }
 }
 
 static void conv_packed_walk(const struct conv_grid *g, const struct epilogue *epilogue, int tid,
                              int nthreads)
 {
-    int64_t size = CONV_TILES * conv_tile_rows(g), pixels = g->N * g->P * g->Q;
-    int64_t blocks = ceil_div(pixels, size), located = -1, begin, end;
-    int64_t panels = ceil_div(g->columns, PANEL_COLUMNS) * g->groups;
+    int64_t pixels = g->N * g->P * g->Q, first, last, begin, end, located = -1;
+    int64_t blocks = ceil_div(pixels, CONV_TILES * conv_tile_rows(g));
+    int64_t strips = conv_strips(g) * g->groups;
     /* The larger of the two is walked once: filters in the outer loop if they outweigh the image. */
-    int filters_outside = panels * g->b_group > g->N * g->a_image;
+    int filters_outside = strips * PANEL_STRIP / PANEL_COLUMNS * g->b_group > g->N * g->a_image;
     struct conv_block at;
-    share(blocks * panels, tid, nthreads, &begin, &end);
+    struct conv_runs runs;
+    conv_find_runs(g, &runs);
+    share(blocks * strips, tid, nthreads, &begin, &end);
     for (int64_t item = begin; item < end; item++) {
-        int64_t block = filters_outside ? item % blocks : item / panels;
-        int64_t panel = filters_outside ? item / blocks : item % panels;
-        if (block != located)
-            conv_locate_block(g, block * size, min_i64((block + 1) * size, pixels), &at);
+        int64_t block = filters_outside ? item % blocks : item / strips;
+        int64_t strip = filters_outside ? item / blocks : item % strips;
+        if (block != located) {
+            share(pixels, (int)block, (int)blocks, &first, &last);
+            conv_locate_block(g, first, last, &at);
+        }
         located = block;
-        conv_panel(g, epilogue, panel, &at);
+        conv_strip_of_block(g, &runs, epilogue, strip, &at);
     }
 }
 
@@ -188,6 +246,7 @@ static struct conv_grid conv_packed_grid(const fc_call *call)
     const fc_tensor *x = call->in, *y = call->out;
     int64_t R = attrs->taps_h, S = attrs->taps_w, G = attrs->groups;
     int64_t H = x->dim[1], W = x->dim[2], C = x->dim[3], P = y->dim[1], Q = y->dim[2];
+    int64_t x_ld = x->ld, y_ld = y->ld;
     return (struct conv_grid){
         .h = forward_axis(H, R, attrs->stride_h, attrs->pad_top, attrs->dilation_h),
         .w = forward_axis(W, S, attrs->stride_w, attrs->pad_left, attrs->dilation_w),
@@ -198,17 +257,17 @@ static struct conv_grid conv_packed_grid(const fc_call *call)
         .depth = C / G,
         .columns = y->dim[3] / G,
         .a = x->data,
-        .a_image = H * W * C,
-        .a_row = W * C,
-        .a_pixel = C,
+        .a_image = H * W * x_ld,
+        .a_row = W * x_ld,
+        .a_pixel = x_ld,
         .b = call->in[1].data,
         .b_row = S * (C / G) * PANEL_COLUMNS,
         .b_tap = C / G * PANEL_COLUMNS,
         .b_group = R * S * (C / G) * PANEL_COLUMNS,
         .y = y->data,
-        .y_image = P * Q * y->dim[3],
-        .y_row = Q * y->dim[3],
-        .y_pixel = y->dim[3],
+        .y_image = P * Q * y_ld,
+        .y_row = Q * y_ld,
+        .y_pixel = y_ld,
     };
 }
 
