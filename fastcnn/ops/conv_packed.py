@@ -18,12 +18,14 @@ import numpy as np
 
 from fastcnn.backends import _reference
 from fastcnn.errors import ShapeError
-from fastcnn.graph import Array, Op, Spec
+from fastcnn.graph import Array, Op, Spec, spec_of
 from fastcnn.ops._apply import require_float
 from fastcnn.ops.conv_window import Convolution
 
-# Output channels of a panel: PANEL_COLUMNS in src_c/kernels/panel.inc.h.
+# Output channels of a panel: PANEL_COLUMNS in src_c/kernels/panel.inc.h. Of Winograd's filters so many
+# panels stand together: WINOGRAD_PANELS in src_c/kernels/conv_winograd.inc.h.
 COLUMNS = 16
+WINOGRAD_PANELS = 2
 
 Bounds = tuple[float, float]
 UNBOUNDED: Bounds = (-math.inf, math.inf)
@@ -220,24 +222,27 @@ WINOGRAD_G = {
 class WinogradFilters(Op):
     """G g G' of 3x3 filters for F(tile x tile, 3x3).
 
-    (3, 3, C, K) -> (points, panels, C, COLUMNS), where points = (tile + 2)^2.
+    (3, 3, C, K) -> (groups of panels, points, WINOGRAD_PANELS, C, COLUMNS), zero beyond the last
+    channel, where points = (tile + 2)^2.
     """
 
     tile: int = 4
     name: ClassVar[str] = "winograd_filters"
 
     def infer(self, *inputs: Spec) -> Spec:
-        """(3, 3, C, K) -> (points, panels, C, COLUMNS)."""
+        """(3, 3, C, K) -> (groups, points, WINOGRAD_PANELS, C, COLUMNS)."""
         _, _, C, K = inputs[0].sizes
-        return inputs[0].with_shape((self.tile + 2) ** 2, panels_of(K), C, COLUMNS)
+        groups = -(-K // (WINOGRAD_PANELS * COLUMNS))
+        return inputs[0].with_shape(groups, (self.tile + 2) ** 2, WINOGRAD_PANELS, C, COLUMNS)
 
     def reference(self, *inputs: Array) -> Array:
         """The definition, in float64."""
         filters, G = inputs[0].astype(np.float64), WINOGRAD_G[self.tile]
         _, _, C, K = filters.shape
-        u = np.zeros((len(G) ** 2, C, panels_of(K) * COLUMNS))
+        groups, points, *_ = self.infer(spec_of(inputs[0])).sizes
+        u = np.zeros((points, C, groups * WINOGRAD_PANELS * COLUMNS))
         u[:, :, :K] = np.einsum("ir,js,rsck->ijck", G, G, filters).reshape(-1, C, K)
-        panels = u.reshape(len(u), C, -1, COLUMNS).transpose(0, 2, 1, 3)
+        panels = u.reshape(points, C, groups, WINOGRAD_PANELS, COLUMNS).transpose(2, 0, 3, 1, 4)
         return np.ascontiguousarray(panels.astype(inputs[0].dtype))
 
 
@@ -279,8 +284,8 @@ class WinogradConv2D(Op):
         x, u, *rest = (np.ascontiguousarray(a) for a in inputs)
         back = np.linalg.pinv(WINOGRAD_G[self.tile])
         points = self.tile + 2
-        panels = u.astype(np.float64).transpose(0, 2, 1, 3)
-        values = panels.reshape(points, points, u.shape[2], -1)[..., : self.filters]
+        panels = u.astype(np.float64).transpose(1, 3, 0, 2, 4)
+        values = panels.reshape(points, points, x.shape[3], -1)[..., : self.filters]
         kernel = np.einsum("ri,sj,ijck->rsck", back, back, values).astype(x.dtype)
         y = _reference.conv2d(x, np.ascontiguousarray(kernel), (1, 1), self.pads, (1, 1), 1)
         return _finish(y, tuple(rest), self.bounds)

@@ -49,7 +49,7 @@ FC_INLINE void conv_strip_inside(const struct conv_strip *strip, const struct co
         const float *from = strip->source + strip->runs->shift[run], *a[FC_PANEL_ROWS];
         for (int i = 0; i < rows; i++)
             a[i] = from + px->source[i];
-        panel_multiply(acc, a, b, strip->second, depth, rows, vectors);
+        panel_multiply(acc, a, b, strip->second, depth, rows, vectors, 0);
         b += depth * PANEL_COLUMNS;
     }
     panel_store(acc, &strip->epilogue, strip->y, px->y, strip->columns, rows, vectors);
@@ -75,7 +75,7 @@ FC_INLINE void conv_strip_border(const struct conv_strip *strip, const struct co
                 for (int i = 0; i < rows; i++)
                     a[i] = px.reads[i] ? strip->source + (px.source[i] + shift + c) : conv_zeros;
                 panel_multiply(acc, a, b + c * PANEL_COLUMNS, strip->second,
-                               min_i64(CONV_ZEROS, g->depth - c), rows, vectors);
+                               min_i64(CONV_ZEROS, g->depth - c), rows, vectors, 0);
             }
         }
     panel_store(acc, &strip->epilogue, strip->y, px.y, strip->columns, rows, vectors);

@@ -12,10 +12,11 @@
  * 0, +-1 and infinity for m = 2. Work goes in blocks of patches whose V and M stay in a core's cache.
  */
 enum {
-    WINOGRAD_COLUMNS = 64,                /* of M at a time */
-    WINOGRAD_PANELS = WINOGRAD_COLUMNS / PANEL_COLUMNS,
-    WINOGRAD_CACHE = 256 << 10,           /* bytes of V and M in a block, if it has the least size */
-    WINOGRAD_TILES_MAX = 8,               /* tiles of FC_PANEL_ROWS patches in a block */
+    WINOGRAD_PANELS = 2, /* of filters at a time, */
+    WINOGRAD_COLUMNS = WINOGRAD_PANELS * PANEL_COLUMNS,
+    WINOGRAD_TILES = 4,         /* of rows in a block at most, and 2 at least, */
+    WINOGRAD_CACHE = 256 << 10, /* between which V and M fill so many bytes */
+    WINOGRAD_SHARED = 8 << 20,  /* bytes of V that threads share at most */
     WINOGRAD_SKEW = 16,                   /* floats between planes: strides off powers of two */
 };
 
@@ -24,11 +25,12 @@ enum {
 struct winograd {
     int64_t N, H, W, C, K, P, Q, pad_top, pad_left;
     int64_t m, points; /* outputs and products of a patch: m x m and (m + 2) x (m + 2) */
-    int64_t tiles_h, tiles_w, tiles, block; /* patches, and how many of them make a block */
+    int64_t tiles_h, tiles_w, tiles; /* patches, */
+    int64_t block, at_once;          /* those of a block, and those transformed between barriers */
     int64_t x_pixel, y_pixel, v_row, v_plane, m_plane; /* strides in floats */
-    const float *x, *u; /* u (points, panels, C, PANEL_COLUMNS) */
+    const float *x, *u; /* u (groups, points, WINOGRAD_PANELS, C, PANEL_COLUMNS) */
     float *y;
-    int64_t panels;
+    int64_t groups; /* of WINOGRAD_PANELS panels */
     struct epilogue epilogue;
 };
 
@@ -158,7 +160,7 @@ FC_INLINE void winograd_product_body(const struct winograd_product *p, const int
     for (int i = 0; i < rows; i++)
         a[i] = p->v + i * p->v_row;
     panel_zero(acc, rows);
-    panel_multiply(acc, a, p->u, panel_second(p->depth), p->depth, rows, vectors);
+    panel_multiply(acc, a, p->u, panel_second(p->depth), p->depth, rows, vectors, 1);
 #pragma GCC unroll 16
     for (int i = 0; i < rows; i++) {
         v_store(p->m + i * p->m_row, acc[i][0]);
@@ -184,23 +186,23 @@ static const winograd_product_fn winograd_products[FC_PANEL_ROWS + 1] = {
     FC_FOR_PANEL_ROWS(FC_WINOGRAD)};
 #undef FC_WINOGRAD
 
-/* m[points][count][WINOGRAD_COLUMNS] for `panels` panels from `first` on. */
+/* m[points][count][WINOGRAD_COLUMNS] for one group of panels, as far as there are filters. */
 static void winograd_multiply(const struct winograd *g, const float *v, int64_t count,
-                              int64_t first, int64_t panels, float *m)
+                              int64_t group, float *m)
 {
-    for (int64_t xi = 0; xi < g->points; xi++)
-        for (int64_t k = 0; k < panels * PANEL_COLUMNS; k += PANEL_STRIP)
+    int64_t columns = min_i64(WINOGRAD_COLUMNS, g->K - group * WINOGRAD_COLUMNS);
+    const float *u = g->u + group * g->points * g->C * WINOGRAD_COLUMNS;
+    for (int64_t xi = 0; xi < g->points; xi++, u += g->C * WINOGRAD_COLUMNS)
+        for (int64_t k = 0; k < columns; k += PANEL_STRIP)
             for (int64_t t = 0; t < count; t += FC_PANEL_ROWS) {
-                const float *panel =
-                    g->u + (xi * g->panels + first + k / PANEL_COLUMNS) * g->C * PANEL_COLUMNS;
                 const struct winograd_product product = {
                     .v = v + xi * g->v_plane + t * g->v_row,
-                    .u = panel + k % PANEL_COLUMNS,
+                    .u = u + k / PANEL_COLUMNS * g->C * PANEL_COLUMNS + k % PANEL_COLUMNS,
                     .m = m + xi * g->m_plane + t * WINOGRAD_COLUMNS + k,
                     .v_row = g->v_row,
                     .m_row = WINOGRAD_COLUMNS,
                     .depth = g->C,
-                    .vectors = panels * PANEL_COLUMNS - k > FC_LANES ? 2 : 1,
+                    .vectors = columns - k > FC_LANES ? 2 : 1,
                 };
                 winograd_products[min_i64(FC_PANEL_ROWS, count - t)](&product);
             }
@@ -244,9 +246,9 @@ FC_INLINE void winograd_patch_out(const struct winograd *g, const float *from, i
 }
 
 FC_INLINE void winograd_output_body(const struct winograd *g, int64_t tile, int64_t count,
-                                    int64_t first, const float *from, const int m)
+                                    int64_t group, const float *from, const int m)
 {
-    int64_t begin = first * PANEL_COLUMNS, end = min_i64(begin + WINOGRAD_COLUMNS, g->K);
+    int64_t begin = group * WINOGRAD_COLUMNS, end = min_i64(begin + WINOGRAD_COLUMNS, g->K);
     for (int64_t i = 0; i < count; i++) {
         struct winograd_patch at = winograd_patch(g, tile + i);
         int64_t pixel = ((at.n * g->P + at.h) * g->Q + at.w) * g->y_pixel;
@@ -256,21 +258,13 @@ FC_INLINE void winograd_output_body(const struct winograd *g, int64_t tile, int6
     }
 }
 
-static void winograd_output(const struct winograd *g, int64_t tile, int64_t count, int64_t first,
+static void winograd_output(const struct winograd *g, int64_t tile, int64_t count, int64_t group,
                             const float *from)
 {
     if (g->m == 4)
-        winograd_output_body(g, tile, count, first, from, 4);
+        winograd_output_body(g, tile, count, group, from, 4);
     else
-        winograd_output_body(g, tile, count, first, from, 2);
-}
-
-/* Patches of a block: as many whole tiles of rows as leave V and M in half of a small L2. */
-static int64_t winograd_block(const struct winograd *g)
-{
-    int64_t row = g->points * (g->C + WINOGRAD_COLUMNS) * (int64_t)sizeof(float);
-    int64_t tiles = WINOGRAD_CACHE / row / FC_PANEL_ROWS;
-    return FC_PANEL_ROWS * max_i64(2, min_i64(tiles, WINOGRAD_TILES_MAX));
+        winograd_output_body(g, tile, count, group, from, 2);
 }
 
 static struct winograd winograd_of(const fc_call *call, int64_t tile, int64_t pad_top,
@@ -297,84 +291,78 @@ static struct winograd winograd_of(const fc_call *call, int64_t tile, int64_t pa
     };
     g.tiles_h = ceil_div(g.P, tile);
     g.tiles_w = ceil_div(g.Q, tile);
-    g.block = winograd_block(&g);
     g.tiles = g.N * g.tiles_h * g.tiles_w;
-    g.panels = ceil_div(g.K, PANEL_COLUMNS);
+    g.groups = ceil_div(g.K, WINOGRAD_COLUMNS);
     /* Rows 4 KB apart would fall on one set of the cache. */
     g.v_row = g.C % 512 == 0 ? g.C + WINOGRAD_SKEW : g.C;
-    g.m_plane = g.block * WINOGRAD_COLUMNS + WINOGRAD_SKEW;
     return g;
 }
 
-/* With few blocks or filters too large for a core's cache all threads transform patches together,
+/* With few patches or filters too large for a core's cache all threads transform patches together,
  * so that a core can take a range of filters; otherwise each keeps its own patches. */
 static int winograd_shares(const struct winograd *g, int nthreads)
 {
-    int64_t blocks = ceil_div(g->tiles, g->block);
-    return blocks < 4 * nthreads || g->C * g->K > 192 * 192;
+    return g->tiles < 8 * nthreads * FC_PANEL_ROWS || g->C * g->K > 192 * 192;
 }
 
-enum { WINOGRAD_SHARED = 8 << 20 }; /* bytes of V that threads share at most */
-
-static int64_t winograd_tiles_at_once(const struct winograd *g, int nthreads)
+/* Cut into blocks: alone, as many whole tiles of rows as leave V and M in a small L2. */
+static void winograd_cut(struct winograd *g, int shares)
 {
-    if (!winograd_shares(g, nthreads))
-        return g->block;
-    int64_t block = g->points * g->block * g->v_row * (int64_t)sizeof(float);
-    int64_t blocks = max_i64(1, WINOGRAD_SHARED / block);
-    return min_i64(blocks, ceil_div(g->tiles, g->block)) * g->block;
-}
-
-static int64_t winograd_v_plane(const struct winograd *g, int64_t tiles)
-{
-    return tiles * g->v_row + WINOGRAD_SKEW;
+    int64_t bytes = g->points * (g->C + WINOGRAD_COLUMNS) * (int64_t)sizeof(float);
+    int64_t tiles = shares ? 2 : max_i64(2, WINOGRAD_CACHE / bytes / FC_PANEL_ROWS);
+    g->block = FC_PANEL_ROWS * min_i64(tiles, WINOGRAD_TILES);
+    g->m_plane = g->block * WINOGRAD_COLUMNS + WINOGRAD_SKEW;
+    g->at_once = g->block;
+    if (shares) {
+        int64_t block = g->points * g->block * g->v_row * (int64_t)sizeof(float);
+        int64_t blocks = max_i64(1, WINOGRAD_SHARED / block);
+        g->at_once *= min_i64(blocks, ceil_div(g->tiles, g->block));
+    }
+    g->v_plane = g->at_once * g->v_row + WINOGRAD_SKEW;
 }
 
 FC_DEFINE_PLAN(f32_winograd_conv2d)
 {
     FC_ATTRS(f32_winograd_conv2d);
-    const struct winograd g = winograd_of(call, attrs->tile, attrs->pad_top, attrs->pad_left);
-    int64_t v = winograd_v_plane(&g, winograd_tiles_at_once(&g, nthreads));
-    /* A run may have fewer threads than planned for, and then share where these would not. */
-    int64_t alone = nthreads * winograd_v_plane(&g, g.block);
-    int64_t shared = winograd_v_plane(&g, winograd_tiles_at_once(&g, 1));
-    v = max_i64(v, max_i64(alone, shared));
-    return g.points * (v + nthreads * g.m_plane) * (int64_t)sizeof(float);
+    struct winograd g = winograd_of(call, attrs->tile, attrs->pad_top, attrs->pad_left);
+    int64_t alone, shared; /* a run may have fewer threads than planned for, and choose otherwise */
+    winograd_cut(&g, 0);
+    alone = nthreads * (g.v_plane + g.m_plane);
+    winograd_cut(&g, 1);
+    shared = g.v_plane + nthreads * g.m_plane;
+    return g.points * max_i64(alone, shared) * (int64_t)sizeof(float);
 }
 
 static void winograd_alone(const struct winograd *g, float *v, float *m, int tid, int nthreads)
 {
     int64_t begin, end;
-    share(ceil_div(g->tiles, g->block), tid, nthreads, &begin, &end);
-    for (int64_t tile = begin * g->block; tile < end * g->block;
-         tile += g->block) {
-        int64_t count = min_i64(g->block, g->tiles - tile);
-        if (count <= 0)
-            break;
+    share(ceil_div(g->tiles, FC_PANEL_ROWS), tid, nthreads, &begin, &end);
+    end = min_i64(end * FC_PANEL_ROWS, g->tiles);
+    for (int64_t tile = begin * FC_PANEL_ROWS; tile < end; tile += g->block) {
+        int64_t count = min_i64(g->block, end - tile);
         winograd_input(g, tile, count, v);
-        for (int64_t panel = 0; panel < g->panels; panel += WINOGRAD_PANELS) {
-            winograd_multiply(g, v, count, panel, min_i64(WINOGRAD_PANELS, g->panels - panel), m);
-            winograd_output(g, tile, count, panel, m);
+        for (int64_t group = 0; group < g->groups; group++) {
+            winograd_multiply(g, v, count, group, m);
+            winograd_output(g, tile, count, group, m);
         }
     }
 }
 
-static void winograd_together(const fc_call *call, const struct winograd *g, int64_t at_once,
-                              float *v, float *m, int tid, int nthreads)
+static void winograd_together(const fc_call *call, const struct winograd *g, float *v, float *m,
+                              int tid, int nthreads)
 {
-    int64_t begin, end, wide = ceil_div(g->panels, WINOGRAD_PANELS);
-    for (int64_t base = 0; base < g->tiles; base += at_once) {
-        int64_t tiles = min_i64(at_once, g->tiles - base), blocks = ceil_div(tiles, g->block);
+    int64_t begin, end;
+    for (int64_t base = 0; base < g->tiles; base += g->at_once) {
+        int64_t tiles = min_i64(g->at_once, g->tiles - base), blocks = ceil_div(tiles, g->block);
         share(tiles, tid, nthreads, &begin, &end);
         winograd_input(g, base + begin, end - begin, v + begin * g->v_row);
         fc_sync(call);
-        share(wide * blocks, tid, nthreads, &begin, &end);
+        share(g->groups * blocks, tid, nthreads, &begin, &end);
         for (int64_t item = begin; item < end; item++) {
-            int64_t panel = item / blocks * WINOGRAD_PANELS, t = item % blocks * g->block;
+            int64_t group = item / blocks, t = item % blocks * g->block;
             int64_t count = min_i64(g->block, tiles - t);
-            winograd_multiply(g, v + t * g->v_row, count, panel,
-                              min_i64(WINOGRAD_PANELS, g->panels - panel), m);
-            winograd_output(g, base + t, count, panel, m);
+            winograd_multiply(g, v + t * g->v_row, count, group, m);
+            winograd_output(g, base + t, count, group, m);
         }
         fc_sync(call);
     }
@@ -384,13 +372,13 @@ FC_DEFINE(f32_winograd_conv2d)
 {
     FC_ATTRS(f32_winograd_conv2d);
     struct winograd g = winograd_of(call, attrs->tile, attrs->pad_top, attrs->pad_left);
+    int shares = winograd_shares(&g, nthreads);
+    winograd_cut(&g, shares);
     g.epilogue = (struct epilogue)EPILOGUE(call);
     float *m = (float *)call->scratch + tid * g.points * g.m_plane;
     float *v = (float *)call->scratch + nthreads * g.points * g.m_plane;
-    int64_t at_once = winograd_tiles_at_once(&g, nthreads);
-    g.v_plane = winograd_v_plane(&g, at_once);
-    if (winograd_shares(&g, nthreads))
-        winograd_together(call, &g, at_once, v, m, tid, nthreads);
+    if (shares)
+        winograd_together(call, &g, v, m, tid, nthreads);
     else
         winograd_alone(&g, v + tid * g.points * g.v_plane, m, tid, nthreads);
     return FCNN_OK;
@@ -427,7 +415,8 @@ FC_DEFINE(f32_winograd_filters)
 {
     FC_ATTRS(f32_winograd_filters);
     const fc_tensor *w = call->in;
-    int64_t C = w->dim[2], K = w->dim[3], panels = ceil_div(K, PANEL_COLUMNS), begin, end;
+    int64_t C = w->dim[2], K = w->dim[3], begin, end;
+    int64_t panels = ceil_div(K, WINOGRAD_COLUMNS) * WINOGRAD_PANELS;
     int points = (int)attrs->tile + 2;
     const float *filters = w->data;
     float *to = call->out[0].data;
@@ -435,15 +424,18 @@ FC_DEFINE(f32_winograd_filters)
     share(panels * C, tid, nthreads, &begin, &end);
     for (int64_t item = begin; item < end; item++) {
         int64_t c = item % C, panel = item / C, k0 = panel * PANEL_COLUMNS;
+        int64_t group = panel / WINOGRAD_PANELS, in_group = panel % WINOGRAD_PANELS;
         int64_t columns = min_i64(PANEL_COLUMNS, K - k0);
         for (int tap = 0; tap < 9; tap++)
             for (int64_t k = 0; k < PANEL_COLUMNS; k++)
                 g[tap][k] = k < columns ? filters[(tap * C + c) * K + k0 + k] : 0.0;
         winograd_filter(attrs->tile == 4 ? winograd_g4 : winograd_g2, points,
                         (const double (*)[PANEL_COLUMNS])g, u);
-        for (int64_t xi = 0; xi < points * points; xi++)
+        for (int64_t xi = 0; xi < points * points; xi++) {
+            int64_t plane = (group * points * points + xi) * WINOGRAD_PANELS + in_group;
             for (int64_t k = 0; k < PANEL_COLUMNS; k++)
-                to[((xi * panels + panel) * C + c) * PANEL_COLUMNS + k] = (float)u[xi][k];
+                to[(plane * C + c) * PANEL_COLUMNS + k] = (float)u[xi][k];
+        }
     }
     return FCNN_OK;
 }
