@@ -108,7 +108,10 @@ static const conv_strip_fn conv_strip_rows[FC_PANEL_ROWS + 1][2] = {
     FC_FOR_PANEL_ROWS(FC_CONV_STRIP)};
 #undef FC_CONV_STRIP
 
-enum { CONV_TILES = 4 }; /* of pixels in one item of work */
+enum {
+    CONV_TILES = 4,      /* of pixels in one item of work */
+    CONV_NEAR = 64 << 10 /* floats of filters that a core's own cache holds beside all else */
+};
 
 /* The tiles of one item: where their pixels lie, and how many there are in each. */
 struct conv_block {
@@ -122,16 +125,18 @@ static int64_t conv_tile_rows(const struct conv_grid *g)
     return g->a_pixel % 1024 == 0 ? min_i64(8, FC_PANEL_ROWS) : FC_PANEL_ROWS;
 }
 
-/* The pixels [first, last), in tiles of nearly equal size. */
-static void conv_locate_block(const struct conv_grid *g, int64_t first, int64_t last,
+/* The tiles of block `item` of `blocks`: all tiles of the grid have nearly the same size. */
+static void conv_locate_block(const struct conv_grid *g, int64_t item, int64_t blocks,
                               struct conv_block *block)
 {
-    int64_t tiles = ceil_div(last - first, conv_tile_rows(g)), begin, end;
-    block->tiles = (int)tiles;
-    for (int64_t i = 0; i < tiles; i++) {
-        share(last - first, (int)i, (int)tiles, &begin, &end);
+    int64_t pixels = g->N * g->P * g->Q, tiles = ceil_div(pixels, conv_tile_rows(g));
+    int64_t first, last, begin, end;
+    share(tiles, (int)item, (int)blocks, &first, &last);
+    block->tiles = (int)(last - first);
+    for (int64_t i = 0; i < block->tiles; i++) {
+        share(pixels, (int)(first + i), (int)tiles, &begin, &end);
         block->rows[i] = (int)(end - begin);
-        conv_locate(g, first + begin, end - begin, block->rows[i], &block->pixels[i]);
+        conv_locate(g, begin, end - begin, block->rows[i], &block->pixels[i]);
     }
 }
 
@@ -167,11 +172,12 @@ static void conv_strip_of_block(const struct conv_grid *g, const struct conv_run
 static void conv_packed_walk(const struct conv_grid *g, const struct epilogue *epilogue, int tid,
                              int nthreads)
 {
-    int64_t pixels = g->N * g->P * g->Q, first, last, begin, end, located = -1;
-    int64_t blocks = ceil_div(pixels, CONV_TILES * conv_tile_rows(g));
+    int64_t tiles = ceil_div(g->N * g->P * g->Q, conv_tile_rows(g)), begin, end, located = -1;
+    int64_t blocks = ceil_div(tiles, CONV_TILES);
     int64_t strips = conv_strips(g) * g->groups;
-    /* The larger of the two is walked once: filters in the outer loop if they outweigh the image. */
-    int filters_outside = strips * PANEL_STRIP / PANEL_COLUMNS * g->b_group > g->N * g->a_image;
+    /* What no near cache holds is walked once: filters in the outer loop if they outweigh the image. */
+    int64_t filters = strips * PANEL_STRIP / PANEL_COLUMNS * g->b_group;
+    int filters_outside = filters > CONV_NEAR && filters > g->N * g->a_image;
     struct conv_block at;
     struct conv_runs runs;
     conv_find_runs(g, &runs);
@@ -179,10 +185,8 @@ static void conv_packed_walk(const struct conv_grid *g, const struct epilogue *e
     for (int64_t item = begin; item < end; item++) {
         int64_t block = filters_outside ? item % blocks : item / strips;
         int64_t strip = filters_outside ? item / blocks : item % strips;
-        if (block != located) {
-            share(pixels, (int)block, (int)blocks, &first, &last);
-            conv_locate_block(g, first, last, &at);
-        }
+        if (block != located)
+            conv_locate_block(g, block, blocks, &at);
         located = block;
         conv_strip_of_block(g, &runs, epilogue, strip, &at);
     }

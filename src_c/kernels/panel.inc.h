@@ -12,7 +12,6 @@
 enum {
     PANEL_COLUMNS = 16,
     PANEL_STRIP = 2 * FC_LANES,
-    PANEL_AHEAD = 16, /* rows of a panel that are asked for before they are read */
 };
 
 /* From the first vector of a strip to its second, in panels of `depth` rows. */
@@ -22,7 +21,8 @@ static inline int64_t panel_second(int64_t depth)
 }
 
 /* acc[i][v] += a[i][k] * b[k][v] over k < depth; the second vector lies `second` behind the first.
- * `ahead`: b comes from far and is asked for early, which slows down what a near cache has. */
+ * Where b comes from far, it is asked for `ahead` rows early; where a near cache has it, that would
+ * cost more than it gains (0). */
 FC_INLINE void panel_multiply(vf acc[FC_PANEL_ROWS][2], const float *const *a, const float *b,
                               int64_t second, int64_t depth, const int rows, const int vectors,
                               const int ahead)
@@ -32,9 +32,9 @@ FC_INLINE void panel_multiply(vf acc[FC_PANEL_ROWS][2], const float *const *a, c
         const float *row = b + k * PANEL_COLUMNS;
         vf b0 = v_load(row), b1 = vectors == 2 ? v_load(row + second) : b0;
         if (ahead)
-            __builtin_prefetch(row + PANEL_AHEAD * PANEL_COLUMNS);
+            __builtin_prefetch(row + ahead * PANEL_COLUMNS);
         if (ahead && FC_LANES == PANEL_COLUMNS && vectors == 2)
-            __builtin_prefetch(row + second + PANEL_AHEAD * PANEL_COLUMNS);
+            __builtin_prefetch(row + second + ahead * PANEL_COLUMNS);
 #pragma GCC unroll 16
         for (int i = 0; i < rows; i++) {
             vf value = v_set1(a[i][k]);
