@@ -131,6 +131,65 @@ class PackedConv2D(Convolution):
         return self.infer(*inputs).size * math.prod(self.taps) * inputs[0].sizes[3] // self.groups
 
 
+@final
+@dataclass(frozen=True, kw_only=True)
+class PreactivatedConv2D(Op):
+    """A 1x1 convolution of what a normalization and its bounds make of the input.
+
+        y = bounds(conv(enter(x scale + shift), filters) + bias)
+
+    DenseNet's order (G. Huang et al., arXiv:1608.06993): the input is normalized once more for every
+    convolution that reads it, and no such copy is worth storing.
+
+    Attributes:
+        filters: K.
+        enter: smallest and largest input of the convolution.
+        bounds: smallest and largest output.
+    """
+
+    filters: int
+    enter: Bounds = UNBOUNDED
+    bounds: Bounds = UNBOUNDED
+    name: ClassVar[str] = "preactivated_conv2d"
+    strided_inputs: ClassVar[frozenset[int]] = frozenset({0})
+
+    def strided_output(self, index: int, *inputs: Spec) -> bool:
+        """Always."""
+        return True
+
+    def infer(self, *inputs: Spec) -> Spec:
+        """x (N, H, W, C), panels, bias (K), scale (C), shift (C) -> (N, H, W, K)."""
+        x, _, bias, scale, shift = inputs
+        require_float(*inputs)
+        y = x.with_shape(*x.shape[:3], self.filters)
+        _check_rest(y, (bias,))
+        for found, what in ((scale, "scale"), (shift, "shift")):
+            if found.shape != x.shape[3:]:
+                raise ShapeError(f"the {what} has shape {found.shape}, expected {x.shape[3:]}")
+        return y
+
+    def reference(self, *inputs: Array) -> Array:
+        """The normalization, then the convolution."""
+        x, panels, bias, scale, shift = (np.ascontiguousarray(a) for a in inputs)
+        entered = _finish(x * scale, (shift,), self.enter)
+        op = PackedConv2D(taps=(1, 1), filters=self.filters, bounds=self.bounds)
+        return op.reference(entered, panels, bias)
+
+    def attributes(self, *inputs: Spec) -> dict[str, int | float]:
+        """All bounds."""
+        (enter_lower, enter_upper), (lower, upper) = self.enter, self.bounds
+        return {
+            "enter_lower": enter_lower,
+            "enter_upper": enter_upper,
+            "lower": lower,
+            "upper": upper,
+        }
+
+    def macs(self, *inputs: Spec) -> int:
+        """N * H * W * K * C."""
+        return self.infer(*inputs).size * inputs[0].sizes[3]
+
+
 @dataclass(frozen=True, kw_only=True)
 class _Fused(Convolution):
     """Abstract: a convolution over the filters as they are, with bias and bounds.
@@ -309,6 +368,7 @@ class WinogradConv2D(Op):
 OPS = (
     PackFilters,
     PackedConv2D,
+    PreactivatedConv2D,
     FusedDepthwiseConv2D,
     FusedGroupedConv2D,
     WinogradFilters,

@@ -30,6 +30,7 @@ from fastcnn.ops.conv_packed import (
     FusedGroupedConv2D,
     PackedConv2D,
     PackFilters,
+    PreactivatedConv2D,
     WinogradConv2D,
     WinogradFilters,
 )
@@ -37,10 +38,19 @@ from fastcnn.ops.dense import MatMul
 from fastcnn.ops.elementwise_activations import ReLU, ReLU6
 from fastcnn.ops.elementwise_binary import Add
 from fastcnn.ops.elementwise_unary import Clip
+from fastcnn.ops.norm_batch import BatchNormInference
 from fastcnn.passes.hoist import fixed_nodes
 
 # Channels of a group, of which a vector holds several groups.
 FEW_CHANNELS = (4, 8)
+
+
+@dataclass(frozen=True)
+class Entrance:
+    """A normalization in front of a product, and what bounds its result."""
+
+    norm: Node
+    bounds: Bounds = UNBOUNDED
 
 
 @dataclass(frozen=True)
@@ -52,6 +62,7 @@ class Chain:
     bias: Tensor | None = None
     residual: Tensor | None = None
     bounds: Bounds = UNBOUNDED
+    entrance: Entrance | None = None
 
 
 def fuse_convolutions(outputs: Sequence[Tensor]) -> list[Tensor]:
@@ -78,7 +89,11 @@ def _chains(outputs: Sequence[Tensor]) -> list[Chain]:
     for node in order:
         for tensor in node.inputs:
             readers.setdefault(tensor, []).append(node)
-    start = [Chain(node, node.outputs[0]) for node in order if _is_product(node, fixed)]
+    start = [
+        Chain(node, node.outputs[0], entrance=_entrance(node, readers, fixed))
+        for node in order
+        if _is_product(node, fixed)
+    ]
     return [_grow(chain, readers, fixed, position) for chain in start]
 
 
@@ -95,6 +110,32 @@ def _is_product(node: Node, fixed: set[int]) -> bool:
         and id(node.inputs[1].node) in fixed
         and id(node.inputs[0].node) not in fixed
     )
+
+
+def _entrance(
+    product: Node, readers: dict[Tensor, list[Node | None]], fixed: set[int]
+) -> Entrance | None:
+    """The normalization that a 1x1 convolution alone reads, as it is or bounded."""
+    op = product.op
+    alone = len(readers[product.inputs[0]]) == 1
+    if not isinstance(op, Conv2D) or not alone or not _reads_pixels(op, product):
+        return None
+    before, bounds = product.inputs[0].node, UNBOUNDED
+    if isinstance(before.op, (ReLU, ReLU6)):
+        bounds = (0.0, 6.0 if isinstance(before.op, ReLU6) else math.inf)
+        if len(readers[before.inputs[0]]) > 1:
+            return None
+        before = before.inputs[0].node
+    known = isinstance(before.op, BatchNormInference) and before.inputs[0].ndim == 4
+    if not known or any(id(t.node) not in fixed for t in before.inputs[1:]):
+        return None
+    return Entrance(before, bounds)
+
+
+def _reads_pixels(op: Conv2D, node: Node) -> bool:
+    """Whether every output is made of one pixel, and every pixel makes one."""
+    plain = op.strides == (1, 1) and op.groups == 1 and node.inputs[1].shape[:2] == (1, 1)
+    return plain and op.pads(node.inputs[0].spec.sizes[1:3], (1, 1)) == (0, 0, 0, 0)
 
 
 def _grow(
@@ -135,6 +176,7 @@ def _with(chain: Chain, reader: Node, fixed: set[int], position: dict[int, int])
     # The sum of two products belongs to the later one.
     later = position[id(other.node)] < position[id(chain.product)]
     same = other.shape == chain.end.shape and isinstance(chain.product.op, Conv2D)
+    same = same and chain.entrance is None
     return replace(chain, residual=other) if chain.residual is None and same and later else None
 
 
@@ -148,11 +190,29 @@ def _fused(chain: Chain, new: dict[Tensor, Tensor]) -> Tensor:
         rest = [bias if chain.bias is None else new.get(bias, bias)]
         if chain.residual is not None:
             rest.append(new.get(chain.residual, chain.residual))
+        if chain.entrance is not None:
+            return _preactivated(chain.entrance, kernel, rest, chain.bounds, new)
         if isinstance(chain.product.op, MatMul):
             return _dense(x, kernel, rest, chain.bounds)
         if isinstance(chain.product.op, DepthwiseConv2D):
             return _depthwise(chain.product.op, x, kernel, rest, chain.bounds)
         return _convolution(chain.product.op, x, kernel, rest, chain.bounds)
+
+
+def _preactivated(
+    entrance: Entrance,
+    kernel: Tensor,
+    rest: list[Tensor],
+    bounds: Bounds,
+    new: dict[Tensor, Tensor],
+) -> Tensor:
+    """gamma (x - mean) / sqrt(variance + epsilon) + beta as one factor and one shift."""
+    x, gamma, beta, mean, variance = (new.get(t, t) for t in entrance.norm.inputs)
+    scale = ops.multiply(gamma, ops.rsqrt(ops.add(variance, entrance.norm.op.epsilon)))
+    shift = ops.subtract(beta, ops.multiply(mean, scale))
+    op = PreactivatedConv2D(filters=kernel.spec.sizes[3], enter=entrance.bounds, bounds=bounds)
+    fused: Tensor = apply(op, x, apply(PackFilters(), kernel), *rest, scale, shift)
+    return fused
 
 
 def _dense(x: Tensor, kernel: Tensor, rest: list[Tensor], bounds: Bounds) -> Tensor:

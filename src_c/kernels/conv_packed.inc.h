@@ -143,10 +143,36 @@ static void conv_locate_block(const struct conv_grid *g, int64_t item, int64_t b
 /* The strips of filters of one group, and of all. */
 static int64_t conv_strips(const struct conv_grid *g) { return ceil_div(g->columns, PANEL_STRIP); }
 
+/* What happens to a source before it is multiplied: min(max(x * scale + shift, lower), upper). */
+struct entrance {
+    const float *scale, *shift; /* (C), or NULL: nothing */
+    float lower, upper;
+    float *pixels; /* of a block, as they go in */
+};
+
+/* Let the pixels of a block through the entrance; they are read from there from then on. */
+static void conv_enter(const struct conv_grid *g, const struct entrance *e,
+                       struct conv_block *block)
+{
+    const vf lower = v_set1(e->lower), upper = v_set1(e->upper);
+    int64_t C = g->depth, to = 0;
+    for (int tile = 0; tile < block->tiles; tile++)
+        for (int i = 0; i < block->rows[tile]; i++, to += C) {
+            const float *from = g->a + block->pixels[tile].source[i];
+            for (int64_t c = 0; c < C; c += FC_LANES) {
+                int64_t n = min_i64(FC_LANES, C - c);
+                vf x = v_fma(load_lanes(from + c, n), load_lanes(e->scale + c, n),
+                             load_lanes(e->shift + c, n));
+                store_lanes(e->pixels + to + c, v_min(upper, v_max(lower, x)), n);
+            }
+            block->pixels[tile].source[i] = to;
+        }
+}
+
 /* Strip `item` of all groups' strips, for the pixels of one block. */
 static void conv_strip_of_block(const struct conv_grid *g, const struct conv_runs *runs,
-                                const struct epilogue *epilogue, int64_t item,
-                                const struct conv_block *block)
+                                const struct entrance *entrance, const struct epilogue *epilogue,
+                                int64_t item, const struct conv_block *block)
 {
     int64_t group = item / conv_strips(g), at = item % conv_strips(g) * PANEL_STRIP;
     int64_t k = group * g->columns + at;
@@ -154,7 +180,7 @@ static void conv_strip_of_block(const struct conv_grid *g, const struct conv_run
     const struct conv_strip strip = {
         .grid = g,
         .runs = runs,
-        .source = g->a + group * g->depth,
+        .source = entrance->scale ? entrance->pixels : g->a + group * g->depth,
         .filters = g->b + panel * g->b_group + at % PANEL_COLUMNS,
         .y = g->y + k,
         .epilogue = {epilogue->bias ? epilogue->bias + k : NULL,
@@ -169,15 +195,16 @@ static void conv_strip_of_block(const struct conv_grid *g, const struct conv_run
     }
 }
 
-static void conv_packed_walk(const struct conv_grid *g, const struct epilogue *epilogue, int tid,
-                             int nthreads)
+/* With an entrance the grid has one tap, so that every pixel of a block is its own source. */
+static void conv_packed_walk(const struct conv_grid *g, const struct entrance *entrance,
+                             const struct epilogue *epilogue, int tid, int nthreads)
 {
     int64_t tiles = ceil_div(g->N * g->P * g->Q, conv_tile_rows(g)), begin, end, located = -1;
     int64_t blocks = ceil_div(tiles, CONV_TILES);
     int64_t strips = conv_strips(g) * g->groups;
     /* What no near cache holds is walked once: filters in the outer loop if they outweigh the image. */
     int64_t filters = strips * PANEL_STRIP / PANEL_COLUMNS * g->b_group;
-    int filters_outside = filters > CONV_NEAR && filters > g->N * g->a_image;
+    int filters_outside = !entrance->scale && filters > CONV_NEAR && filters > g->N * g->a_image;
     struct conv_block at;
     struct conv_runs runs;
     conv_find_runs(g, &runs);
@@ -187,8 +214,10 @@ static void conv_packed_walk(const struct conv_grid *g, const struct epilogue *e
         int64_t strip = filters_outside ? item / blocks : item % strips;
         if (block != located)
             conv_locate_block(g, block, blocks, &at);
+        if (block != located && entrance->scale)
+            conv_enter(g, entrance, &at);
         located = block;
-        conv_strip_of_block(g, &runs, epilogue, strip, &at);
+        conv_strip_of_block(g, &runs, entrance, epilogue, strip, &at);
     }
 }
 
@@ -300,7 +329,59 @@ FC_DEFINE(f32_packed_conv2d)
         grid.h.size = pad.H;
         grid.w.size = pad.W;
     }
+    const struct entrance none = {.scale = NULL};
     const struct epilogue epilogue = EPILOGUE(call);
-    conv_packed_walk(&grid, &epilogue, tid, nthreads);
+    conv_packed_walk(&grid, &none, &epilogue, tid, nthreads);
+    return FCNN_OK;
+}
+
+/* Floats of a block's pixels, a multiple of a cache line. */
+static int64_t conv_entered(const fc_call *call)
+{
+    return CONV_TILES * FC_PANEL_ROWS * ceil_div(call->in[0].dim[3], PANEL_COLUMNS) * PANEL_COLUMNS;
+}
+
+FC_DEFINE_PLAN(f32_preactivated_conv2d)
+{
+    return nthreads * conv_entered(call) * (int64_t)sizeof(float);
+}
+
+FC_DEFINE(f32_preactivated_conv2d)
+{
+    FC_ATTRS(f32_preactivated_conv2d);
+    const fc_tensor *x = call->in, *y = call->out;
+    int64_t H = x->dim[1], W = x->dim[2], C = x->dim[3];
+    const struct conv_grid grid = {
+        .h = forward_axis(H, 1, 1, 0, 1),
+        .w = forward_axis(W, 1, 1, 0, 1),
+        .N = x->dim[0],
+        .P = H,
+        .Q = W,
+        .groups = 1,
+        .depth = C,
+        .columns = y->dim[3],
+        .a = x->data,
+        .a_image = H * W * x->ld,
+        .a_row = W * x->ld,
+        .a_pixel = x->ld,
+        .b = call->in[1].data,
+        .b_row = C * PANEL_COLUMNS,
+        .b_tap = C * PANEL_COLUMNS,
+        .b_group = C * PANEL_COLUMNS,
+        .y = y->data,
+        .y_image = H * W * y->ld,
+        .y_row = W * y->ld,
+        .y_pixel = y->ld,
+    };
+    const struct entrance entrance = {
+        .scale = call->in[3].data,
+        .shift = call->in[4].data,
+        .lower = (float)attrs->enter_lower,
+        .upper = (float)attrs->enter_upper,
+        .pixels = (float *)call->scratch + tid * conv_entered(call),
+    };
+    const struct epilogue epilogue = {call->in[2].data, NULL, (float)attrs->lower,
+                                      (float)attrs->upper};
+    conv_packed_walk(&grid, &entrance, &epilogue, tid, nthreads);
     return FCNN_OK;
 }
