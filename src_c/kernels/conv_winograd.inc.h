@@ -90,6 +90,7 @@ static inline struct winograd_patch winograd_patch(const struct winograd *g, int
 FC_INLINE void winograd_patch_in(const struct winograd *g, const float *image, int64_t h0,
                                  int64_t w0, const int inside, int64_t n, float *v, const int m)
 {
+    const int64_t H = g->H, W = g->W, x_pixel = g->x_pixel, v_plane = g->v_plane;
     vf t[6][6];
 #pragma GCC unroll 6
     for (int j = 0; j < m + 2; j++) {
@@ -98,8 +99,8 @@ FC_INLINE void winograd_patch_in(const struct winograd *g, const float *image, i
 #pragma GCC unroll 6
         for (int i = 0; i < m + 2; i++) {
             int64_t h = h0 + i;
-            int there = inside || ((uint64_t)h < (uint64_t)g->H && (uint64_t)w < (uint64_t)g->W);
-            const float *pixel = image + (h * g->W + w) * g->x_pixel;
+            int there = inside || ((uint64_t)h < (uint64_t)H && (uint64_t)w < (uint64_t)W);
+            const float *pixel = image + (h * W + w) * x_pixel;
             d[i] = there ? load_lanes(pixel, n) : v_zero();
         }
         winograd_forward(d, column, m);
@@ -113,7 +114,7 @@ FC_INLINE void winograd_patch_in(const struct winograd *g, const float *image, i
         winograd_forward(t[i], row, m);
 #pragma GCC unroll 6
         for (int j = 0; j < m + 2; j++)
-            store_lanes(v + ((m + 2) * i + j) * g->v_plane, row[j], n);
+            store_lanes(v + ((m + 2) * i + j) * v_plane, row[j], n);
     }
 }
 
@@ -214,35 +215,40 @@ static void winograd_multiply(const struct winograd *g, const float *v, int64_t 
 FC_INLINE void winograd_patch_out(const struct winograd *g, const float *from, int64_t h0,
                                   int64_t w0, int64_t at, int64_t k, int64_t n, const int m)
 {
+    const struct epilogue *e = &g->epilogue;
+    const vf lower = v_set1(e->lower), upper = v_set1(e->upper);
+    const vf bias = e->bias ? load_lanes(e->bias + k, n) : v_zero();
+    const float *residual = e->residual ? e->residual + at : NULL;
+    const int64_t m_plane = g->m_plane, y_pixel = g->y_pixel, y_row = g->Q * y_pixel;
+    const int64_t rows = min_i64(m, g->P - h0), columns = min_i64(m, g->Q - w0);
+    float *y = g->y + at;
     vf t[4][6];
 #pragma GCC unroll 6
     for (int j = 0; j < m + 2; j++) {
-        vf column[6], y[4];
+        vf column[6], outputs[4];
 #pragma GCC unroll 6
         for (int i = 0; i < m + 2; i++)
-            column[i] = v_load(from + ((m + 2) * i + j) * g->m_plane);
-        winograd_inverse(column, y, m);
+            column[i] = v_load(from + ((m + 2) * i + j) * m_plane);
+        winograd_inverse(column, outputs, m);
 #pragma GCC unroll 4
         for (int i = 0; i < m; i++)
-            t[i][j] = y[i];
+            t[i][j] = outputs[i];
     }
-    const struct epilogue *e = &g->epilogue;
-    vf bias = e->bias ? load_lanes(e->bias + k, n) : v_zero();
 #pragma GCC unroll 4
     for (int i = 0; i < m; i++) {
-        vf y[4];
-        winograd_inverse(t[i], y, m);
-        if (h0 + i >= g->P)
+        vf outputs[4];
+        winograd_inverse(t[i], outputs, m);
+        if (i >= rows)
             break;
 #pragma GCC unroll 4
         for (int j = 0; j < m; j++) {
-            int64_t to = at + (i * g->Q + j) * g->y_pixel;
-            if (w0 + j >= g->Q)
+            int64_t to = i * y_row + j * y_pixel;
+            if (j >= columns)
                 break;
-            vf value = v_add(y[j], bias);
-            if (e->residual)
-                value = v_add(value, load_lanes(e->residual + to, n));
-            store_lanes(g->y + to, epilogue_bound(e, value), n);
+            vf value = v_add(outputs[j], bias);
+            if (residual)
+                value = v_add(value, load_lanes(residual + to, n));
+            store_lanes(y + to, v_min(upper, v_max(lower, value)), n);
         }
     }
 }
@@ -255,8 +261,12 @@ FC_INLINE void winograd_output_body(const struct winograd *g, int64_t tile, int6
         struct winograd_patch at = winograd_patch(g, tile + i);
         int64_t pixel = ((at.n * g->P + at.h) * g->Q + at.w) * g->y_pixel;
         for (int64_t k = begin; k < end; k += FC_LANES)
-            winograd_patch_out(g, from + i * WINOGRAD_COLUMNS + k - begin, at.h, at.w, pixel + k, k,
-                               min_i64(FC_LANES, end - k), m);
+            if (end - k >= FC_LANES)
+                winograd_patch_out(g, from + i * WINOGRAD_COLUMNS + k - begin, at.h, at.w,
+                                   pixel + k, k, FC_LANES, m);
+            else
+                winograd_patch_out(g, from + i * WINOGRAD_COLUMNS + k - begin, at.h, at.w,
+                                   pixel + k, k, end - k, m);
     }
 }
 

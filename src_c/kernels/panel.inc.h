@@ -52,18 +52,13 @@ FC_INLINE void panel_zero(vf acc[FC_PANEL_ROWS][2], const int rows)
         acc[i][0] = acc[i][1] = v_zero();
 }
 
-/* What happens to a sum before it is stored: y = min(max(sum + bias + residual, lower), upper). */
+/* What happens to a sum before it is stored: y = min(max(sum + bias + residual, lower), upper), in
+ * this order of operands, so that a NaN stays one. */
 struct epilogue {
     const float *bias;     /* (K), or NULL */
     const float *residual; /* as y, or NULL */
     float lower, upper;
 };
-
-/* A NaN stays one. */
-FC_INLINE vf epilogue_bound(const struct epilogue *e, vf value)
-{
-    return v_min(v_set1(e->upper), v_max(v_set1(e->lower), value));
-}
 
 /* Ask for what panel_store will touch: rows of y, and of the residual. */
 FC_INLINE void panel_expect(const struct epilogue *e, const float *y, const int64_t *at,
