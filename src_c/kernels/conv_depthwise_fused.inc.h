@@ -237,8 +237,8 @@ static void depthwise_fused(const struct depthwise *g, int tid, int nthreads)
      .dilation_w = attrs->dilation_w,                                                              \
      .pad_top = attrs->pad_top,                                                                    \
      .pad_left = attrs->pad_left,                                                                  \
-     .x_pixel = (call)->in[0].ld,                                                                   \
-     .y_pixel = (call)->out[0].ld,                                                                  \
+     .x_pixel = (call)->in[0].ld,                                                                  \
+     .y_pixel = (call)->out[0].ld,                                                                 \
      .each = (channels_of_a_group),                                                                \
      .x = (call)->in[0].data,                                                                      \
      .filter = (call)->in[1].data,                                                                 \

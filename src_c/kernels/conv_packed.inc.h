@@ -4,12 +4,17 @@
  * bounds. The walk is that of conv.inc.h; a tile is FC_PANEL_ROWS pixels times a strip of filters.
  */
 
-enum { CONV_RUNS = 256 };
+enum {
+    CONV_RUNS = 256,
+    CONV_TILES = 4,                                  /* of pixels in one item of work */
+    CONV_PANELS = FC_LANES == PANEL_COLUMNS ? 2 : 1, /* of a strip */
+    CONV_NEAR = 64 << 10, /* floats of filters that a core's own cache holds beside all else */
+};
 
 /* Taps of which none reads padding: where each run of channels begins, from a pixel's source on.
  * Filters lie as runs follow each other. */
 struct conv_runs {
-    int64_t count, depth;      /* runs, and channels in each */
+    int64_t count, depth; /* runs, and channels in each */
     int64_t shift[CONV_RUNS];
 };
 
@@ -32,13 +37,14 @@ struct conv_strip {
     float *y;
     struct epilogue epilogue;
     int64_t columns, second; /* from the first vector of filters to the second */
+    const float *next;       /* the filters that follow, where they are to be fetched from far */
     const struct conv_runs *runs;
     const struct conv_grid *grid;
 };
 
 /* Pixels none of whose taps reads padding: a run moves all of them alike. */
 FC_INLINE void conv_strip_inside(const struct conv_strip *strip, const struct conv_pixels *px,
-                                 const int rows, const int vectors)
+                                 const float *next, const int rows, const int vectors)
 {
     int64_t depth = strip->runs->depth;
     const float *b = strip->filters;
@@ -49,7 +55,13 @@ FC_INLINE void conv_strip_inside(const struct conv_strip *strip, const struct co
         const float *from = strip->source + strip->runs->shift[run], *a[FC_PANEL_ROWS];
         for (int i = 0; i < rows; i++)
             a[i] = from + px->source[i];
-        panel_multiply(acc, a, b, strip->second, depth, rows, vectors, 0);
+        if (next) {
+            panel_multiply_fetching(acc, a, b, strip->second, depth, next, CONV_TILES, rows,
+                                    vectors);
+            next += depth / CONV_TILES * PANEL_COLUMNS;
+        } else {
+            panel_multiply(acc, a, b, strip->second, depth, 0, rows, vectors);
+        }
         b += depth * PANEL_COLUMNS;
     }
     panel_store(acc, &strip->epilogue, strip->y, px->y, strip->columns, rows, vectors);
@@ -75,25 +87,30 @@ FC_INLINE void conv_strip_border(const struct conv_strip *strip, const struct co
                 for (int i = 0; i < rows; i++)
                     a[i] = px.reads[i] ? strip->source + (px.source[i] + shift + c) : conv_zeros;
                 panel_multiply(acc, a, b + c * PANEL_COLUMNS, strip->second,
-                               min_i64(CONV_ZEROS, g->depth - c), rows, vectors, 0);
+                               min_i64(CONV_ZEROS, g->depth - c), 0, rows, vectors);
             }
         }
     panel_store(acc, &strip->epilogue, strip->y, px.y, strip->columns, rows, vectors);
 }
 
-/* Of 1 to FC_PANEL_ROWS pixels, by whether they lie inside. */
+/* Of 1 to FC_PANEL_ROWS pixels, by whether they lie inside; `tile` of CONV_TILES. */
 #define FC_CONV_STRIP(rows)                                                                        \
     static void conv_strip_inside_##rows(const struct conv_strip *strip,                           \
-                                         const struct conv_pixels *px)                             \
+                                         const struct conv_pixels *px, int tile)                   \
     {                                                                                              \
-        if (strip->columns > FC_LANES)                                                             \
-            conv_strip_inside(strip, px, rows, 2);                                                 \
+        const float *next = strip->next + tile * strip->runs->count *                              \
+                                              (strip->runs->depth / CONV_TILES * PANEL_COLUMNS);   \
+        if (strip->columns > FC_LANES && strip->next)                                              \
+            conv_strip_inside(strip, px, next, rows, 2);                                           \
+        else if (strip->columns > FC_LANES)                                                        \
+            conv_strip_inside(strip, px, NULL, rows, 2);                                           \
         else                                                                                       \
-            conv_strip_inside(strip, px, rows, 1);                                                 \
+            conv_strip_inside(strip, px, NULL, rows, 1);                                           \
     }                                                                                              \
     static void conv_strip_border_##rows(const struct conv_strip *strip,                           \
-                                         const struct conv_pixels *px)                             \
+                                         const struct conv_pixels *px, int tile)                   \
     {                                                                                              \
+        (void)tile;                                                                                \
         if (strip->columns > FC_LANES)                                                             \
             conv_strip_border(strip, px, rows, 2);                                                 \
         else                                                                                       \
@@ -102,19 +119,15 @@ FC_INLINE void conv_strip_border(const struct conv_strip *strip, const struct co
 FC_FOR_PANEL_ROWS(FC_CONV_STRIP)
 #undef FC_CONV_STRIP
 
-typedef void (*conv_strip_fn)(const struct conv_strip *, const struct conv_pixels *);
+typedef void (*conv_strip_fn)(const struct conv_strip *, const struct conv_pixels *, int tile);
 #define FC_CONV_STRIP(rows) [rows] = {conv_strip_border_##rows, conv_strip_inside_##rows},
 static const conv_strip_fn conv_strip_rows[FC_PANEL_ROWS + 1][2] = {
     FC_FOR_PANEL_ROWS(FC_CONV_STRIP)};
 #undef FC_CONV_STRIP
 
-enum {
-    CONV_TILES = 4,      /* of pixels in one item of work */
-    CONV_NEAR = 64 << 10 /* floats of filters that a core's own cache holds beside all else */
-};
-
 /* The tiles of one item: where their pixels lie, and how many there are in each. */
 struct conv_block {
+    int64_t first; /* of all tiles */
     int tiles, rows[CONV_TILES];
     struct conv_pixels pixels[CONV_TILES];
 };
@@ -132,6 +145,7 @@ static void conv_locate_block(const struct conv_grid *g, int64_t item, int64_t b
     int64_t pixels = g->N * g->P * g->Q, tiles = ceil_div(pixels, conv_tile_rows(g));
     int64_t first, last, begin, end;
     share(tiles, (int)item, (int)blocks, &first, &last);
+    block->first = first;
     block->tiles = (int)(last - first);
     for (int64_t i = 0; i < block->tiles; i++) {
         share(pixels, (int)(first + i), (int)tiles, &begin, &end);
@@ -173,7 +187,7 @@ static void conv_enter(const struct conv_grid *g, const struct entrance *e,
 /* Strip `item` of all groups' strips, for the pixels of one block. */
 static void conv_strip_of_block(const struct conv_grid *g, const struct conv_runs *runs,
                                 const struct entrance *entrance, const struct epilogue *epilogue,
-                                int64_t item, const struct conv_block *block)
+                                int64_t item, int far, const struct conv_block *block)
 {
     int64_t group = item / conv_strips(g), at = item % conv_strips(g) * PANEL_STRIP;
     int64_t k = group * g->columns + at;
@@ -189,10 +203,12 @@ static void conv_strip_of_block(const struct conv_grid *g, const struct conv_run
                      epilogue->upper},
         .columns = min_i64(PANEL_STRIP, g->columns - at),
         .second = panel_second(g->h.taps * g->w.taps * g->depth),
+        .next = far ? g->b + (panel + CONV_PANELS) * g->b_group : NULL,
     };
     for (int i = 0; i < block->tiles; i++) {
         const struct conv_pixels *px = &block->pixels[i];
-        conv_strip_rows[block->rows[i]][px->inside && runs->count > 0](&strip, px);
+        conv_strip_rows[block->rows[i]][px->inside && runs->count > 0](
+            &strip, px, (int)((block->first + i) % CONV_TILES));
     }
 }
 
@@ -218,7 +234,7 @@ static void conv_packed_walk(const struct conv_grid *g, const struct entrance *e
         if (block != located && entrance->scale)
             conv_enter(g, entrance, &at);
         located = block;
-        conv_strip_of_block(g, &runs, entrance, epilogue, strip, &at);
+        conv_strip_of_block(g, &runs, entrance, epilogue, strip, filters_outside, &at);
     }
 }
 

@@ -16,9 +16,9 @@ enum {
     WINOGRAD_COLUMNS = WINOGRAD_PANELS * PANEL_COLUMNS,
     WINOGRAD_TILES = 4,         /* of rows in a block at most, and 2 at least, */
     WINOGRAD_CACHE = 256 << 10, /* between which V and M fill so many bytes */
-    WINOGRAD_AHEAD = 16,        /* rows of a panel: filters come from far, for a block of patches */
+    WINOGRAD_AHEAD = 16,        /* rows of a panel: a strip serves but the tiles of a block */
     WINOGRAD_SHARED = 8 << 20,  /* bytes of V that threads share at most */
-    WINOGRAD_SKEW = 16,                   /* floats between planes: strides off powers of two */
+    WINOGRAD_SKEW = 16,         /* floats between planes: strides off powers of two */
 };
 
 #define SQRT2 1.41421356237309505f
@@ -162,8 +162,7 @@ FC_INLINE void winograd_product_body(const struct winograd_product *p, const int
     for (int i = 0; i < rows; i++)
         a[i] = p->v + i * p->v_row;
     panel_zero(acc, rows);
-    panel_multiply(acc, a, p->u, panel_second(p->depth), p->depth, rows, vectors,
-                   WINOGRAD_AHEAD);
+    panel_multiply(acc, a, p->u, panel_second(p->depth), p->depth, WINOGRAD_AHEAD, rows, vectors);
 #pragma GCC unroll 16
     for (int i = 0; i < rows; i++) {
         v_store(p->m + i * p->m_row, acc[i][0]);

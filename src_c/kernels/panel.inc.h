@@ -12,6 +12,7 @@
 enum {
     PANEL_COLUMNS = 16,
     PANEL_STRIP = 2 * FC_LANES,
+    PANEL_BATCH = 64, /* rows of a panel, a page of 4 KB */
 };
 
 /* From the first vector of a strip to its second, in panels of `depth` rows. */
@@ -21,11 +22,11 @@ static inline int64_t panel_second(int64_t depth)
 }
 
 /* acc[i][v] += a[i][k] * b[k][v] over k < depth; the second vector lies `second` behind the first.
- * Where b comes from far, it is asked for `ahead` rows early; where a near cache has it, that would
- * cost more than it gains (0). */
+ * Rows of b are asked for `ahead` of their turn where all of them come from far; where a near cache
+ * has them, that would cost more than it gains (0). */
 FC_INLINE void panel_multiply(vf acc[FC_PANEL_ROWS][2], const float *const *a, const float *b,
-                              int64_t second, int64_t depth, const int rows, const int vectors,
-                              const int ahead)
+                              int64_t second, int64_t depth, const int ahead, const int rows,
+                              const int vectors)
 {
 #pragma GCC unroll 4
     for (int64_t k = 0; k < depth; k++) {
@@ -42,6 +43,28 @@ FC_INLINE void panel_multiply(vf acc[FC_PANEL_ROWS][2], const float *const *a, c
             if (vectors == 2)
                 acc[i][1] = v_fma(value, b1, acc[i][1]);
         }
+    }
+}
+
+/* The same for a strip that serves many tiles, of which each fetches one part in `parts` of the strip
+ * that follows, from `next` on. Prefetchers of processors stop at every page. Lines are asked for in
+ * batches, which does not slow down the products in between. */
+FC_INLINE void panel_multiply_fetching(vf acc[FC_PANEL_ROWS][2], const float *const *a,
+                                       const float *b, int64_t second, int64_t depth,
+                                       const float *next, int64_t parts, const int rows,
+                                       const int vectors)
+{
+    for (int64_t k = 0; k < depth; k += PANEL_BATCH) {
+        const float *batch[FC_PANEL_ROWS], *line = next + k / parts * PANEL_COLUMNS;
+        int64_t count = min_i64(PANEL_BATCH, depth - k);
+        for (int64_t i = 0; i < count; i += parts, line += PANEL_COLUMNS) {
+            __builtin_prefetch(line, 0, 2);
+            if (FC_LANES == PANEL_COLUMNS && vectors == 2)
+                __builtin_prefetch(line + second, 0, 2);
+        }
+        for (int i = 0; i < rows; i++)
+            batch[i] = a[i] + k;
+        panel_multiply(acc, batch, b + k * PANEL_COLUMNS, second, count, 0, rows, vectors);
     }
 }
 
@@ -89,8 +112,7 @@ FC_INLINE void panel_store_body(vf acc[FC_PANEL_ROWS][2], const struct epilogue 
         if (e->residual) {
 #pragma GCC unroll 16
             for (int i = 0; i < rows; i++)
-                acc[i][v] =
-                    v_add(acc[i][v], load_lanes(e->residual + at[i] + v * FC_LANES, n));
+                acc[i][v] = v_add(acc[i][v], load_lanes(e->residual + at[i] + v * FC_LANES, n));
         }
 #pragma GCC unroll 16
         for (int i = 0; i < rows; i++)

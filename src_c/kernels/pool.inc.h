@@ -169,8 +169,8 @@ FC_DEFINE(f32_max_pool2d_values)
     for (int64_t i = first * s.w.out; i < last * s.w.out; i++) {
         int64_t row = i / s.w.out;
         pool_window o = window_at(s, row % s.h.out, i % s.w.out);
-        const float *from = (const float *)x->data +
-                            ((row / s.h.out * s.h.in + o.h0) * s.w.in + o.w0) * x->ld;
+        const float *from =
+            (const float *)x->data + ((row / s.h.out * s.h.in + o.h0) * s.w.in + o.w0) * x->ld;
         float *to = (float *)y->data + i * y->ld;
         for (int64_t c = 0; c < C; c += FC_LANES) {
             int64_t n = min_i64(FC_LANES, C - c);
