@@ -211,6 +211,10 @@ class Pending:
     draw: Callable[[], Array]
 
 
+class _Write:
+    """Stands for the last write of any parameter: each write leaves another one."""
+
+
 # Reentrant: an initializer may look at another weight.
 _drawing = threading.RLock()
 
@@ -234,6 +238,9 @@ class Parameter:
 
     # `array + parameter` is for the operators here; functions of NumPy still take a parameter.
     __array_priority__: ClassVar[float] = 1000.0
+
+    # Who has seen this very object has seen all writes of all parameters.
+    last_write: ClassVar[object] = _Write()
 
     def __init__(
         self,
@@ -294,7 +301,12 @@ class Parameter:
             if isinstance(self._value, Pending):
                 self._value = np.empty(self.shape, self.dtype)
         self._value[...] = array
+        self.count_write()
+
+    def count_write(self) -> None:
+        """Note that the value has changed."""
         self.version += 1
+        Parameter.last_write = _Write()
 
     def numpy(self) -> Array:
         """A copy of the value."""

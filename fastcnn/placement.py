@@ -219,4 +219,5 @@ class Placement:
             tuple(self.slot(t) for t in node.outputs),
             node.op.reference,
             node.name,
+            node.op.macs(*(t.spec for t in node.inputs)),
         )

@@ -13,7 +13,10 @@ import numpy as np
 import pytest
 
 from fastcnn import Sequential, layers, ops
-from fastcnn.backends import threads
+from fastcnn.backends import Call, Slot, cpu, threads
+from fastcnn.errors import NonFiniteError
+from fastcnn.graph import Parameter, placeholder
+from fastcnn.plan import Plan
 
 TIMEOUT = 60  # seconds; a hang is the failure these tests look for
 
@@ -130,3 +133,58 @@ def test_the_team_grows_and_shrinks() -> None:
         found = ops.conv2d(x, kernel, padding="same").tobytes()
         assert wanted in (None, found), f"{count} threads give other bits"
         wanted = found
+
+
+def call(macs: int, nbytes: int = 64) -> Call:
+    slot = Slot(1, 0, (nbytes // 4,), "float32")
+    return Call("relu", {}, (slot,), (), lambda x: x, macs=macs)
+
+
+def test_calls_are_worth_threads_by_their_shape(monkeypatch: Any) -> None:
+    monkeypatch.setattr(cpu, "THREAD_NS", 2000.0)
+    monkeypatch.setattr(cpu, "TEAM_NS", 40000.0)
+    small, large, wide = call(1000), call(10**7), call(0, 10**6)
+    assert cpu.worth_threads([small] * 9) == [1] * 9, "a small program wakes nobody"
+    one, many, some = cpu.worth_threads([small, large, wide])
+    assert one == 1
+    assert many > some > 2
+    assert cpu.worth_threads([call(10**15)]) == [threads.MAX_THREADS]
+    assert cpu.worth_threads([]) == []
+
+
+def mixed(width: int) -> tuple[Plan, Parameter, Any]:
+    """Calls worth one thread, a few and all, in turns; a guard in the middle of them."""
+    x = placeholder((4, 24, 24, 8), name="x")
+    loss = placeholder((), name="loss")
+    weight = Parameter("w", np.ones((4, 8), np.float32))
+    kernel = np.random.default_rng(1).standard_normal((3, 3, 8, 8), dtype=np.float32)
+    y = x
+    for i in range(width):
+        y = ops.conv2d(y, ops.multiply(kernel, 0.1), padding="same")
+        row = ops.mean(y, axis=(1, 2))
+        y = ops.relu(ops.add(y, ops.mean(row, axis=0))) if i % 2 else y
+    row = ops.mean(y, axis=(1, 2))
+    plan = Plan([x, loss], [row], [(weight, ops.add(weight.tensor, row))], guard=loss)
+    return plan, weight, np.random.default_rng(2).standard_normal((4, 24, 24, 8), dtype=np.float32)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 5, 8])
+def test_teams_of_several_sizes_meet(count: int, monkeypatch: Any) -> None:
+    threads.set_num_threads(1)
+    plan, _, x = mixed(5)
+    zero, nan = np.float32(0).reshape(()), np.float32(np.nan).reshape(())
+    wanted = plan.run(x, zero)[0]
+    threads.set_num_threads(count)
+    monkeypatch.setattr(cpu, "TEAM_NS", 0.0)
+    monkeypatch.setattr(cpu, "THREAD_NS", 3000.0)
+    plan, weight, _ = mixed(5)
+    worth = set(cpu.worth_threads(plan.calls))
+    assert min(worth) == 1
+    assert len(worth) > 2, "the calls are not of several sizes"
+    for _ in range(10):
+        before = weight.numpy()
+        with pytest.raises(NonFiniteError):
+            plan.run(x, nan)  # what follows the guard does not run, and nobody waits for it
+        np.testing.assert_array_equal(weight.value, before)
+        np.testing.assert_array_equal(plan.run(x, zero)[0], wanted)
+        assert (weight.value != before).any()

@@ -48,6 +48,7 @@ class DerivedWeights:
         self._pending: list[tuple[Parameter, Tensor]] = []
         self._prologues: list[Prologue] = []
         self._lock = threading.Lock()
+        self._seen: object = None  # the last write of any weight before `refresh` began
 
     def stand_in(self, tensor: Tensor) -> Tensor:
         """The leaf that holds the value of `tensor`; one for equal expressions of equal weights."""
@@ -60,16 +61,21 @@ class DerivedWeights:
                 parameter = Parameter(tensor.node.op.name, value, path=tensor.node.layer)
                 self._pending.append((parameter, tensor))
                 self._parameters[key] = parameter
+                self._seen = None
             return self._parameters[key].tensor
 
     def refresh(self) -> None:
         """Compute what is new or follows from a weight that has changed."""
+        if self._seen is Parameter.last_write:
+            return
         with self._lock:
+            latest = Parameter.last_write
             if self._pending:
                 self._prologues.append(Prologue(self._pending, self._backend))
                 self._pending = []
             for prologue in self._prologues:
                 prologue.refresh()
+            self._seen = latest
 
 
 def _expression(tensor: Tensor, known: dict[int, Hashable]) -> Hashable:
