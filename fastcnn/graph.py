@@ -11,6 +11,7 @@ A dimension may be None while a model is being drawn (the batch, mostly); a plan
 
 from __future__ import annotations
 
+import functools
 import math
 import threading
 from abc import ABC, abstractmethod
@@ -124,9 +125,9 @@ class Node:
     source: str = ""
     call: Any = None
 
-    @property
+    @functools.cached_property
     def outputs(self) -> tuple[Tensor, ...]:
-        """The node's output tensors."""
+        """The node's output tensors; the same objects, so that tables find them at once."""
         return tuple(Tensor(self, i) for i in range(len(self.specs)))
 
     @property

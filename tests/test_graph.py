@@ -38,7 +38,9 @@ def test_nodes_and_ops_are_frozen() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         y.node.layer = "x"  # type: ignore[misc]
     for op in BY_NAME.values():
-        assert op.__dataclass_params__.frozen, op.name  # type: ignore[attr-defined]
+        assert dataclasses.is_dataclass(op), op.name
+        with pytest.raises(dataclasses.FrozenInstanceError):
+            op.__new__(op).name = "x"  # type: ignore[misc]
 
 
 def test_names_of_ops_are_unique_and_spelled_in_snake_case() -> None:
