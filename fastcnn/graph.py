@@ -258,13 +258,14 @@ class Parameter:
         self.version = 0
         self.spec = value.spec if isinstance(value, Pending) else spec_of(value)
         self._value = value
+        self._release: Callable[[], None] | None = None
         self._leaf: Any = None
 
     def __repr__(self) -> str:
         return f"Parameter('{self.path or self.name}', {self.spec})"
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**vars(self), "_value": self.value}
+        return {**vars(self), "_value": self.value, "_release": None}
 
     @property
     def value(self) -> Array:
@@ -301,8 +302,46 @@ class Parameter:
         with _drawing:
             if isinstance(self._value, Pending):
                 self._value = np.empty(self.shape, self.dtype)
+        self.own()
         self._value[...] = array
         self.count_write()
+
+    def adopt(self, array: Array, release: Callable[[], None] | None) -> None:
+        """`assign` without a copy where that can be: of an array that lies in a mapped file.
+
+        The value then is read-only until something is assigned to it, or training begins.
+
+        Args:
+            array: of this shape; nobody else writes to it.
+            release: gives back the pages of memory under it, as long as nothing was written.
+        """
+        ready = array.flags.c_contiguous and array.flags.aligned and array.dtype.isnative
+        same = array.shape == self.shape and array.dtype.name == self.dtype
+        with _drawing:
+            taken = release is not None and ready and same and isinstance(self._value, Pending)
+            if taken:
+                self._value, self._release = array, release
+        if not taken:
+            self.assign(array)
+        self.count_write()
+
+    @property
+    def adopted(self) -> bool:
+        """Whether the value lies in a mapped file."""
+        return self._release is not None
+
+    def own(self) -> None:
+        """Make the value one that may be written to, and that is not given back."""
+        with _drawing:
+            if self._release is not None:
+                self._release = None
+                self.value.flags.writeable = True
+
+    def release(self) -> None:
+        """Give back the memory of a value that lies in a mapped file, to be read anew if needed."""
+        with _drawing:
+            if self._release is not None:
+                self._release()
 
     def count_write(self) -> None:
         """Note that the value has changed."""
