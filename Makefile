@@ -53,6 +53,11 @@ bench: $(VENV)/.extra-bench .whl/.fetched  ## asv: compare with main, publish; Q
 peers: $(VENV)/.extra-peers $(VENV)/.torch-models  ## fastcnn beside other engines; ARGS="--json FILE --chart FILE"
 	PYTHONPATH=benchmarks $(BIN)/python -m peers $(ARGS)
 
+# Compiled apart, since an installation leaves no objects behind: some minutes, once.
+spills:  $(VENV)/.build-needs  ## check the assembly of the kernels: register tiles stay in registers
+	$(BIN)/python setup.py -q build_clib --build-temp build/spills --build-clib build/spills
+	$(BIN)/python .ci/spills.py $(filter-out %_scalar.o,$(wildcard build/spills/src_c/isa_*.o))
+
 # A second build beside the first: never the one that `make test` or a user runs.
 ASAN_LIB := build/asan/lib
 asan: $(VENV)/.extra-test  ## kernel tests under address and undefined-behaviour sanitizers

@@ -40,7 +40,7 @@ EMULATE = os.environ.get("FASTCNN_BUILD_EMULATE", "")
 if EMULATE not in ("", "avx512"):
     sys.exit(f"FASTCNN_BUILD_EMULATE names '{EMULATE}'; only avx512 can be emulated")
 if EMULATE:
-    # The compiler has the half as wide vectors do the work; its notes on passing them are of no use.
+    # Vectors of half the width do the work; what the compiler says of passing them is of no use.
     ISA_FLAGS[EMULATE] = [*ISA_FLAGS["avx2"], "-O1", "-Wno-psabi", "-Isrc_c/emulate"]
 
 DEBUG = bool(os.environ.get("FASTCNN_BUILD_DEBUG"))
