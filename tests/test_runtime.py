@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import platform
 import subprocess
 import sys
 import textwrap
@@ -14,8 +15,9 @@ import pytest
 
 from fastcnn import Sequential, layers, ops
 from fastcnn.backends import Call, Slot, cpu, threads
-from fastcnn.errors import NonFiniteError
+from fastcnn.errors import DtypeError, NonFiniteError, ShapeError
 from fastcnn.graph import Parameter, placeholder
+from fastcnn.models.model import PLANS_KEPT
 from fastcnn.plan import Plan
 
 TIMEOUT = 60  # seconds; a hang is the failure these tests look for
@@ -188,3 +190,41 @@ def test_teams_of_several_sizes_meet(count: int, monkeypatch: Any) -> None:
         np.testing.assert_array_equal(weight.value, before)
         np.testing.assert_array_equal(plan.run(x, zero)[0], wanted)
         assert (weight.value != before).any()
+
+
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="flushes on x86-64")
+@pytest.mark.parametrize("count", [1, 3])
+def test_denormals_are_flushed_in_every_thread_and_nowhere_else(count: int) -> None:
+    threads.set_num_threads(count)
+    tiny = np.full((64, 64, 64), 1e-40, np.float32)
+    assert (tiny > 0).all()
+    assert not ops.multiply(tiny, np.ones((), np.float32)).any()
+    assert (tiny * np.float32(0.5) > 0).all(), "NumPy's own arithmetic has changed"
+
+
+def test_plans_of_varying_shapes_are_bounded() -> None:
+    chain = [layers.Conv2D(2, 3, padding="same"), layers.GlobalAveragePooling2D()]
+    model = Sequential([layers.Input((None, 5, 3)), *chain])
+    for size in range(4, 104):
+        x = np.ones((1, size, 5, 3), np.float32)
+        wanted = model.predict_on_batch(x)
+        np.testing.assert_array_equal(model.predict_on_batch(x), wanted)
+    assert len(model._plans._plans) == PLANS_KEPT
+    assert len(model._plans._found) <= 64
+
+
+def test_what_was_seen_before_is_checked_again_when_it_changes() -> None:
+    model = network(4)
+    x = np.ones((2, 9, 9, 3), np.float32)
+    wanted = model.predict_on_batch(x)
+    for other in (x.astype(np.float64), x.astype(">f4"), np.asfortranarray(x), x[::1, ::-1]):
+        np.testing.assert_array_equal(model.predict_on_batch(other), wanted)
+    with pytest.raises(ShapeError, match="found shape"):
+        model.predict_on_batch(x[:, :8])
+    with pytest.raises(DtypeError, match="found dtype uint8"):
+        model.predict_on_batch(x.astype(np.uint8))
+    first = model.predict_on_batch(x)
+    assert model.predict_on_batch(x) is not first
+    model.layers[-1].weights[-1].assign(np.full(5, 7.0))
+    assert not np.array_equal(model.predict_on_batch(x), wanted)
+    np.testing.assert_array_equal(first, wanted)
