@@ -134,6 +134,7 @@ class Placement:
         self.inputs = [self._new_buffer(t) for t in inputs]
         self.outputs = [self._new_buffer(self.root(t)) for t in outputs]
         for tensor, parameter in schedule.targets.items():
+            parameter.own()
             self._buffer[tensor] = self._state_buffer(parameter)
         for node in self.nodes:
             for tensor in node.inputs:
@@ -166,7 +167,8 @@ class Placement:
 
     def _state_buffer(self, parameter: Parameter) -> int:
         leaf = parameter.tensor
-        if not (parameter.value.flags.carray and parameter.value.dtype.isnative):
+        plain = parameter.value.flags.carray and parameter.value.dtype.isnative
+        if not (plain or parameter.adopted):
             raise ArgumentError(
                 f"the array of weight '{parameter.path or parameter.name}' is not a writable, "
                 "aligned and C-contiguous one in this machine's byte order; make the parameter of "
@@ -237,4 +239,5 @@ class Placement:
             tuple(self.slot(t) for t in node.outputs),
             node.op.reference,
             node.name,
+            node.op.macs(*(t.spec for t in node.inputs)),
         )

@@ -53,7 +53,10 @@ class Slot(NamedTuple):
 
 @dataclass(frozen=True)
 class Call:
-    """One operation: its name, its numbers, where its tensors lie, and its reference function."""
+    """One operation: its name, its numbers, where its tensors lie, and its reference function.
+
+    `macs` are its multiply-adds, where it has any.
+    """
 
     op: str
     attributes: Mapping[str, int | float]
@@ -61,6 +64,12 @@ class Call:
     outputs: tuple[Slot, ...]
     reference: Callable[..., Any]
     label: str = ""
+    macs: int = 0
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all its tensors."""
+        return sum(slot.nbytes for slot in (*self.inputs, *self.outputs))
 
 
 class RunStatus(NamedTuple):

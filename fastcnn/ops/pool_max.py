@@ -11,7 +11,6 @@ Networks", arXiv:1311.2901, section 2.1.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import ClassVar, final
 
 import numpy as np
@@ -27,6 +26,7 @@ from fastcnn.ops.pool_window import (
     require_image,
     window_attributes,
 )
+from fastcnn.records import dataclass
 
 
 def index_dtype(pool_size: Pair) -> str:

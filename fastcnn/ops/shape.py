@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, ClassVar, final
 
 import numpy as np
@@ -16,6 +15,7 @@ from fastcnn.ops import shape_copy, shape_join, shape_resize, shape_take
 from fastcnn.ops._apply import apply, require_float
 from fastcnn.ops.reduce import sum_to
 from fastcnn.ops.shape_join import concatenate, normal_axis, numbered
+from fastcnn.records import dataclass
 
 Dim = int | None
 

@@ -3,10 +3,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar, final
 
 from fastcnn.graph import Array, Op, Spec
+from fastcnn.records import dataclass
 
 
 @final

@@ -9,6 +9,7 @@ Nothing here knows layers or models: names and shapes come in, arrays go out.
 """
 
 from fastcnn.weights.contents import WeightsFile as WeightsFile
+from fastcnn.weights.contents import releaser as releaser
 from fastcnn.weights.hub import fetch as fetch
 from fastcnn.weights.matching import Checkpoint as Checkpoint
 from fastcnn.weights.matching import match as match
