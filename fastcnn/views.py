@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Tensors that are some channels of another: joins that copy nothing, and cuts that copy nothing.
 
-A tensor is a *view* when its pixels lie inside those of a wider tensor, its parent: the op that makes
-it writes there at once, and those that read it find it there. Which ops can is theirs to say
+A tensor is a *view* when its pixels lie inside those of a wider tensor, its parent: the op that
+makes it writes there at once, and those that read it find it there. Which ops can is theirs to say
 (`Op.strided_inputs`, `Op.strided_output`).
 """
 
@@ -79,9 +79,7 @@ def _joins_channels(node: Node) -> bool:
     return rank >= 2 and node.op.attributes(*(t.spec for t in node.inputs))["axis"] == rank - 1
 
 
-def _join(
-    node: Node, views: Views, readers: Readers, fixed: Collection[Tensor]
-) -> list[Node]:
+def _join(node: Node, views: Views, readers: Readers, fixed: Collection[Tensor]) -> list[Node]:
     """Let inputs be written where they go; what remains of the join: itself, or copies."""
     joined, begin = node.outputs[0], 0
     copies: list[Node] = []
@@ -107,7 +105,9 @@ def _can_move(
 ) -> bool:
     """Whether the op behind `tensor` can write it into the join, and all can read it there."""
     made_by = tensor.node
-    writes = id(made_by) in views.gone or made_by.op.strided_output(tensor.index, *(t.spec for t in made_by.inputs))
+    writes = id(made_by) in views.gone or made_by.op.strided_output(
+        tensor.index, *(t.spec for t in made_by.inputs)
+    )
     free = tensor not in views.parents and tensor not in fixed and bool(made_by.inputs)
     return free and writes and _all_strided(tensor, readers, join)
 

@@ -22,8 +22,8 @@ from fastcnn.graph import Array, Op, Spec, spec_of
 from fastcnn.ops._apply import require_float
 from fastcnn.ops.conv_window import Convolution
 
-# Output channels of a panel: PANEL_COLUMNS in src_c/kernels/panel.inc.h. Of Winograd's filters so many
-# panels stand together: WINOGRAD_PANELS in src_c/kernels/conv_winograd.inc.h.
+# Output channels of a panel: PANEL_COLUMNS in src_c/kernels/panel.inc.h. Of Winograd's filters so
+# many panels stand together: WINOGRAD_PANELS in src_c/kernels/conv_winograd.inc.h.
 COLUMNS = 16
 WINOGRAD_PANELS = 2
 
@@ -138,8 +138,8 @@ class PreactivatedConv2D(Op):
 
         y = bounds(conv(enter(x scale + shift), filters) + bias)
 
-    DenseNet's order (G. Huang et al., arXiv:1608.06993): the input is normalized once more for every
-    convolution that reads it, and no such copy is worth storing.
+    DenseNet's order (G. Huang et al., arXiv:1608.06993): the input is normalized once more for
+    every convolution that reads it, and no such copy is worth storing.
 
     Attributes:
         filters: K.

@@ -47,9 +47,16 @@ FEW_CHANNELS = (4, 8)
 
 @dataclass(frozen=True)
 class Entrance:
-    """A normalization in front of a product, and what bounds its result."""
+    """A normalization in front of a product, and what bounds its result.
 
-    norm: Node
+    Attributes:
+        norm: the normalization's inputs: x, gamma, beta, mean, variance.
+        epsilon: of the normalization.
+        bounds: smallest and largest result.
+    """
+
+    norm: tuple[Tensor, ...]
+    epsilon: float
     bounds: Bounds = UNBOUNDED
 
 
@@ -126,10 +133,11 @@ def _entrance(
         if len(readers[before.inputs[0]]) > 1:
             return None
         before = before.inputs[0].node
-    known = isinstance(before.op, BatchNormInference) and before.inputs[0].ndim == 4
-    if not known or any(id(t.node) not in fixed for t in before.inputs[1:]):
+    if not isinstance(before.op, BatchNormInference) or before.inputs[0].ndim != 4:
         return None
-    return Entrance(before, bounds)
+    if any(id(t.node) not in fixed for t in before.inputs[1:]):
+        return None
+    return Entrance(before.inputs, before.op.epsilon, bounds)
 
 
 def _reads_pixels(op: Conv2D, node: Node) -> bool:
@@ -207,8 +215,8 @@ def _preactivated(
     new: dict[Tensor, Tensor],
 ) -> Tensor:
     """gamma (x - mean) / sqrt(variance + epsilon) + beta as one factor and one shift."""
-    x, gamma, beta, mean, variance = (new.get(t, t) for t in entrance.norm.inputs)
-    scale = ops.multiply(gamma, ops.rsqrt(ops.add(variance, entrance.norm.op.epsilon)))
+    x, gamma, beta, mean, variance = (new.get(t, t) for t in entrance.norm)
+    scale = ops.multiply(gamma, ops.rsqrt(ops.add(variance, entrance.epsilon)))
     shift = ops.subtract(beta, ops.multiply(mean, scale))
     op = PreactivatedConv2D(filters=kernel.spec.sizes[3], enter=entrance.bounds, bounds=bounds)
     fused: Tensor = apply(op, x, apply(PackFilters(), kernel), *rest, scale, shift)
@@ -263,8 +271,8 @@ def winograd_allowed() -> bool:
 def winograd_tile(op: Conv2D, x: Tensor, kernel: Tensor) -> int:
     """4 or 2 where F(4x4, 3x3) or F(2x2, 3x3) is allowed and costs least; 0 for the direct sum.
 
-    Costs are counted in multiply-adds of a number per channel in and out: those of the products, the
-    transforms of a patch, and reading the filters once.
+    Costs are counted in multiply-adds of a number per channel in and out: those of the products,
+    the transforms of a patch, and reading the filters once.
     """
     R, S, C, K = kernel.spec.sizes
     if (R, S) != (3, 3) or op.strides != (1, 1) or op.dilations != (1, 1) or op.groups != 1:

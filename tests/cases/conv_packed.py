@@ -149,6 +149,7 @@ GROUPED_BLOCKS = [
     Geometry((1, 9, 9, 16), (5, 3), 16, groups=4, padding=2, strides=(1, 2), dilations=(2, 1)),
 ]
 
+
 def preactivated_case(x: tuple[int, int, int, int], filters: int, bounds: Bounds) -> Case:
     """What enters is bounded below, as by a ReLU."""
     op = PreactivatedConv2D(filters=filters, enter=RELU, bounds=bounds)
