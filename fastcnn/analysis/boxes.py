@@ -37,7 +37,7 @@ class Boxes:
     @property
     def shape(self) -> tuple[int, ...]:
         """The tensor's shape, 1 along axes that share boxes."""
-        return self.low.shape[1:]
+        return tuple(self.low.shape[1:])
 
     def spread(self, shape: Sequence[int]) -> Boxes:
         """One box for every element of a tensor of `shape`."""
@@ -136,5 +136,3 @@ def _along(found: Boxes, sizes: Sequence[int], step: Along) -> Boxes:
         reduce(np.minimum, (take(found.low, _NO_LOW, *tap) for tap in taps)),
         reduce(np.maximum, (take(found.high, _NO_HIGH, *tap) for tap in taps)),
     )
-
-

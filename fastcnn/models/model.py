@@ -8,6 +8,7 @@ from typing import Any
 
 from fastcnn import arguments, passes
 from fastcnn.analysis import ReceptiveField, receptive_field
+from fastcnn.analysis.counts import count_flops, count_macs
 from fastcnn.backends import cpu, threads
 from fastcnn.data.arrays import as_array
 from fastcnn.errors import ArgumentError, DtypeError, ShapeError
@@ -18,7 +19,7 @@ from fastcnn.models import loop, saving, state
 from fastcnn.models.checks import check_identifiers, check_weights
 from fastcnn.models.derived import DerivedWeights
 from fastcnn.models.lowering import InferencePlan, Lowered, PlanCache, lower, sample_specs
-from fastcnn.models.summary import count_macs, summary
+from fastcnn.models.summary import summary
 from fastcnn.models.trainer import Trainer
 from fastcnn.structure import flatten, map_structure, pack_as
 
@@ -306,6 +307,7 @@ class Model(Layer):
 
     summary = summary
     count_macs = count_macs
+    count_flops = count_flops
 
     def graph(self, input_shape: Any = None, training: bool = False, batch: int = 1) -> Lowered:
         """The model as one flat graph of ops, with the outputs of every layer.
