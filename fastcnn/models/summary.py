@@ -12,6 +12,7 @@ from fastcnn import arguments
 from fastcnn.analysis.counts import LayerCount, count_graph
 from fastcnn.analysis.field import ReceptiveField, fields_of
 from fastcnn.analysis.memory import saved_activations
+from fastcnn.analysis.roofline import Prediction, predict_time
 from fastcnn.errors import ArgumentError, NotDifferentiableError
 from fastcnn.graph import Tensor
 from fastcnn.layers.base import Layer
@@ -104,7 +105,7 @@ class _Facts:
         self._counts: dict[str, LayerCount] = {}
         self._fields: dict[str, ReceptiveField] = {}
         self._saved: Mapping[str, float] = {}
-        self._seconds: Mapping[str, float] = {}
+        self._time: Prediction | None = None
         self._total: Any = None
         try:
             graph = model.graph(input_shape)
@@ -120,6 +121,8 @@ class _Facts:
             self._fields = {field.layer: field for field in fields_of(graph, layers)}
         if "training_memory" in columns:
             self._saved = _saved(model, input_shape)
+        if "milliseconds" in columns and model.dtype == "float32":
+            self._time = predict_time(model, input_shape)
 
     def cell(self, column: str, path: str, layer: Layer) -> str:
         """What stands in a column of a layer's row."""
@@ -140,7 +143,7 @@ class _Facts:
         if column == "training_memory":
             return _bytes(_below(path, self._saved)) if self._saved else "-"
         if column == "milliseconds":
-            return f"{_below(path, self._seconds) * 1e3:.3f}"
+            return "-" if self._time is None else f"{_below(path, self._time.layers) * 1e3:.3f}"
         return f"{getattr(counted, column):,}"
 
     def totals(self) -> list[str]:
@@ -163,8 +166,8 @@ class _Facts:
         if self._saved:
             kept = _bytes(int(sum(self._saved.values())))
             lines.append(f"Activations kept for training, per sample: {kept}")
-        if self._seconds:
-            lines.append(f"Predicted time per sample: {sum(self._seconds.values()) * 1e3:.2f} ms")
+        if self._time is not None:
+            lines.append(f"Predicted time of one sample: {self._time.seconds * 1e3:.2f} ms")
         return lines
 
 
