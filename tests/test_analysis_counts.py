@@ -8,7 +8,7 @@ import pytest
 
 from fastcnn import Input, Model, Sequential, analysis, applications, layers, ops
 from fastcnn.analysis.flops import flops, flops_of
-from fastcnn.analysis.memory import saved_activations
+from fastcnn.analysis.footprint import saved_activations
 from fastcnn.errors import ArgumentError
 from fastcnn.graph import placeholder
 from fastcnn.ops.registry import BY_NAME

@@ -3,16 +3,13 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fastcnn import arguments
-from fastcnn.analysis.counts import LayerCount, count_graph
-from fastcnn.analysis.field import ReceptiveField, fields_of
-from fastcnn.analysis.memory import saved_activations
-from fastcnn.analysis.roofline import Prediction, predict_time
 from fastcnn.errors import ArgumentError, NotDifferentiableError
 from fastcnn.graph import Tensor
 from fastcnn.layers.base import Layer
@@ -20,6 +17,7 @@ from fastcnn.layers.input import InputLayer
 from fastcnn.structure import flatten
 
 if TYPE_CHECKING:
+    from fastcnn.analysis import LayerCount, Prediction, ReceptiveField
     from fastcnn.models.model import Model
 
 COLUMNS = ("output_shape", "params", "macs")
@@ -101,6 +99,13 @@ class _Facts:
     def __init__(
         self, model: Model, columns: Sequence[str], expand_nested: bool, input_shape: Any
     ) -> None:
+        from fastcnn.analysis import (  # not before they are needed
+            counts,
+            field,
+            footprint,
+            roofline,
+        )
+
         self._model, self._columns = model, columns
         self._counts: dict[str, LayerCount] = {}
         self._fields: dict[str, ReceptiveField] = {}
@@ -113,16 +118,18 @@ class _Facts:
             if input_shape is not None:
                 raise
             return  # sizes unknown: the columns show dashes
-        self._total = count_graph(model, graph, expand_nested)
+        self._total = counts.count_graph(model, graph, expand_nested)
         self._counts = {row.path: row for row in self._total.layers}
         if {"receptive_field", "stride"} & set(columns) and graph.inputs[0].ndim > 2:
             layers = [(p, ts[0]) for p, ts in graph.trace.outputs.items() if p in self._counts]
             layers += [(t.node.layer, t) for t in graph.inputs[:1]]
-            self._fields = {field.layer: field for field in fields_of(graph, layers)}
+            self._fields = {found.layer: found for found in field.fields_of(graph, layers)}
         if "training_memory" in columns:
-            self._saved = _saved(model, input_shape)
+            with contextlib.suppress(NotDifferentiableError):
+                training = model.graph(input_shape, training=True)
+                self._saved = footprint.saved_activations(model, training)
         if "milliseconds" in columns and model.dtype == "float32":
-            self._time = predict_time(model, input_shape)
+            self._time = roofline.predict_time(model, input_shape)
 
     def cell(self, column: str, path: str, layer: Layer) -> str:
         """What stands in a column of a layer's row."""
@@ -169,13 +176,6 @@ class _Facts:
         if self._time is not None:
             lines.append(f"Predicted time of one sample: {self._time.seconds * 1e3:.2f} ms")
         return lines
-
-
-def _saved(model: Model, input_shape: Any) -> dict[str, int]:
-    try:
-        return saved_activations(model, model.graph(input_shape, training=True))
-    except NotDifferentiableError:
-        return {}
 
 
 def _below(path: str, found: Mapping[str, float]) -> float:
