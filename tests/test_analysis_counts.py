@@ -259,9 +259,9 @@ def test_summary_of_sizes_given_and_unknown():
     model.summary(print_fn=lines.append, columns=("macs", "receptive_field"))
     assert any(re.fullmatch(r"conv1 \(Conv2D\) +- +-", line) for line in lines)
     lines.clear()
-    model.summary(
-        print_fn=lines.append, columns=("macs", "receptive_field"), input_shape=(64, 64, 3)
-    )
-    assert any(re.fullmatch(r"layer4.1.relu \(Activation\) +0 +435", line) for line in lines)
+    columns = ("output_shape", "macs", "receptive_field")
+    model.summary(print_fn=lines.append, columns=columns, input_shape=(64, 64, 3))
+    last = r"layer4.1.relu \(Activation\) +\(None, 2, 2, 512\) +0 +435"
+    assert any(re.fullmatch(last, line) for line in lines)
     with pytest.raises(ArgumentError, match=r"no columns \['flop'\].*flops"):
         model.summary(columns=("flop",))

@@ -11,7 +11,7 @@ import numpy as np
 
 from fastcnn import arguments
 from fastcnn.errors import ArgumentError, NotDifferentiableError
-from fastcnn.graph import Tensor
+from fastcnn.graph import Shape
 from fastcnn.layers.base import Layer
 from fastcnn.layers.input import InputLayer
 from fastcnn.structure import flatten
@@ -107,6 +107,7 @@ class _Facts:
         )
 
         self._model, self._columns = model, columns
+        self._sized = input_shape is not None
         self._counts: dict[str, LayerCount] = {}
         self._fields: dict[str, ReceptiveField] = {}
         self._saved: Mapping[str, float] = {}
@@ -135,14 +136,16 @@ class _Facts:
         """What stands in a column of a layer's row."""
         counted, field = self._counts.get(path), self._fields.get(path)
         if column == "output_shape":
-            return _shapes(layer)
+            known = counted.output_shape if counted is not None and self._sized else None
+            return _shapes(layer) if known is None else _text((None, *known))
         if column == "params":
             return f"{layer.count_params(buffers=True):,}"
         if column == "trainable":
             return _trainable(layer)
         if column in ("receptive_field", "stride"):
             numbers = () if field is None else field.size if column[0] == "r" else field.stride
-            return "x".join(f"{n:g}" for n in dict.fromkeys(numbers)) or "-"
+            known = [f"{n:g}" for n in dict.fromkeys(numbers) if n == n]  # NaN: by no rule
+            return "x".join(known) or "-"
         if counted is None:
             return "-"
         if column == "memory":
@@ -207,13 +210,13 @@ def _trainable(layer: Layer) -> str:
 
 def _shapes(layer: Layer) -> str:
     if isinstance(layer, InputLayer):
-        return _shape(layer.output)
-    shapes = [_shape(t) for call in layer._calls[:1] for t in flatten(call.outputs)]
+        return _text(layer.output.shape)
+    shapes = [_text(t.shape) for call in layer._calls[:1] for t in flatten(call.outputs)]
     return " ".join(shapes) or "?"
 
 
-def _shape(tensor: Tensor) -> str:
-    return "(" + ", ".join("None" if d is None else str(d) for d in tensor.shape) + ")"
+def _text(shape: Shape) -> str:
+    return "(" + ", ".join(str(d) for d in shape) + ")"
 
 
 def _table(rows: Sequence[Sequence[str]], line_length: int | None) -> list[str]:
