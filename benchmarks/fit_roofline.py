@@ -46,7 +46,7 @@ NETWORKS = [
     "WideResNet",
     "InceptionResNetV1",
 ]
-ROUNDS, RUNS = 5, 3
+ROUNDS, RUNS = 4, 2
 CONSTANTS = Path(roofline.__file__).with_name("roofline.json")
 # Kernels seen in fewer calls are fitted together, as "other".
 FEW_CALLS = 12
