@@ -95,7 +95,7 @@ def predict_time(model: AnyModel, input_shape: Any = None, batch: int = 1) -> Pr
     """Predict what `predict` takes for a batch on this machine, with the current threads.
 
     The first call on a machine measures it for about a second; `$FASTCNN_HOME/roofline` keeps what
-    was found. Within 25 % for the built-in networks on a quiet machine: see docs/analysis.md.
+    was found. Within 25 % for the built-in networks on a quiet machine, as docs/analysis.md shows.
 
     Args:
         model: a float32 model.
