@@ -18,6 +18,7 @@ _MODULES = (
     "config",
     "datasets",
     "errors",
+    "explain",
     "initializers",
     "layers",
     "losses",
