@@ -65,12 +65,13 @@ class Backward(Recipe):
     of each image is wanted, and there is no second input.
     """
 
-    way: Way = Gradient()
+    way: Way
     best: bool = False
 
     def graph(self, network: Network) -> Graph:
         """Back from the scores."""
-        scores, to = network.scores, network.layer or network.image
+        scores = network.scores
+        to = network.image if network.layer is None else network.layer
         if self.best:
             _, classes = _flat_scores(scores)
             wanted, given = ops.one_hot(ops.argmax(scores), classes, scores.dtype), []
@@ -115,7 +116,7 @@ class Projection(Recipe):
 @final
 @dataclass(frozen=True, kw_only=True)
 class Ascent(Recipe):
-    """(x, wanted channels (N, K)) -> gradient at the image of the channels' mean, that mean (N,)."""
+    """(x, wanted channels (N, K)) -> gradient of the mean of the channels at x, that mean (N,)."""
 
     def graph(self, network: Network) -> Graph:
         """The mean over a layer's pixels, so that maps of any size have one height to climb."""

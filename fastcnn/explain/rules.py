@@ -74,28 +74,25 @@ POINTWISE: tuple[type[Op], ...] = (
     Dropout,
 )
 # What moves or chooses numbers: its own gradient moves relevance back just so.
-MOVING = frozenset(
-    [
-        "adaptive_max_pool2d",
-        "broadcast_to",
-        "channel_shuffle",
-        "concat",
-        "crop",
-        "flip",
-        "max_pool2d",
-        "maximum",
-        "max_unpool2d",
-        "minimum",
-        "pad",
-        "reduce_max",
-        "reduce_min",
-        "reshape",
-        "resize_nearest",
-        "slice",
-        "take",
-        "transpose",
-        "where",
-    ]
+MOVING = (
+    "adaptive_max_pool2d",
+    "broadcast_to",
+    "channel_shuffle",
+    "concat",
+    "crop",
+    "max_pool2d",
+    "max_unpool2d",
+    "maximum",
+    "minimum",
+    "pad",
+    "reduce_max",
+    "reduce_min",
+    "reshape",
+    "resize_nearest",
+    "slice",
+    "take",
+    "transpose",
+    "where",
 )
 
 
