@@ -136,5 +136,3 @@ def _along(found: Boxes, sizes: Sequence[int], step: Along) -> Boxes:
         reduce(np.minimum, (take(found.low, _NO_LOW, *tap) for tap in taps)),
         reduce(np.maximum, (take(found.high, _NO_HIGH, *tap) for tap in taps)),
     )
-
-
