@@ -131,7 +131,7 @@ def check(
     fixed = target if target is not None else predicted(explained.scores())
     made = method(model, x, fixed, **keywords) if attributions is None else attributions
     maps = np.asarray(made[0] if isinstance(made, tuple) else made)
-    if len(maps) != len(explained.x) or maps.ndim < 2:
+    if maps.shape[:1] != explained.x.shape[:1]:
         raise ShapeError(
             f"explain.check: found maps of shape {maps.shape} for images {explained.x.shape}, "
             "expected one for each"
