@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -265,8 +267,9 @@ def test_networks_as_captum(pair: Pair) -> None:
         assert harness.of_largest(found, expected) < 1e-6, kind
 
 
-def ignored_warnings() -> Any:
+@contextmanager
+def ignored_warnings() -> Iterator[None]:
     """Captum warns of its hooks and of gradients that it switches on."""
-    import warnings
-
-    return warnings.catch_warnings(action="ignore")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
