@@ -37,7 +37,7 @@ class Boxes:
     @property
     def shape(self) -> tuple[int, ...]:
         """The tensor's shape, 1 along axes that share boxes."""
-        return self.low.shape[1:]
+        return tuple(self.low.shape[1:])
 
     def spread(self, shape: Sequence[int]) -> Boxes:
         """One box for every element of a tensor of `shape`."""

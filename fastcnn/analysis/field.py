@@ -63,10 +63,10 @@ class ReceptiveField:
         Raises:
             ArgumentError: there is no such unit.
         """
-        low, high = (bound[:, None] for bound in self._bounds(self._index(unit)))
+        low, high = self._bounds(self._index(unit))
         return tuple(
             slice(0, 0) if first > last else slice(int(first), int(last) + 1)
-            for first, last in zip(low.ravel(), high.ravel(), strict=True)
+            for first, last in zip(low, high, strict=True)
         )
 
     def boxes(self) -> tuple[Array, Array]:
@@ -78,13 +78,15 @@ class ReceptiveField:
         if low.ndim > 2:
             low, high = low.min(axis=(1, -1)), high.max(axis=(1, -1))
         shape = (len(low), *self.output_size)
-        return tuple(np.moveaxis(np.broadcast_to(a, shape), 0, -1) for a in (low, high))  # type: ignore[return-value]
+        low, high = (np.moveaxis(np.broadcast_to(a, shape), 0, -1) for a in (low, high))
+        return low, high
 
-    def _index(self, unit: Sequence[int] | int | None) -> tuple[Any, ...]:
+    def _index(self, unit: Sequence[int] | int | None) -> tuple[int, ...]:
+        """The unit's position with nothing negative."""
         sizes = self.output_size
         if unit is None:
-            return (*(d // 2 for d in sizes), slice(None))
-        places = (unit,) if isinstance(unit, (int, np.integer)) else tuple(unit)
+            return tuple(d // 2 for d in sizes)
+        places = (int(unit),) if isinstance(unit, (int, np.integer)) else tuple(unit)
         fits = len(places) in (len(sizes), len(sizes) + 1) and all(
             -d <= p < d for p, d in zip(places, sizes, strict=False)
         )
@@ -93,21 +95,16 @@ class ReceptiveField:
                 f"layer '{self.layer}' has no unit {unit!r}; its output is {sizes}, and a unit one "
                 "position in it, with or without a channel"
             )
-        positive = tuple(p % d for p, d in zip(places, sizes, strict=False))
-        return (*positive, *(places[len(sizes) :] or (slice(None),)))
+        return (*(p % d for p, d in zip(places, sizes, strict=False)), *places[len(sizes) :])
 
-    def _bounds(self, index: tuple[Any, ...]) -> tuple[Array, Array]:
-        found = self._boxes
-        if len(found.shape) < 2:
-            return found.low.min(axis=tuple(range(1, found.low.ndim))), found.high.max(
-                axis=tuple(range(1, found.low.ndim))
-            )
-        *places, channel = index
-        shared = zip(places, found.shape[1:-1], strict=True)
-        at = (slice(None), 0, *(0 if d == 1 else p for p, d in shared))
-        one = channel if found.shape[-1] > 1 else slice(None)
-        low, high = found.low[at][:, one], found.high[at][:, one]
-        return low.reshape(len(low), -1).min(axis=1), high.reshape(len(high), -1).max(axis=1)
+    def _bounds(self, index: Sequence[int]) -> tuple[Array, Array]:
+        """First and last position on each input axis; of all channels, where none is named."""
+        low, high = self._boxes.low, self._boxes.high
+        for axis, place in enumerate(index, 2):  # behind the input axes and the batch
+            if low.ndim > axis and low.shape[axis] > 1:
+                low, high = low.take([place], axis), high.take([place], axis)
+        rest = tuple(range(1, low.ndim))
+        return low.min(axis=rest), high.max(axis=rest)
 
     def __str__(self) -> str:
         def by(numbers: Sequence[Number]) -> str:
@@ -189,13 +186,14 @@ def _field(
         stride,
         padding,
         center,
-        Boxes(found.low, found.high),
+        found,
     )
 
 
 def _moving(line: Line) -> tuple[int, Number, Number, float]:
-    stride: Number = line.jump / line.period
-    stride = int(stride) if stride.is_integer() else stride
+    stride: Number = (
+        line.jump / line.period if line.jump % line.period else line.jump // line.period
+    )
     first = line.some[0]
     low, high = (float(bound[first]) - float(first * stride) for bound in (line.low, line.high))
     padding: Number = int(-low) if low.is_integer() else -low

@@ -45,6 +45,10 @@ class AnyModel(Protocol):
     def weights(self) -> list[Parameter]:
         """All weights."""
 
+    @property
+    def trainable_weights(self) -> list[Parameter]:
+        """Weights that training changes."""
+
     def graph(self, input_shape: Any = None, training: bool = False, batch: int = 1) -> Graph:
         """The model as one flat graph."""
 
