@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import fastcnn
 from fastcnn import explain, layers, ops
@@ -22,6 +24,7 @@ from fastcnn.explain.plans import Backward, Scores, plan_of
 from fastcnn.explain.rules import Deconvnet, Gradient
 from fastcnn.graph import Spec, placeholder
 from fastcnn.layers import Conv2D, Dense, Flatten, MaxPooling2D
+from fastcnn.models.lowering import lower
 
 Array = np.ndarray[Any, Any]
 
@@ -305,6 +308,48 @@ def test_rules_take_the_place_of_derivatives() -> None:
     assert len(seen) == 2
 
 
+@given(data=st.data())
+@settings(max_examples=25)
+def test_any_network_has_the_gradient_of_its_references(data: Any) -> None:
+    """Folded, turned and fused: the same numbers as op by op."""
+    side, channels = data.draw(st.integers(5, 12)), data.draw(st.sampled_from([1, 3, 16, 20]))
+    image = x = fastcnn.Input((side, side + 1, channels))
+    for _ in range(data.draw(st.integers(1, 4))):
+        kind = data.draw(st.sampled_from(["conv", "depthwise", "pool", "norm", "branch"]))
+        padding = data.draw(st.sampled_from(["same", "valid"]))
+        if min(x.shape[1:3]) < 4:
+            padding = "same"
+        size = data.draw(st.integers(1, 3))
+        filters = data.draw(st.sampled_from([4, 16, 33]))
+        if kind == "conv":
+            strides = data.draw(st.integers(1, 3))
+            x = Conv2D(filters, size, strides, padding, activation="tanh")(x)
+        elif kind == "depthwise":
+            x = layers.DepthwiseConv2D(size, padding=padding)(x)
+        elif kind == "pool":
+            x = layers.AveragePooling2D(size, data.draw(st.integers(1, 2)), padding)(x)
+        elif kind == "norm":
+            x = layers.BatchNormalization()(x)
+        else:
+            x = layers.Add()([Conv2D(filters, 3, padding="same")(x), Conv2D(filters, 1)(x)])
+    model = settle(fastcnn.Model(image, Dense(3, activation="softmax")(Flatten()(x))))
+    spec = Spec((2, side, side + 1, channels))
+    lowered = lower(model, [spec], training=False)
+    logits = lowered.outputs[0].node.inputs[0]
+    dy = placeholder((2, 3))
+    (dx,) = fastcnn.gradients(logits, [lowered.inputs[0]], dy)
+    values = np.random.default_rng(1).standard_normal(spec.sizes).astype(np.float32)
+    weights = np.array([[1, -2, 0.5], [0, 0, 3]], np.float32)
+
+    def by_reference(op: Any, arrays: Any) -> Any:
+        made = op.reference(*arrays)
+        return made if isinstance(made, tuple) else (made,)
+
+    (expected,) = evaluate([dx], {lowered.inputs[0]: values, dy: weights}, by_reference)
+    found = explain.saliency(model, values, weights, None)
+    np.testing.assert_allclose(found, expected, atol=1e-4 * np.abs(expected).max())
+
+
 # --- rectified ways back -------------------------------------------------------------------------
 
 
@@ -320,8 +365,28 @@ def test_guided_and_deconvnet_by_hand() -> None:
     model.set_weights([np.eye(3), np.array([[1.0], [-2.0], [3.0]])])
     x = np.array([[1.0, 1.0, -1.0]])
     np.testing.assert_array_equal(explain.saliency(model, x, 0, None), [[1, -2, 0]])
+    np.testing.assert_array_equal(explain.saliency(model, x, 0), [[1, 2, 0]])
     np.testing.assert_array_equal(explain.guided_backprop(model, x, 0), [[1, 0, 0]])
     np.testing.assert_array_equal(explain.deconvolution(model, x, 0), [[1, 0, 3]])
+
+
+def test_shared_and_overwritten_rectifiers_are_like_any_others() -> None:
+    """Captum and others refuse these, or go wrong: hooks belong to layers, rules to ops."""
+    shared = layers.ReLU()
+    image = fastcnn.Input((6, 6, 2))
+    first, second = Conv2D(4, 3, name="one"), Conv2D(4, 3, name="two")
+    top = Dense(3, name="top")
+
+    def net(one: Any, two: Any) -> fastcnn.Model:
+        return fastcnn.Model(image, top(Flatten()(two(second(one(first(image)))))))
+
+    x = images(2, 6, 2)
+    apart = settle(net(layers.ReLU(), layers.ReLU()))
+    for method in (explain.guided_backprop, explain.deconvolution):
+        expected = method(apart, x, 1)
+        assert np.abs(expected).max() > 0
+        for relu in (shared, ops.relu):  # one layer, or no layer at all
+            np.testing.assert_array_equal(method(net(relu, relu), x, 1), expected)
 
 
 def deconvnet_by_hand(model: fastcnn.Model, x: Array, channel: int, unpool: Any) -> Array:
