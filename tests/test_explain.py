@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,7 +18,7 @@ from hypothesis import strategies as st
 import fastcnn
 from fastcnn import explain, layers, ops
 from fastcnn.autodiff import evaluate, gradients
-from fastcnn.cli import main
+from fastcnn.cli import main, parser
 from fastcnn.errors import ArgumentError, DtypeError, FileError, ShapeError, UnsupportedError
 from fastcnn.explain.health import rank_correlation
 from fastcnn.explain.plans import Backward, Scores, plan_of
@@ -196,6 +197,34 @@ def test_models_never_run_as_in_training() -> None:
     x = images(4, 4, 1)
     together = explain.saliency(model, x, 1, None)
     np.testing.assert_allclose(together[2], explain.saliency(model, x[2:3] + 5, 1, None)[0])
+
+
+class Drawn(fastcnn.Model):
+    """A model with a call of its own, which knows its input once it has seen one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.top = Conv2D(4, 3, activation="relu"), Dense(3, activation="softmax")
+
+    def call(self, x: Any) -> Any:
+        return self.top(Flatten()(self.conv(x)))
+
+
+def test_models_of_any_kind_are_explained(tmp_path: Path) -> None:
+    x = images(2, 6, 2)
+    model = Drawn()
+    found = explain.saliency(model, x, 1)
+    assert found.shape == (2, 6, 6)
+    image = fastcnn.Input((6, 6, 2))
+    nested = fastcnn.Model(image, model(image))
+    np.testing.assert_allclose(explain.saliency(nested, x, 1), found, rtol=1e-5, atol=1e-7)
+    flat = fastcnn.Sequential([fastcnn.Input((6, 6, 2)), Conv2D(4, 3, activation="relu")])
+    flat.add(Flatten())
+    flat.add(Dense(3, activation="softmax"))
+    flat.set_weights(model.get_weights())
+    flat.export(tmp_path / "net.onnx")
+    again = fastcnn.onnx.load(tmp_path / "net.onnx")
+    np.testing.assert_allclose(explain.saliency(again, x, 1), found, rtol=1e-4, atol=1e-6)
 
 
 def test_one_output_of_several_is_chosen() -> None:
@@ -546,6 +575,9 @@ def test_occlusion_covers_every_pixel_and_refuses_gaps(trained: Any, digits: Any
     best = explain.scores(trained, x).argmax(axis=1)
     fall = (explain.scores(trained, x) - explain.scores(trained, covered))[np.arange(2), best]
     np.testing.assert_allclose(found[:, 0, 0, 0], fall, atol=1e-5)
+    np.testing.assert_array_equal(
+        explain.occlusion(trained, x), explain.occlusion(trained, x, window=4, strides=2)
+    )
     for window, strides in ((40, 1), (4, 5)):
         with pytest.raises(ArgumentError, match="so that every pixel is covered"):
             explain.occlusion(trained, x, window=window, strides=strides)
@@ -847,6 +879,29 @@ def test_the_command_writes_a_picture(
     assert "no file 'nothing' and no network" in capsys.readouterr().err
     assert main(["explain", str(model), str(model)]) == 2
     assert "cannot read the image" in capsys.readouterr().err
+
+
+def test_the_python_and_the_commands_of_the_page_run(
+    trained: fastcnn.Model, digits: Any, tmp_path: Path, monkeypatch: Any, capsys: Any
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    page = (Path(__file__).parent.parent / "docs" / "explain.md").read_text()
+    image = placeholder((2, 4))
+    names = {"fastcnn": fastcnn, "model": trained, "x": digits[0][:16], "image": image}
+    names["score"] = ops.sum(ops.relu(image))
+    blocks = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    assert len(blocks) == 2
+    for block in blocks:
+        exec(compile(block, "docs/explain.md", "exec"), names)
+    assert (tmp_path / "saliency.png").is_file()
+    assert "Nothing speaks against this map." in capsys.readouterr().out
+    doubled = evaluate([names["dx"]], {image: np.ones((2, 4), np.float32)})[0]
+    np.testing.assert_array_equal(doubled, np.full((2, 4), 2))
+    for line in re.findall(r"^fastcnn (.*)$", page, re.MULTILINE):
+        parser().parse_args(line.split())
+    for name in re.findall(r"^\| (`.*?`) \| (.*?) \|", page, re.MULTILINE):
+        for word in re.findall(r"`(\w+)`", " ".join(name)):
+            assert hasattr(explain, word)
 
 
 def test_a_built_in_network_prepares_images_its_own_way(tmp_path: Path, capsys: Any) -> None:
