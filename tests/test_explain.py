@@ -21,7 +21,7 @@ from fastcnn.autodiff import evaluate, gradients
 from fastcnn.cli import main, parser
 from fastcnn.errors import ArgumentError, DtypeError, FileError, ShapeError, UnsupportedError
 from fastcnn.explain.health import rank_correlation
-from fastcnn.explain.plans import Backward, Scores, plan_of
+from fastcnn.explain.plans import Activations, Backward, Scores, plan_of
 from fastcnn.explain.rules import Deconvnet, Gradient
 from fastcnn.graph import Spec, placeholder
 from fastcnn.layers import Conv2D, Dense, Flatten, MaxPooling2D
@@ -916,4 +916,4 @@ def test_a_built_in_network_prepares_images_its_own_way(tmp_path: Path, capsys: 
 
 def test_recipes_are_told_apart() -> None:
     ways = {Backward(way=w, best=b) for w in (Gradient(), Deconvnet()) for b in (True, False)}
-    assert len({*ways, Scores(), Scores(logits=False), Scores(layer="a")}) == 7
+    assert len({*ways, Scores(), Scores(logits=False), Activations(layer="a")}) == 7

@@ -49,11 +49,22 @@ class Recipe(ABC):
 @final
 @dataclass(frozen=True, kw_only=True)
 class Scores(Recipe):
-    """(x) -> scores; and the layer's output where one is named."""
+    """(x) -> scores."""
 
     def graph(self, network: Network) -> Graph:
         """Forward only."""
-        return [], [network.scores, *([] if network.layer is None else [network.layer])]
+        return [], [network.scores]
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Activations(Recipe):
+    """(x) -> the layer's output."""
+
+    def graph(self, network: Network) -> Graph:
+        """Forward only, and no further than the layer."""
+        assert network.layer is not None
+        return [], [network.layer]
 
 
 @final
