@@ -14,5 +14,5 @@ from fastcnn.passes.fuse import winograd_allowed as winograd_allowed
 from fastcnn.passes.hoist import fixed_nodes as fixed_nodes
 from fastcnn.passes.hoist import hoist as hoist
 from fastcnn.passes.rewrite import rewrite as rewrite
-from fastcnn.passes.values import forget_winners as forget_winners
 from fastcnn.passes.turn import turn_convolutions as turn_convolutions
+from fastcnn.passes.values import forget_winners as forget_winners
