@@ -12,12 +12,14 @@ __version__ = "0.1.0"
 
 _MODULES = (
     "activations",
+    "analysis",
     "applications",
     "backends",
     "callbacks",
     "config",
     "datasets",
     "errors",
+    "explain",
     "initializers",
     "layers",
     "losses",

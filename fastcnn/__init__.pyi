@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 from fastcnn import activations as activations
+from fastcnn import analysis as analysis
 from fastcnn import applications as applications
 from fastcnn import backends as backends
 from fastcnn import callbacks as callbacks
 from fastcnn import config as config
 from fastcnn import datasets as datasets
 from fastcnn import errors as errors
+from fastcnn import explain as explain
 from fastcnn import initializers as initializers
 from fastcnn import layers as layers
 from fastcnn import losses as losses

@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Hashable, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from fastcnn import arguments, passes
 from fastcnn.backends import cpu, threads
@@ -16,13 +16,18 @@ from fastcnn.metrics import Metric
 from fastcnn.models import loop, saving, state
 from fastcnn.models.checks import check_identifiers, check_weights
 from fastcnn.models.derived import DerivedWeights
-from fastcnn.models.lowering import InferencePlan, PlanCache
-from fastcnn.models.summary import count_macs, summary
+from fastcnn.models.lowering import InferencePlan, Lowered, PlanCache, lower, sample_specs
+from fastcnn.models.summary import summary
 from fastcnn.models.trainer import Trainer
 from fastcnn.structure import flatten, map_structure, pack_as
 
+if TYPE_CHECKING:
+    from fastcnn.analysis import ReceptiveField
+
 # Plans hold arenas, so only a few input shapes are kept ready.
 PLANS_KEPT = 8
+
+T = TypeVar("T")
 
 
 class Model(Layer):
@@ -58,6 +63,7 @@ class Model(Layer):
         self.history: Any = None
         self._trainer: Trainer | None = None
         self._plans: PlanCache[InferencePlan] = PlanCache(PLANS_KEPT)
+        self._other_plans: PlanCache[Any] = PlanCache(PLANS_KEPT)
 
     # --- training --------------------------------------------------------------------------------
 
@@ -173,8 +179,11 @@ class Model(Layer):
     def predict_on_batch(self, x: Any) -> Any:
         """Outputs for one batch: arrays in the nesting of the model's outputs."""
         arrays = [as_array(a, "x") for a in self.order_inputs(x)]
-        plan = self.inference_plan(self.check_inputs(arrays))
-        return pack_as(plan.structure, plan.run(self._cast(arrays)))
+        # Checking inputs and naming types takes longer than a small network.
+        short = tuple((a.shape, a.dtype) for a in arrays)
+        specs = self._plans.remembered(short, lambda: tuple(self.check_inputs(arrays)))
+        plan = self.inference_plan(specs)
+        return pack_as(plan.structure, plan.run(arrays))
 
     @property
     def inputs(self) -> list[Tensor]:
@@ -250,12 +259,6 @@ class Model(Layer):
             specs[i] = _fitting(spec, wanted, f"model '{self.name}', input '{name}'")
         return specs
 
-    def _cast(self, arrays: Sequence[Array]) -> list[Array]:
-        return [
-            a.astype(s.dtype, copy=False)
-            for a, s in zip(arrays, self.check_inputs(arrays), strict=True)
-        ]
-
     def ensure_built(self, inputs: Sequence[Spec]) -> None:
         """Build a model that has not seen a shape yet."""
         if not self.built:
@@ -266,18 +269,48 @@ class Model(Layer):
         """The cpu backend has float32 kernels; float64 models run on the references."""
         return "cpu" if self.dtype == "float32" else "reference"
 
+    def _backend(self) -> str:
+        """The backend that `predict` uses: that of `compile`, else by the model's dtype."""
+        return self._trainer.backend if self._trainer else self.default_backend()
+
     def inference_plan(self, specs: Sequence[Spec]) -> InferencePlan:
         """The plan that `predict` runs for these input specs; kept for the last few shapes."""
-        backend = self._trainer.backend if self._trainer else self.default_backend()
-        isa = cpu.default_isa() if backend == "cpu" else ""
-        exact = not passes.winograd_allowed()
-        key = (tuple(specs), backend, isa, threads.get_num_threads(), exact)
+        backend = self._backend()
 
         def make() -> InferencePlan:
-            derived = self._plans.shared((backend, isa), lambda: DerivedWeights(backend))
-            return InferencePlan(self, specs, backend, derived)
+            return InferencePlan(self, specs, backend, self._derived_weights(backend))
 
-        return self._plans.get(key, make)
+        return self._plans.get(self._circumstances(backend, specs), make)
+
+    def keep_plan(
+        self, kind: Hashable, specs: Sequence[Spec], make: Callable[[str, DerivedWeights], T]
+    ) -> T:
+        """A plan of another kind over this model, kept as those of `predict` are.
+
+        Args:
+            kind: what tells it from others of the same input specs.
+            specs: of the model's inputs.
+            make: makes it, given the backend and the weights that all plans of the model share.
+        """
+        backend = self._backend()
+        key = (kind, *self._circumstances(backend, specs))
+        kept: T = self._other_plans.get(key, lambda: make(backend, self._derived_weights(backend)))
+        return kept
+
+    def forget_plans(self) -> None:
+        """Drop all plans: the model is another one now."""
+        self._plans.clear()
+        self._other_plans.clear()
+
+    def _circumstances(self, backend: str, specs: Sequence[Spec]) -> tuple[Hashable, ...]:
+        """All that a plan depends on, beside the model."""
+        isa = cpu.default_isa() if backend == "cpu" else ""
+        exact = not passes.winograd_allowed()
+        return tuple(specs), backend, isa, threads.get_num_threads(), exact
+
+    def _derived_weights(self, backend: str) -> DerivedWeights:
+        isa = cpu.default_isa() if backend == "cpu" else ""
+        return self._plans.shared((backend, isa), lambda: DerivedWeights(backend))
 
     # --- looking ---------------------------------------------------------------------------------
 
@@ -304,7 +337,50 @@ class Model(Layer):
         )
 
     summary = summary
-    count_macs = count_macs
+
+    def graph(self, input_shape: Any = None, training: bool = False, batch: int = 1) -> Lowered:
+        """The model as one flat graph of ops, with the outputs of every layer.
+
+        Args:
+            input_shape: shape of one sample (H, W, C), or a list of shapes; the model's own when
+                None.
+            training: as it runs in training.
+            batch: number of samples.
+        """
+        return lower(self, sample_specs(self, input_shape, batch), training)
+
+    def receptive_field(
+        self, layer: Any = None, input_shape: Any = None, input: int | str = 0
+    ) -> ReceptiveField:
+        """What the units of a layer see of the input: see `analysis.receptive_field`."""
+        from fastcnn import analysis  # here, so that whoever trains does not wait for it
+
+        return analysis.receptive_field(self, layer, input_shape, input)
+
+    def count_macs(self, input_shape: Any = None) -> int:
+        """Multiply-accumulates of one sample through convolutions and matrix products.
+
+        Args:
+            input_shape: shape of one sample (H, W, C), or a list of shapes; the model's own when
+                None.
+        """
+        from fastcnn.analysis import counts
+
+        return counts.count_macs(self, input_shape)
+
+    def count_flops(self, input_shape: Any = None) -> int:
+        """Floating-point operations of one sample: 2 per MAC, and what all other ops do.
+
+        An elementwise function counts 1 per number, a batch normalization 2, a maximum of n numbers
+        n - 1, a mean n; `fastcnn.analysis.flops` has the rule of every op.
+
+        Args:
+            input_shape: shape of one sample (H, W, C), or a list of shapes; the model's own when
+                None.
+        """
+        from fastcnn.analysis import counts
+
+        return counts.count_flops(self, input_shape)
 
     def plan(self, input_shape: Any, training: bool = False) -> Any:
         """The printable inference plan for arrays of `input_shape`, the batch included."""

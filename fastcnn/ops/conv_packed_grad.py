@@ -65,18 +65,17 @@ class TransformFilters(Op):
 
     Attributes:
         exchanged: for the gradient of the input: inputs and outputs are exchanged and the filter
-            is turned by 180 degrees, (3, 3, C, K) -> (36, panels of C, K, COLUMNS).
+            is turned by 180 degrees.
     """
 
     exchanged: bool = False
     name: ClassVar[str] = "transform_filters"
 
     def infer(self, *inputs: Spec) -> Spec:
-        """(3, 3, C, K) -> (36, panels, C, COLUMNS)."""
-        _, _, C, K = inputs[0].sizes
-        if self.exchanged:
-            C, K = K, C
-        return inputs[0].with_shape(36, panels_of(K), C, COLUMNS)
+        """As of `WinogradFilters`."""
+        R, S, C, K = inputs[0].sizes
+        kernel = inputs[0].with_shape(R, S, K, C) if self.exchanged else inputs[0]
+        return WinogradFilters().infer(kernel)
 
     def reference(self, *inputs: Array) -> Array:
         """The definition, in float64."""

@@ -5,6 +5,8 @@ fold_batch_norm     conv -> batch norm (inference)  becomes  conv with scaled fi
 fuse_convolutions   conv -> bias -> sum -> bounds  becomes  one op with packed filters
 fuse_norms          batch norm (training) -> sum -> bounds  becomes  one op, and its gradient
 pack_training       the same for a training step, and the gradients of convolutions
+forget_winners      max pooling without the positions that gradients read
+turn_convolutions   a convolution backwards  becomes  a convolution of turned filters
 hoist               what depends on weights alone is cut off, to be computed when weights change
 """
 
@@ -16,3 +18,5 @@ from fastcnn.passes.hoist import fixed_nodes as fixed_nodes
 from fastcnn.passes.hoist import hoist as hoist
 from fastcnn.passes.pack_training import pack_training as pack_training
 from fastcnn.passes.rewrite import rewrite as rewrite
+from fastcnn.passes.turn import turn_convolutions as turn_convolutions
+from fastcnn.passes.values import forget_winners as forget_winners

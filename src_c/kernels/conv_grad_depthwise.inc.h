@@ -28,6 +28,8 @@ static struct depthwise turned_of(const fc_call *call, const struct turned *t)
         .stride_w = 1,
         .dilation_h = 1,
         .dilation_w = 1,
+        .x_pixel = t->C,
+        .y_pixel = t->C,
         .pad_top = t->R - 1 - t->pad_top,
         .pad_left = t->S - 1 - t->pad_left,
         .each = t->each,

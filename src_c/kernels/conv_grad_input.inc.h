@@ -80,12 +80,13 @@ static struct conv_grid grad_input_phase(const fc_call *call, int64_t h, int64_t
 FC_DEFINE(f32_packed_conv2d_grad_input)
 {
     FC_ATTRS(f32_packed_conv2d_grad_input);
+    const struct entrance none = {.scale = NULL};
     const struct epilogue nothing = {.lower = -INFINITY, .upper = INFINITY};
     const fc_tensor *dx = call->out;
     for (int64_t h = 0; h < min_i64(attrs->stride_h, dx->dim[1]); h++)
         for (int64_t w = 0; w < min_i64(attrs->stride_w, dx->dim[2]); w++) {
             const struct conv_grid grid = grad_input_phase(call, h, w);
-            conv_packed_walk(&grid, &nothing, tid, nthreads);
+            conv_packed_walk(&grid, &none, &nothing, tid, nthreads);
         }
     return FCNN_OK;
 }

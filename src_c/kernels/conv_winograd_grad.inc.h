@@ -13,14 +13,16 @@
  *
  *   v  [36][C panels][tiles][GRAD_PANEL]     B' d B
  *   z  [36][K strips][tiles][PANEL_STRIP]    A dy A'
- *   w  [36][GRAD_PANEL][PANEL_COLUMNS]       their products, for one panel of either
+ *   w  [36][GRAD_PANEL][GRAD_COLUMNS]       their products, for one panel of either
  */
 enum {
     GRAD_PANEL = 48,       /* channels: whole vectors, whole tiles of AVX2 */
     GRAD_TILES = 128,      /* whose v and z are multiplied at once */
     GRAD_WHOLE = 12 << 20, /* bytes of v and z that may wait together for their only use */
     GRAD_SHARED = 6 << 20, /* bytes of them in a block where there are more */
-    GRAD_W = GRAD_PANEL * PANEL_COLUMNS,
+    GRAD_POINTS = 36,
+    GRAD_COLUMNS = 32, /* filters: one strip of AVX-512 */
+    GRAD_W = GRAD_PANEL * GRAD_COLUMNS,
 };
 
 struct winograd_grad {
@@ -43,6 +45,9 @@ static struct winograd_grad winograd_grad_of(const fc_call *call, int64_t pad_to
               .Q = dy->dim[2],
               .pad_top = pad_top,
               .pad_left = pad_left,
+              .m = 4,
+              .points = GRAD_POINTS,
+              .x_pixel = x->dim[3],
               .x = x->data},
         .dy = dy->data,
         .dw = call->out[0].data,
@@ -52,15 +57,15 @@ static struct winograd_grad winograd_grad_of(const fc_call *call, int64_t pad_to
     g.x.tiles_w = ceil_div(g.x.Q, 4);
     g.x.tiles = g.x.N * g.x.tiles_h * g.x.tiles_w;
     g.c_panels = ceil_div(g.x.C, GRAD_PANEL);
-    g.k_panels = ceil_div(g.K, PANEL_COLUMNS);
-    int64_t wide = g.c_panels * GRAD_PANEL + g.k_panels * PANEL_COLUMNS;
-    int64_t tile = WINOGRAD_POINTS * wide * (int64_t)sizeof(float);
+    g.k_panels = ceil_div(g.K, GRAD_COLUMNS);
+    int64_t wide = g.c_panels * GRAD_PANEL + g.k_panels * GRAD_COLUMNS;
+    int64_t tile = GRAD_POINTS * wide * (int64_t)sizeof(float);
     int64_t most = max_i64(1, GRAD_SHARED / tile / GRAD_TILES) * GRAD_TILES;
     int whole = g.x.tiles * tile <= GRAD_WHOLE || g.x.tiles <= most;
     g.at_once = whole ? max_i64(1, g.x.tiles) : most;
     g.blocks = ceil_div(g.x.tiles, g.at_once);
     g.v_plane = g.c_panels * g.at_once * GRAD_PANEL + WINOGRAD_SKEW;
-    g.z_plane = g.k_panels * g.at_once * PANEL_COLUMNS + WINOGRAD_SKEW;
+    g.z_plane = g.k_panels * g.at_once * GRAD_COLUMNS + WINOGRAD_SKEW;
     g.x.v_plane = g.v_plane;
     return g;
 }
@@ -76,9 +81,9 @@ static void winograd_grad_input(const struct winograd_grad *g, int64_t tile, int
         float *to = v + (c / GRAD_PANEL * g->at_once + i) * GRAD_PANEL + c % GRAD_PANEL;
         int64_t n = min_i64(FC_LANES, C - c);
         if (inside && n == FC_LANES)
-            winograd_patch_in(&g->x, image + c, h, w, 1, FC_LANES, to);
+            winograd_patch_in(&g->x, image + c, h, w, 1, FC_LANES, to, 4);
         else
-            winograd_patch_in(&g->x, image + c, h, w, inside, n, to);
+            winograd_patch_in(&g->x, image + c, h, w, inside, n, to, 4);
     }
 }
 
@@ -130,7 +135,7 @@ static void winograd_grad_output(const struct winograd_grad *g, int64_t tile, in
     struct winograd_patch at = winograd_patch(&g->x, tile);
     int64_t rows = g->x.P - at.h, columns = g->x.Q - at.w;
     const float *dy = g->dy + ((at.n * g->x.P + at.h) * g->x.Q + at.w) * g->K;
-    for (int64_t k = 0; k < g->k_panels * PANEL_COLUMNS; k += FC_LANES) {
+    for (int64_t k = 0; k < g->k_panels * GRAD_COLUMNS; k += FC_LANES) {
         float *to = z + (k / PANEL_STRIP * g->at_once + i) * PANEL_STRIP + k % PANEL_STRIP;
         int64_t n = min_i64(FC_LANES, g->K - k);
         if (rows >= 4 && columns >= 4 && n == FC_LANES)
@@ -171,7 +176,7 @@ FC_INLINE void winograd_sum_body(const struct winograd_sum *p, const int rows)
     for (int i = 0; i < rows; i++)
 #pragma GCC unroll 2
         for (int v = 0; v < 2; v++) {
-            float *to = p->w + i * PANEL_COLUMNS + v * FC_LANES;
+            float *to = p->w + i * GRAD_COLUMNS + v * FC_LANES;
             v_store(to, p->accumulate ? v_add(v_load(to), acc[i][v]) : acc[i][v]);
         }
 }
@@ -194,14 +199,14 @@ static void winograd_grad_panel(const struct winograd_grad *g, int64_t c_panel, 
 {
     int64_t C = min_i64(GRAD_PANEL, g->x.C - c_panel * GRAD_PANEL);
     for (int64_t t = 0; t < tiles; t += GRAD_TILES)
-        for (int64_t xi = 0; xi < WINOGRAD_POINTS; xi++)
-            for (int64_t k = 0; k < PANEL_COLUMNS; k += PANEL_STRIP) {
-                int64_t strip = (k_panel * PANEL_COLUMNS + k) / PANEL_STRIP;
+        for (int64_t xi = 0; xi < GRAD_POINTS; xi++)
+            for (int64_t k = 0; k < GRAD_COLUMNS; k += PANEL_STRIP) {
+                int64_t strip = (k_panel * GRAD_COLUMNS + k) / PANEL_STRIP;
                 for (int64_t c = 0; c < C; c += FC_PANEL_ROWS) {
                     const struct winograd_sum sum = {
                         .v = v + xi * g->v_plane + (c_panel * g->at_once + t) * GRAD_PANEL + c,
                         .z = z + xi * g->z_plane + (strip * g->at_once + t) * PANEL_STRIP,
-                        .w = w + xi * GRAD_W + c * PANEL_COLUMNS + k,
+                        .w = w + xi * GRAD_W + c * GRAD_COLUMNS + k,
                         .count = min_i64(GRAD_TILES, tiles - t),
                         .accumulate = accumulate || t > 0,
                     };
@@ -227,10 +232,10 @@ static void winograd_grad_finish(const struct winograd_grad *g, int64_t c_panel,
                                  const float *w)
 {
     int64_t c0 = c_panel * GRAD_PANEL, C = min_i64(GRAD_PANEL, g->x.C - c0);
-    int64_t k0 = k_panel * PANEL_COLUMNS, K = min_i64(PANEL_COLUMNS, g->K - k0);
+    int64_t k0 = k_panel * GRAD_COLUMNS, K = min_i64(GRAD_COLUMNS, g->K - k0);
     for (int64_t c = 0; c < C; c++)
         for (int64_t k = 0; k < K; k += FC_LANES) {
-            const float *from = w + c * PANEL_COLUMNS + k;
+            const float *from = w + c * GRAD_COLUMNS + k;
             vf t[3][6];
 #pragma GCC unroll 6
             for (int j = 0; j < 6; j++) {
@@ -268,15 +273,15 @@ FC_DEFINE_PLAN(f32_winograd_conv2d_grad_kernel)
         return -1;
     const struct winograd_grad g = winograd_grad_of(call, attrs->pad_top, attrs->pad_left);
     int64_t floats = g.v_plane + g.z_plane + winograd_grad_sums(&g, nthreads) * GRAD_W;
-    return WINOGRAD_POINTS * floats * (int64_t)sizeof(float);
+    return GRAD_POINTS * floats * (int64_t)sizeof(float);
 }
 
 FC_DEFINE(f32_winograd_conv2d_grad_kernel)
 {
     FC_ATTRS(f32_winograd_conv2d_grad_kernel);
     const struct winograd_grad g = winograd_grad_of(call, attrs->pad_top, attrs->pad_left);
-    float *v = (float *)call->scratch, *z = v + WINOGRAD_POINTS * g.v_plane;
-    float *w = z + WINOGRAD_POINTS * g.z_plane;
+    float *v = (float *)call->scratch, *z = v + GRAD_POINTS * g.v_plane;
+    float *w = z + GRAD_POINTS * g.z_plane;
     for (int64_t base = 0; base < g.x.tiles; base += g.at_once) {
         int64_t tiles = min_i64(g.at_once, g.x.tiles - base), begin, end;
         share(tiles, tid, nthreads, &begin, &end);
@@ -288,7 +293,7 @@ FC_DEFINE(f32_winograd_conv2d_grad_kernel)
         share(g.c_panels * g.k_panels, tid, nthreads, &begin, &end);
         for (int64_t item = begin; item < end; item++) {
             int64_t c_panel = item % g.c_panels, k_panel = item / g.c_panels;
-            float *sums = w + (g.blocks == 1 ? tid : item) * WINOGRAD_POINTS * GRAD_W;
+            float *sums = w + (g.blocks == 1 ? tid : item) * GRAD_POINTS * GRAD_W;
             winograd_grad_panel(&g, c_panel, k_panel, tiles, v, z, sums, base > 0);
             if (base + tiles == g.x.tiles)
                 winograd_grad_finish(&g, c_panel, k_panel, sums);
