@@ -17,8 +17,10 @@ from fastcnn.ops.elementwise import CheckFinite
 from fastcnn.ops.elementwise_dropout import Dropout
 from fastcnn.ops.loss import BinaryCrossEntropy, SoftmaxCrossEntropy, SparseSoftmaxCrossEntropy
 from fastcnn.ops.norm_batch import BatchNormTrain
+from fastcnn.ops.pool_max import MaxPool2DValues
 from fastcnn.ops.reduce import Broadcast
 from fastcnn.ops.registry import BY_NAME
+from fastcnn.ops.shape_copy import CopyPixels
 from fastcnn.ops.update import OPS as UPDATE
 
 EMITTERS: dict[str, Emitter] = {
@@ -34,7 +36,7 @@ EMITTERS: dict[str, Emitter] = {
 
 _GRADIENT = "it belongs to a gradient; export the model for inference"
 _LOSS = "it is a loss; end the model before it"
-_FUSED = "it is what a plan makes of a convolution; export the model"
+_FUSED = "it is what a plan makes of a layer; export the model"
 _UPDATE = "it is an optimizer's step; export the model for inference"
 
 # What no graph for inference should hold.
@@ -46,6 +48,8 @@ REASONS: dict[str, str] = {
         op.name: _LOSS
         for op in (BinaryCrossEntropy, SoftmaxCrossEntropy, SparseSoftmaxCrossEntropy)
     },
+    CopyPixels.name: _FUSED,
+    MaxPool2DValues.name: _FUSED,
     Broadcast.name: _GRADIENT,
     BatchNormTrain.name: "it takes the statistics of the batch; call the layer with training=False",
     CheckFinite.name: "it stops a training step; export the model for inference",
