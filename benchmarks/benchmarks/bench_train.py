@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
-from .common import NETWORKS, THREADS, batch, compiled, use_threads
+import fastcnn
+
+from .common import NETWORKS, THREADS, batch, compiled, labels, uniform, use_threads
 
 BATCH = 32
 
@@ -16,6 +18,43 @@ class TrainStep:
         use_threads(threads)
         self.model = compiled(network)
         self.x, self.y = batch(network, BATCH)
+        self.model.train_on_batch(self.x, self.y)  # plans
+
+    def time_train_on_batch(self, network: str, threads: int) -> None:
+        self.model.train_on_batch(self.x, self.y)
+
+
+# Networks for 224x224 images, in batches that one step's memory of about 1 GB allows.
+LARGE = {
+    "ShuffleNetV2": 4,
+    "AlexNet": 8,
+    "VGG16": 1,
+    "GoogLeNet": 4,
+    "ResNet18": 4,
+    "ResNet50": 2,
+    "ResNeXt50": 2,
+    "DenseNet121": 2,
+    "MobileNetV2": 4,
+}
+
+
+class TrainLargeStep:
+    """The networks that `peers --task train` times beside other engines, in smaller batches."""
+
+    params = [list(LARGE), THREADS]
+    param_names = ["network", "threads"]
+    number, repeat, warmup_time = 1, 3, 0.0
+    timeout = 300
+
+    def setup(self, network: str, threads: int) -> None:
+        use_threads(threads)
+        fastcnn.set_random_seed(0)
+        self.model = getattr(fastcnn.applications, network)(classifier_activation=None)
+        self.model.compile(
+            optimizer=fastcnn.optimizers.SGD(learning_rate=1e-4, momentum=0.9),
+            loss=fastcnn.losses.SparseCategoricalCrossentropy(from_logits=True),
+        )
+        self.x, self.y = uniform(LARGE[network], 224, 224, 3), labels(LARGE[network], 1000)
         self.model.train_on_batch(self.x, self.y)  # plans
 
     def time_train_on_batch(self, network: str, threads: int) -> None:

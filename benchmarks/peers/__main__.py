@@ -11,7 +11,7 @@ from pathlib import Path
 from fastcnn.backends import cpu, threads
 
 from . import chart, footprint, report
-from .cases import BATCHES, NETWORKS, Case
+from .cases import BATCHES, NETWORKS, PREDICT, TASKS, TRAIN, TRAIN_BATCHES, Case
 from .engines import ENGINES
 from .process import EngineError
 from .results import Run
@@ -23,7 +23,9 @@ def options() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--networks", nargs="+", choices=NETWORKS, default=list(NETWORKS), metavar="NAME",
         help=f"of {', '.join(NETWORKS)}")  # fmt: skip
-    add("--batches", nargs="+", type=positive, default=list(BATCHES), metavar="N")
+    add("--task", choices=TASKS, default=PREDICT, help="default: %(default)s")
+    add("--batches", nargs="+", type=positive, metavar="N",
+        help=f"default: {BATCHES}; in training a batch of its own for each network")  # fmt: skip
     add("--engines", nargs="+", choices=ENGINES, default=list(ENGINES), metavar="NAME",
         help=f"of {', '.join(ENGINES)}")  # fmt: skip
     add("--threads", type=positive, default=threads.get_num_threads(), metavar="N",
@@ -48,7 +50,7 @@ def positive(text: str) -> int:
 
 def measured(given: argparse.Namespace) -> Run:
     """Memory and cold start if they are asked for, else every network at every batch."""
-    engines = [name for name in ENGINES if name in given.engines]
+    engines = [name for name in ENGINES if name in given.engines and knows(name, given.task)]
     settings = Settings(
         engines, given.threads, given.rounds, given.seconds, given.pause, cpu.default_isa(),
         given.work,
@@ -62,12 +64,24 @@ def measured(given: argparse.Namespace) -> Run:
         footprint.measure_cold(run, settings)
     if not (given.memory or given.cold):
         run.facts |= report.turns(settings)
-        for case in (Case(name, batch) for batch in given.batches for name in given.networks):
+        for case in cases(given):
             run.results.append(measure(case, settings))
             save(run, given)
             say(f"{case}: ratio {report.number(run.results[-1].ratio(), 2)}")
     save(run, given)
     return run
+
+
+def knows(engine: str, task: str) -> bool:
+    return task in ENGINES[engine].tasks
+
+
+def cases(given: argparse.Namespace) -> list[Case]:
+    """What is to be measured, in this order."""
+    if given.task == TRAIN and not given.batches:
+        return [Case(n, TRAIN_BATCHES[n], TRAIN) for n in given.networks if n in TRAIN_BATCHES]
+    batches = given.batches or BATCHES
+    return [Case(name, batch, given.task) for batch in batches for name in given.networks]
 
 
 def save(run: Run, given: argparse.Namespace) -> None:

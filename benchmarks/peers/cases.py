@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, final
 
-PREDICT = "predict"
+PREDICT, TRAIN = "predict", "train"
+TASKS = (PREDICT, TRAIN)
 
 
 @final
@@ -43,6 +44,19 @@ NETWORKS = {
     )
 }
 BATCHES = (1, 8)
+# What a training step takes at once: as much as its memory of some GB allows.
+TRAIN_BATCHES = {
+    "AlexNet": 16,
+    "VGG16": 4,
+    "GoogLeNet": 16,
+    "ResNet18": 16,
+    "ResNet50": 8,
+    "ResNeXt50": 8,
+    "DenseNet121": 8,
+    "MobileNetV2": 16,
+    "ShuffleNetV2": 16,
+}
+CLASSES = 1000
 
 
 @final
@@ -63,7 +77,8 @@ class Case:
     image: tuple[int, ...] = (224, 224, 3)
 
     def __str__(self) -> str:
-        return f"{self.network}, batch {self.batch}"
+        words = f"{self.network}, batch {self.batch}"
+        return words if self.task == PREDICT else f"{words}, {self.task}"
 
 
 class Files(NamedTuple):
@@ -82,8 +97,13 @@ class Files(NamedTuple):
         return self.folder / "images.npy"
 
     @property
+    def labels(self) -> Path:
+        """Classes of the images (N,), int64."""
+        return self.folder / "labels.npy"
+
+    @property
     def logits(self) -> Path:
-        """What PyTorch makes of it (N, classes), float32."""
+        """What PyTorch makes of it: logits (N, classes), or the loss (1,) of a training step."""
         return self.folder / "logits.npy"
 
     def of(self, ending: str) -> Path:

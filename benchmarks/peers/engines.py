@@ -3,7 +3,8 @@
 
 `convert` writes the engine's file of a case, in a process that ends before anything is timed. A
 task makes a step from it: a function without arguments that runs the batch and returns the logits
-(N, classes). Images are laid out as the engine likes them before the step is timed.
+(N, classes), or in training the loss (1,) before the update. Images are laid out as the engine
+likes them before the step is timed.
 """
 
 from __future__ import annotations
@@ -16,7 +17,10 @@ from typing import Any, final
 
 import numpy as np
 
-from .cases import PREDICT, Case, Files
+from .cases import PREDICT, TRAIN, Case, Files
+
+# Of SGD: so small that the loss stays finite however often the same batch comes.
+RATE, MOMENTUM = 1e-4, 0.9
 
 Step = Callable[[], np.ndarray]
 Facts = dict[str, Any]
@@ -65,6 +69,24 @@ def predict_fastcnn(case: Case, files: Files, threads: int) -> Step:
     return lambda: model.predict_on_batch(images)
 
 
+def train_fastcnn(case: Case, files: Files, threads: int) -> Step:
+    import fastcnn
+
+    fastcnn.set_num_threads(threads)
+    model = fastcnn.models.load_model(files.of("fastcnn"))
+    for layer in model.layers:
+        if isinstance(layer, fastcnn.layers.Dropout):
+            layer.rate = 0.0
+    loss = fastcnn.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(fastcnn.optimizers.SGD(RATE, momentum=MOMENTUM), loss)
+    images, labels = np.load(files.images), np.load(files.labels)
+
+    def step() -> np.ndarray:
+        return np.reshape(model.train_on_batch(images, labels), 1)
+
+    return step
+
+
 # --- PyTorch -------------------------------------------------------------------------------------
 
 
@@ -91,6 +113,41 @@ def predict_torch(layout: str, compiled: bool = False) -> Callable[[Case, Files,
         def step() -> np.ndarray:
             with torch.inference_mode():
                 return module(images).numpy()
+
+        return step
+
+    return make
+
+
+def train_torch(layout: str, compiled: bool = False) -> Callable[[Case, Files, int], Step]:
+    """What makes a training step of PyTorch with `layout` the name of a memory format."""
+
+    def make(case: Case, files: Files, threads: int) -> Step:
+        import torch
+
+        from . import source
+
+        torch.set_num_threads(threads)
+        torch.set_flush_denormal(True)
+        memory_format = getattr(torch, layout)
+        images = source.channels_first(np.load(files.images)).to(memory_format=memory_format)
+        labels = torch.from_numpy(np.load(files.labels))
+        module = source.load(case, files).to(memory_format=memory_format)
+        source.prepare_training(module)
+        optimizer = torch.optim.SGD(module.parameters(), RATE, momentum=MOMENTUM, fused=True)
+        run = module
+        if compiled:
+            import torch._inductor.config as inductor
+
+            inductor.compile_threads = 1
+            run = torch.compile(module, dynamic=False)
+
+        def step() -> np.ndarray:
+            optimizer.zero_grad(set_to_none=True)
+            loss = torch.nn.functional.cross_entropy(run(images), labels)
+            loss.backward()
+            optimizer.step()
+            return loss.detach().numpy().reshape(1)
 
         return step
 
@@ -208,30 +265,36 @@ def best_of_three(step: Step) -> float:
 # --- all of them ---------------------------------------------------------------------------------
 
 OURS = "fastcnn"
-_TORCH = "inference_mode, denormals flushed"
+_TORCH = "inference_mode, denormals flushed; training with SGD(fused=True)"
 
 ENGINES = {
     OURS: Engine(
         "fastcnn",
         "fastcnn",
-        "load_state_dict, save, load_model, predict_on_batch",
-        {PREDICT: predict_fastcnn},
+        "load_state_dict, save, load_model, predict_on_batch or train_on_batch",
+        {PREDICT: predict_fastcnn, TRAIN: train_fastcnn},
         convert_fastcnn,
     ),
     "torch": Engine(
-        "torch NCHW", "torch", f"eager, {_TORCH}", {PREDICT: predict_torch("contiguous_format")}
+        "torch NCHW",
+        "torch",
+        f"eager, {_TORCH}",
+        {PREDICT: predict_torch("contiguous_format"), TRAIN: train_torch("contiguous_format")},
     ),
     "torch-nhwc": Engine(
         "torch NHWC",
         "torch",
         f"eager, channels_last, {_TORCH}",
-        {PREDICT: predict_torch("channels_last")},
+        {PREDICT: predict_torch("channels_last"), TRAIN: train_torch("channels_last")},
     ),
     "torch-compile": Engine(
         "torch compiled",
         "torch",
         f"torch.compile with freezing, channels_last, {_TORCH}",
-        {PREDICT: predict_torch("channels_last", compiled=True)},
+        {
+            PREDICT: predict_torch("channels_last", compiled=True),
+            TRAIN: train_torch("channels_last", compiled=True),
+        },
     ),
     "ort": Engine(
         "ONNX Runtime",

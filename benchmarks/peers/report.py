@@ -15,6 +15,7 @@ import numpy as np
 import fastcnn
 from machine import cores, plural, processor
 
+from .cases import TRAIN
 from .engines import ENGINES, OURS
 from .results import Result, Run, geometric_mean
 from .rounds import Settings
@@ -98,24 +99,29 @@ def times(run: Run) -> str:
         "Times are the least of all runs. Ratio: the best peer's time ÷ fastcnn's; above 1 fastcnn "
         "is faster. Beside it the same of medians. % of FMA peak counts the multiply-adds of "
         "direct convolutions, so that Winograd may exceed 100, against the higher of the peaks "
-        "measured before and after. All logits were compared with PyTorch's before anything was "
-        f"timed, and differ by at most {worst_error(run.results):.0e} of the largest "
+        "measured before and after. All logits, or losses of a training step, were compared with "
+        "PyTorch's before anything was timed, and differ by at most "
+        f"{worst_error(run.results):.0e} of the largest "
         f"({TOLERANCE:.0e} is allowed)."
     )
     return table(head, rows) + "\n\n" + note
 
 
 def means(run: Run) -> str:
-    """Geometric means of the ratios, one row per batch."""
+    """Geometric means of the ratios, one row per batch; of a training run, of all of it."""
     rows = []
-    for task, batch in run.batches():
+    groups: list[tuple[str, int | None]] = [g for g in run.batches() if g[0] != TRAIN]
+    if run.at(TRAIN):
+        groups.append((TRAIN, None))
+    for task, batch in groups:
         results = run.at(task, batch)
         ratios = [r for r in (result.ratio() for result in results) if r is not None]
         medians = [r for r in (result.median_ratio() for result in results) if r is not None]
         count = f"{len(ratios)} of {len(results)}"
         least = number(min(ratios, default=None), 2)
         means_ = [number(geometric_mean(values), 2) for values in (ratios, medians)]
-        rows.append([f"{task}, batch {batch}", count, *means_, least])
+        name = task if batch is None else f"{task}, batch {batch}"
+        rows.append([name, count, *means_, least])
     head = ["", "networks", "geometric mean of ratios", "of medians", "least ratio"]
     return table(head, rows)
 

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, final
 
-from .cases import Case
+from .cases import TRAIN, Case
 from .engines import OURS
 
 
@@ -68,13 +68,15 @@ class Result:
     def share_of_peak(self, engine: str | None) -> float | None:
         """Of the machine's multiply-adds, those that a direct convolution needs; 1 is all.
 
+        A training step needs them three times: forward, and for either gradient.
         Above 1 an engine saves multiplications. The higher peak counts: the lower one was
         disturbed.
         """
         timing = self.timings.get(engine or "")
         if timing is None or self.macs is None or not self.peaks:
             return None
-        return 2 * self.macs * self.case.batch / timing.least / max(self.peaks)
+        passes = 3 if self.case.task == TRAIN else 1  # forward, and both gradients
+        return 2 * passes * self.macs * self.case.batch / timing.least / max(self.peaks)
 
 
 def geometric_mean(values: Iterable[float]) -> float | None:
@@ -106,9 +108,9 @@ class Run:
         """(task, batch) of the results, in their order."""
         return list(dict.fromkeys((r.case.task, r.case.batch) for r in self.results))
 
-    def at(self, task: str, batch: int) -> list[Result]:
-        """The results of a task at a batch."""
-        return [r for r in self.results if (r.case.task, r.case.batch) == (task, batch)]
+    def at(self, task: str, batch: int | None = None) -> list[Result]:
+        """The results of a task, at a batch or at all of them."""
+        return [r for r in self.results if r.case.task == task and batch in (None, r.case.batch)]
 
     def save(self, path: Path) -> None:
         """Write a JSON file."""

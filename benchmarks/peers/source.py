@@ -22,7 +22,7 @@ for _name in ("nms", "qnms"):
 
 import torchvision  # noqa: E402
 
-from .cases import NETWORKS, Case, Files  # noqa: E402
+from .cases import CLASSES, NETWORKS, TRAIN, Case, Files  # noqa: E402
 
 SEED = 20240131
 OPSET = 18
@@ -52,15 +52,30 @@ def make(case: Case, files: Files) -> None:
     """Write weights, images and PyTorch's logits of a case; the same ones in every run."""
     random = np.random.default_rng([SEED, case.batch])
     images = random.standard_normal((case.batch, *case.image), np.float32)
+    labels = random.integers(0, CLASSES, case.batch)
     module = build(case.network)
     draw(module)
     settle(module, case)
-    module.eval()
-    with torch.inference_mode():
-        logits = module(channels_first(images)).numpy()
     save_file(module.state_dict(), files.weights)
+    if case.task == TRAIN:
+        prepare_training(module)
+    else:
+        module.eval()
+    with torch.no_grad():
+        logits = module(channels_first(images))
+        if case.task == TRAIN:
+            logits = nn.functional.cross_entropy(logits, torch.from_numpy(labels)).reshape(1)
     np.save(files.images, images)
-    np.save(files.logits, logits)
+    np.save(files.labels, labels)
+    np.save(files.logits, logits.numpy())
+
+
+def prepare_training(module: nn.Module) -> None:
+    """Training mode without dropout, whose draws no two libraries share: losses can be compared."""
+    module.train()
+    for part in module.modules():
+        if isinstance(part, nn.Dropout):
+            part.p = 0.0
 
 
 def draw(module: nn.Module) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastcnn import arguments, losses, metrics, ops, optimizers, random
+from fastcnn import arguments, losses, metrics, ops, optimizers, passes, random
 from fastcnn.autodiff import gradients
 from fastcnn.backends import cpu, threads
 from fastcnn.configurable import plain, serialize
@@ -53,11 +53,17 @@ class _StepPlan:
         updates: list[Any] = []
         if training:
             updates = [*trainer.updates(objective.total, numbers), *lowered.trace.updates]
+        outputs = [objective.total, *objective.parts, *lowered.outputs]
+        if trainer.backend == "cpu":
+            made = passes.fuse_norms([*outputs, *(tensor for _, tensor in updates)])
+            made = passes.pack_training(made)
+            outputs, made = made[: len(outputs)], made[len(outputs) :]
+            updates = [(weight, new) for (weight, _), new in zip(updates, made, strict=True)]
         self.plan = Plan(
             [*lowered.inputs, *objective.targets, *objective.weights, numbers, lowered.trace.rng],
-            [objective.total, *objective.parts, *lowered.outputs],
+            outputs,
             updates,
-            guard=objective.total if training else None,
+            guard=outputs[0] if training else None,
             backend=trainer.backend,
         )
         self._parts = len(objective.parts)

@@ -19,7 +19,7 @@ import numpy as np
 
 from fastcnn import ops
 from fastcnn.drawing import scope_path
-from fastcnn.graph import Node, Tensor, constant, topological
+from fastcnn.graph import Node, Op, Tensor, constant, topological
 from fastcnn.ops._apply import apply
 from fastcnn.ops.conv import Conv2D
 from fastcnn.ops.conv_depthwise import DepthwiseConv2D
@@ -72,9 +72,19 @@ class Chain:
     entrance: Entrance | None = None
 
 
-def fuse_convolutions(outputs: Sequence[Tensor]) -> list[Tensor]:
-    """The graph with a fused op in the place of every chain that begins with fixed weights."""
-    chains = {chain.end: chain for chain in _chains(outputs)}
+def fuse_convolutions(
+    outputs: Sequence[Tensor],
+    products: tuple[type[Op], ...] = (Conv2D, DepthwiseConv2D, MatMul),
+) -> list[Tensor]:
+    """The graph with a fused op in the place of every chain that begins with fixed weights.
+
+    Args:
+        outputs: of the graph.
+        products: ops that a chain may begin with.
+    """
+    chains = {
+        chain.end: chain for chain in _chains(outputs) if isinstance(chain.product.op, products)
+    }
     new: dict[Tensor, Tensor] = {}
     for node in topological(outputs):
         inputs = [new.get(t, t) for t in node.inputs]

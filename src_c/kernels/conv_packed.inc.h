@@ -23,7 +23,10 @@ static void conv_find_runs(const struct conv_grid *g, struct conv_runs *runs)
 {
     int merges = conv_merges(g);
     int64_t taps = merges ? min_i64(g->w.taps, 1) : g->w.taps;
-    runs->count = g->h.taps * taps <= CONV_RUNS ? g->h.taps * taps : 0;
+    /* Filters of runs are read one after the other; phases of a gradient leave some out. */
+    int dense = (g->w.taps <= 1 || g->b_tap == g->depth * PANEL_COLUMNS) &&
+                (g->h.taps <= 1 || g->b_row == g->w.taps * g->depth * PANEL_COLUMNS);
+    runs->count = dense && g->h.taps * taps <= CONV_RUNS ? g->h.taps * taps : 0;
     runs->depth = merges ? g->depth * g->w.taps : g->depth;
     for (int64_t i = 0; i < runs->count; i++) {
         int64_t dh = g->h.offset + i / taps * g->h.shift, dw = g->w.offset + i % taps * g->w.shift;
@@ -75,6 +78,8 @@ FC_INLINE void conv_strip_border(const struct conv_strip *strip, const struct co
     struct conv_pixels px = *at;
     vf acc[FC_PANEL_ROWS][2];
     panel_zero(acc, rows);
+    for (int i = 0; i < rows; i++)
+        __builtin_prefetch(strip->y + px.y[i], 1);
     for (int64_t r = 0; r < g->h.taps; r++)
         for (int64_t s = 0; s < g->w.taps; s++) {
             int64_t dh = g->h.offset + r * g->h.shift, dw = g->w.offset + s * g->w.shift;
@@ -202,7 +207,7 @@ static void conv_strip_of_block(const struct conv_grid *g, const struct conv_run
                      epilogue->residual ? epilogue->residual + k : NULL, epilogue->lower,
                      epilogue->upper},
         .columns = min_i64(PANEL_STRIP, g->columns - at),
-        .second = panel_second(g->h.taps * g->w.taps * g->depth),
+        .second = panel_second(g->b_group / PANEL_COLUMNS),
         .next = far ? g->b + (panel + CONV_PANELS) * g->b_group : NULL,
     };
     for (int i = 0; i < block->tiles; i++) {

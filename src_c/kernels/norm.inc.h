@@ -63,21 +63,40 @@ static inline norm_item norm_item_at(norm_shape s, int64_t i)
                        min_i64(begin + NORM_CHANNELS, s.channels)};
 }
 
-/* Mean and sum of squared deviations of `rows` values in each of n <= FC_LANES channels, in two
- * passes over a block that stays in cache. The mean is relative to `origin`. */
-static void block_moments(const float *x, /* [rows][ld] */
-                          int64_t rows, int64_t ld, int64_t n, vf origin, float *mean, float *m2)
+enum { NORM_VECTORS = 4 }; /* at once: a single sum would wait for itself at every row */
+
+/* Mean and sum of squared deviations of `rows` values in each channel of `vectors` vectors, of n
+ * lanes where it is one, in two passes over a block that stays in cache. The mean is relative to
+ * `origin`. */
+FC_INLINE void block_moments(const float *x, /* [rows][ld] */
+                             int64_t rows, int64_t ld, const int vectors, int64_t n,
+                             const float *origin, float *mean, float *m2)
 {
-    vf shift = load_lanes(x, n), sum = v_zero(), squares = v_zero();
-    for (int64_t i = 1; i < rows; i++)
-        sum = v_add(sum, v_sub(load_lanes(x + i * ld, n), shift));
-    vf delta = v_mul(sum, v_set1(1.0f / (float)rows));
-    for (int64_t i = 0; i < rows; i++) {
-        vf d = v_sub(v_sub(load_lanes(x + i * ld, n), shift), delta);
-        squares = v_fma(d, d, squares);
+    vf shift[NORM_VECTORS], sum[NORM_VECTORS], squares[NORM_VECTORS];
+#pragma GCC unroll 4
+    for (int v = 0; v < vectors; v++) {
+        shift[v] = load_lanes(x + v * FC_LANES, n);
+        sum[v] = squares[v] = v_zero();
     }
-    store_lanes(mean, v_add(v_sub(shift, origin), delta), n);
-    store_lanes(m2, squares, n);
+    for (int64_t i = 1; i < rows; i++)
+#pragma GCC unroll 4
+        for (int v = 0; v < vectors; v++)
+            sum[v] = v_add(sum[v], v_sub(load_lanes(x + i * ld + v * FC_LANES, n), shift[v]));
+#pragma GCC unroll 4
+    for (int v = 0; v < vectors; v++)
+        sum[v] = v_mul(sum[v], v_set1(1.0f / (float)rows));
+    for (int64_t i = 0; i < rows; i++)
+#pragma GCC unroll 4
+        for (int v = 0; v < vectors; v++) {
+            vf d = v_sub(v_sub(load_lanes(x + i * ld + v * FC_LANES, n), shift[v]), sum[v]);
+            squares[v] = v_fma(d, d, squares[v]);
+        }
+#pragma GCC unroll 4
+    for (int v = 0; v < vectors; v++) {
+        vf centred = v_sub(shift[v], load_lanes(origin + v * FC_LANES, n));
+        store_lanes(mean + v * FC_LANES, v_add(centred, sum[v]), n);
+        store_lanes(m2 + v * FC_LANES, squares[v], n);
+    }
 }
 
 static void all_block_moments(const fc_call *call, norm_shape s, int tid, int nthreads)
@@ -90,11 +109,13 @@ static void all_block_moments(const fc_call *call, norm_shape s, int tid, int nt
         const float *origin = x + it.segment * s.rows * s.channels;
         const float *rows = origin + it.block * NORM_ROWS * s.channels;
         float *partial = norm_partial(call, s, it.segment, it.block);
-        for (int64_t c = it.begin; c < it.end; c += FC_LANES) {
-            int64_t n = min_i64(FC_LANES, it.end - c);
-            block_moments(rows + c, norm_block_rows(s, it.block), s.channels, n,
-                          load_lanes(origin + c, n), partial + c, partial + s.channels + c);
-        }
+        int64_t count = norm_block_rows(s, it.block), c = it.begin, C = s.channels;
+        for (; c + NORM_VECTORS * FC_LANES <= it.end; c += NORM_VECTORS * FC_LANES)
+            block_moments(rows + c, count, C, NORM_VECTORS, FC_LANES, origin + c, partial + c,
+                          partial + C + c);
+        for (; c < it.end; c += FC_LANES)
+            block_moments(rows + c, count, C, 1, min_i64(FC_LANES, it.end - c), origin + c,
+                          partial + c, partial + C + c);
     }
 }
 
@@ -195,8 +216,9 @@ static void apply_tables(const fc_call *call, norm_shape s, int tid, int nthread
     }
 }
 
-static void normalise(const fc_call *call, norm_shape s, double epsilon, int wants_variance,
-                      int tid, int nthreads)
+/* Moments of x: all outputs but y, and the tables that make y. */
+static void fill_tables(const fc_call *call, norm_shape s, double epsilon, int wants_variance,
+                        int tid, int nthreads)
 {
     int64_t vectors = ceil_div(s.channels, FC_LANES), first, last;
     all_block_moments(call, s, tid, nthreads);
@@ -211,6 +233,12 @@ static void normalise(const fc_call *call, norm_shape s, double epsilon, int wan
     for (int64_t i = first; i < last; i++)
         finish_group(call, s, i / s.groups, i % s.groups, epsilon, wants_variance);
     fc_sync(call);
+}
+
+static void normalise(const fc_call *call, norm_shape s, double epsilon, int wants_variance,
+                      int tid, int nthreads)
+{
+    fill_tables(call, s, epsilon, wants_variance, tid, nthreads);
     apply_tables(call, s, tid, nthreads);
 }
 

@@ -141,11 +141,13 @@ FC_DEFINE(f32_pack_filters)
     float *to = call->out[0].data;
     share(attrs->groups * panels * depth, tid, nthreads, &begin, &end);
     for (int64_t row = begin; row < end; row++) {
-        int64_t k = row % depth, panel = row / depth % panels, group = row / depth / panels;
+        /* Rows of the matrix one after the other: it comes from memory, and panels lie far apart. */
+        int64_t k = row / panels % depth, panel = row % panels, group = row / panels / depth;
         int64_t columns = min_i64(K - panel * PANEL_COLUMNS, PANEL_COLUMNS);
         const float *from = filters + k * w->dim[3] + group * K + panel * PANEL_COLUMNS;
+        float *line = to + ((group * panels + panel) * depth + k) * PANEL_COLUMNS;
         for (int64_t c = 0; c < PANEL_COLUMNS; c++)
-            to[row * PANEL_COLUMNS + c] = c < columns ? from[c] : 0.0f;
+            line[c] = c < columns ? from[c] : 0.0f;
     }
     return FCNN_OK;
 }

@@ -6,12 +6,12 @@
 
 static inline vf update_in(const fc_call *call, int k, int64_t i, int64_t n)
 {
-    return v_load_n((const float *)call->in[k].data + i, n);
+    return load_lanes((const float *)call->in[k].data + i, n);
 }
 
 static inline void update_out(const fc_call *call, int k, int64_t i, int64_t n, vf a)
 {
-    v_store_n((float *)call->out[k].data + i, a, n);
+    store_lanes((float *)call->out[k].data + i, a, n);
 }
 
 static inline vf step_size(const fc_call *call) { return v_set1(((float *)call->in[2].data)[0]); }

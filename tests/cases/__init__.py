@@ -4,8 +4,24 @@
 A new op adds its cases to its family's file; everything else is found by enumeration.
 """
 
-from cases import conv, conv_packed, dense, elementwise, loss, norm, pool, reduce, shape, update
+from cases import (
+    conv,
+    conv_packed,
+    conv_packed_grad,
+    dense,
+    elementwise,
+    loss,
+    norm,
+    norm_fused,
+    pool,
+    reduce,
+    shape,
+    update,
+)
 from cases.case import Case
 
-FAMILIES = (conv, conv_packed, dense, elementwise, reduce, loss, norm, pool, shape, update)
+FAMILIES = (
+    *(conv, conv_packed, conv_packed_grad, dense, elementwise),
+    *(reduce, loss, norm, norm_fused, pool, shape, update),
+)
 CASES: list[Case] = [case for family in FAMILIES for case in family.CASES]

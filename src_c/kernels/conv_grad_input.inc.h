@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Gradient of a convolution for its input: a convolution over dy with inputs and outputs exchanged,
+ * by packed panels. With a stride every phase of dx is a walk of its own, over the taps that reach it.
+ */
+/* Rows of a panel that are laid out at once: a line of the cache, or what 36 points leave room for. */
+enum { PACKED_ROWS = 16, FILTER_ROWS = 8 };
+
+/* to[row][column] = a filter's number, for `rows` rows and PANEL_COLUMNS columns of which there are
+ * `columns`; rows lie row_step apart and columns column_step. One of these is 1. */
+static void gather_filters(float (*to)[PANEL_COLUMNS], const float *from, int64_t rows,
+                           int64_t columns, int64_t row_step, int64_t column_step)
+{
+    if (columns < PANEL_COLUMNS)
+        memset(to, 0, (size_t)rows * sizeof *to);
+    if (column_step == 1)
+        for (int64_t row = 0; row < rows; row++)
+            memcpy(to[row], from + row * row_step, (size_t)columns * sizeof(float));
+    else
+        for (int64_t column = 0; column < columns; column++)
+            for (int64_t row = 0; row < rows; row++)
+                to[row][column] = from[row * row_step + column * column_step];
+}
+
+/* panels[g][panel][tap][k][column] = filters[tap][panel * PANEL_COLUMNS + column][g * K/G + k]. */
+FC_DEFINE(f32_pack_exchanged_filters)
+{
+    FC_ATTRS(f32_pack_exchanged_filters);
+    const fc_tensor *w = call->in;
+    int64_t taps = w->dim[0] * w->dim[1], C = w->dim[2], all = w->dim[3], K = all / attrs->groups;
+    int64_t panels = ceil_div(C, PANEL_COLUMNS), blocks = ceil_div(K, PACKED_ROWS), begin, end;
+    float block[PACKED_ROWS][PANEL_COLUMNS], *to = call->out[0].data;
+    share(attrs->groups * panels * taps * blocks, tid, nthreads, &begin, &end);
+    for (int64_t item = begin; item < end; item++) {
+        int64_t k = item % blocks * PACKED_ROWS, tap = item / blocks % taps;
+        int64_t panel = item / blocks / taps % panels, group = item / blocks / taps / panels;
+        int64_t c = panel * PANEL_COLUMNS, rows = min_i64(PACKED_ROWS, K - k);
+        const float *from = (const float *)w->data + (tap * C + c) * all + group * K + k;
+        gather_filters(block, from, rows, min_i64(PANEL_COLUMNS, C - c), 1, all);
+        memcpy(to + (((group * panels + panel) * taps + tap) * K + k) * PANEL_COLUMNS, block,
+               (size_t)rows * sizeof block[0]);
+    }
+    return FCNN_OK;
+}
+
+/* The walk over one phase of dx: pixels h, h + stride, ... and w, w + stride, ... */
+static struct conv_grid grad_input_phase(const fc_call *call, int64_t h, int64_t w)
+{
+    FC_ATTRS(f32_packed_conv2d_grad_input);
+    const fc_tensor *dy = call->in, *dx = call->out;
+    int64_t P = dy->dim[1], Q = dy->dim[2], K = dy->dim[3], depth = K / attrs->groups;
+    int64_t H = dx->dim[1], W = dx->dim[2], C = dx->dim[3], R = attrs->taps_h, S = attrs->taps_w;
+    struct conv_grid grid = {
+        .h = backward_axis(P, R, attrs->stride_h, attrs->pad_top, attrs->dilation_h, h),
+        .w = backward_axis(Q, S, attrs->stride_w, attrs->pad_left, attrs->dilation_w, w),
+        .N = dy->dim[0],
+        .P = ceil_div(H - h, attrs->stride_h),
+        .Q = ceil_div(W - w, attrs->stride_w),
+        .groups = attrs->groups,
+        .depth = depth,
+        .columns = C / attrs->groups,
+        .a = dy->data,
+        .a_image = P * Q * K,
+        .a_row = Q * K,
+        .a_pixel = K,
+        .b_group = R * S * depth * PANEL_COLUMNS,
+        .y = (float *)dx->data + (h * W + w) * C,
+        .y_image = H * W * C,
+        .y_row = attrs->stride_h * W * C,
+        .y_pixel = attrs->stride_w * C,
+    };
+    /* The walk counts taps from 0 on: those of the phase begin at its first and are some apart. */
+    grid.b =
+        (const float *)call->in[1].data + (grid.h.first * S + grid.w.first) * depth * PANEL_COLUMNS;
+    grid.b_row = grid.h.step * S * depth * PANEL_COLUMNS;
+    grid.b_tap = grid.w.step * depth * PANEL_COLUMNS;
+    return grid;
+}
+
+FC_DEFINE(f32_packed_conv2d_grad_input)
+{
+    FC_ATTRS(f32_packed_conv2d_grad_input);
+    const struct entrance none = {.scale = NULL};
+    const struct epilogue nothing = {.lower = -INFINITY, .upper = INFINITY};
+    const fc_tensor *dx = call->out;
+    for (int64_t h = 0; h < min_i64(attrs->stride_h, dx->dim[1]); h++)
+        for (int64_t w = 0; w < min_i64(attrs->stride_w, dx->dim[2]); w++) {
+            const struct conv_grid grid = grad_input_phase(call, h, w);
+            conv_packed_walk(&grid, &none, &nothing, tid, nthreads);
+        }
+    return FCNN_OK;
+}

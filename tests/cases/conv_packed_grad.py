@@ -1,0 +1,181 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Cases of what a training step does beside inference's convolutions."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from cases.case import Array, Case, normal
+from cases.conv import Geometry
+from cases.conv_packed import DEPTHWISE_BLOCKS, GROUPED_BLOCKS, PACKED, RELU, WINOGRAD
+from fastcnn.graph import Spec
+from fastcnn.ops.conv import Conv2D, Conv2DGradInput, Conv2DGradKernel
+from fastcnn.ops.conv_depthwise import DepthwiseConv2D, DepthwiseConv2DGradInput
+from fastcnn.ops.conv_packed import UNBOUNDED, Bounds
+from fastcnn.ops.conv_packed_grad import (
+    PackedConv2DGradInput,
+    PackExchangedFilters,
+    TransformFilters,
+    WinogradConv2DGradKernel,
+    WinogradTrainConv2D,
+    exchange,
+)
+
+# (kernel, groups): rows of a block and columns of a panel that are whole, not, and several.
+KERNELS = [
+    ((3, 3, 5, 7), 1),
+    ((1, 1, 32, 3), 1),
+    ((3, 3, 33, 17), 1),
+    ((3, 3, 64, 16), 1),
+    ((3, 3, 100, 50), 1),
+    ((3, 3, 4, 66), 3),
+    ((2, 5, 40, 68), 2),
+]
+
+
+def grad_input_case(geometry: Geometry) -> Case:
+    """Filters are packed by the reference, so that nothing lies beyond the last channel."""
+    _, H, W, C = geometry.x
+    fields = {**geometry.fields, "groups": geometry.groups}
+    kernel = (*geometry.taps, C // geometry.groups, geometry.filters)
+    dy = Conv2D(**fields).infer(Spec(geometry.x), Spec(kernel)).sizes
+    op = PackedConv2DGradInput(input_size=(H, W), taps=geometry.taps, channels=C, **fields)
+
+    def make(rng: np.random.Generator) -> Sequence[Array]:
+        filters = rng.standard_normal(kernel)
+        panels = PackExchangedFilters(geometry.groups).reference(filters)
+        return [rng.standard_normal(dy), panels]
+
+    return Case(op, make, 5e-6, differentiable=False, label=geometry.label)
+
+
+def winograd_train_case(
+    x: tuple[int, int, int, int],
+    filters: int,
+    pads: tuple[int, int, int, int],
+    exchanged: bool,
+    bounds: Bounds = UNBOUNDED,
+    residual: bool = False,
+) -> Case:
+    """As for inference, from filters as they are."""
+    N, H, W, C = x
+    op = WinogradTrainConv2D(pads=pads, exchanged=exchanged, bounds=bounds)
+    y = (N, H + pads[0] + pads[1] - 2, W + pads[2] + pads[3] - 2, filters)
+
+    def make(rng: np.random.Generator) -> Sequence[Array]:
+        kernel = rng.standard_normal((3, 3, C, filters)) * math.sqrt(2 / (9 * C))
+        kernel = exchange(kernel[::-1, ::-1], 1) if exchanged else kernel
+        image = np.maximum(rng.standard_normal(x), 0)
+        inputs = [image, kernel, 0.1 * rng.standard_normal(filters)]
+        return [*inputs, rng.standard_normal(y)] if residual else inputs
+
+    text = "x".join(map(str, x)) + f"-{filters}-{pads}-{exchanged}-{residual}".replace(" ", "")
+    tolerance = 4.2e-6 if C <= 64 else 7.5e-6
+    return Case(op, make, tolerance, differentiable=False, label=text)
+
+
+# Beside the general ones: strides whose phases hold one tap, several, none; more than a tile.
+STRIDED = [
+    Geometry((2, 9, 11, 40), (3, 3), 33, strides=2, padding=1),
+    Geometry((1, 8, 8, 20), (1, 1), 24, strides=2),
+    Geometry((1, 7, 9, 16), (1, 1), 8, strides=3),
+    Geometry((1, 17, 15, 3), (7, 7), 16, strides=2, padding=3),
+    Geometry((1, 12, 12, 6), (4, 4), 10, strides=4, padding=1, groups=2),
+]
+
+# Gradients for the kernel over several blocks: images together, parts of images, slices with copies
+# of their own; channels and filters in several parts; taps merged, strided, far apart, in groups.
+BLOCKS = [
+    Geometry((9, 7, 7, 40), (3, 3), 70, padding=1),
+    Geometry((2, 33, 40, 3), (7, 7), 24, strides=2, padding=3),
+    Geometry((3, 20, 30, 16), (3, 3), 20, padding=1),
+    Geometry((2, 40, 35, 33), (3, 3), 64, strides=2, padding=1),
+    Geometry((1, 3, 300, 37), (1, 3), 9),
+    Geometry((4, 12, 12, 200), (1, 1), 130),
+    Geometry((2, 15, 16, 130), (1, 1), 40, strides=2),
+    Geometry((2, 18, 18, 48), (3, 3), 96, padding=2, dilations=2, groups=2),
+    Geometry((2, 18, 18, 12), (3, 3), 24, padding=2, dilations=2),
+]
+
+
+def grad_kernel_case(geometry: Geometry) -> Case:
+    fields = {**geometry.fields, "groups": geometry.groups}
+    kernel = (*geometry.taps, geometry.x[3] // geometry.groups, geometry.filters)
+    dy = Conv2D(**fields).infer(Spec(geometry.x), Spec(kernel)).sizes
+    op = Conv2DGradKernel(kernel_size=geometry.taps, **fields)
+    return Case(op, normal(geometry.x, dy), 5e-6, differentiable=False, label=geometry.label)
+
+
+def winograd_grad_case(
+    x: tuple[int, int, int, int], filters: int, pads: tuple[int, int, int, int]
+) -> Case:
+    """Three times the error that float32 was measured to leave at these points."""
+    N, H, W, _ = x
+    dy = (N, H + pads[0] + pads[1] - 2, W + pads[2] + pads[3] - 2, filters)
+
+    def make(rng: np.random.Generator) -> Sequence[Array]:
+        return [np.maximum(rng.standard_normal(x), 0), rng.standard_normal(dy)]
+
+    text = "x".join(map(str, x)) + f"-{filters}-{pads}".replace(" ", "")
+    op = WinogradConv2DGradKernel(pads=pads)
+    return Case(op, make, 6e-6, differentiable=False, label=text)
+
+
+# Patches that borders cut, channels and filters around a panel, tiles of several blocks.
+WINOGRAD_GRADS = [
+    *WINOGRAD,
+    ((2, 9, 11, 47), 31, (1, 1, 1, 1)),
+    ((2, 9, 11, 49), 65, (0, 0, 0, 0)),
+    ((9, 28, 30, 100), 96, (1, 1, 1, 1)),
+]
+
+
+def turned_cases(geometry: Geometry, depthwise: bool) -> Case:
+    _, H, W, C = geometry.x
+    each = C // geometry.groups
+    kernel = (*geometry.taps, C, 1) if depthwise else (*geometry.taps, each, C)
+    forward: Any = DepthwiseConv2D(**geometry.fields)
+    op: Any = DepthwiseConv2DGradInput(input_size=(H, W), **geometry.fields)
+    if not depthwise:
+        forward = Conv2D(groups=geometry.groups, **geometry.fields)
+        op = Conv2DGradInput(input_size=(H, W), groups=geometry.groups, **geometry.fields)
+    dy = forward.infer(Spec(geometry.x), Spec(kernel)).sizes
+    return Case(
+        op, normal(dy, kernel), 5e-6, differentiable=False, label=f"turned-{geometry.label}"
+    )
+
+
+CASES: list[Case] = [
+    *(
+        Case(PackExchangedFilters(groups), normal(kernel), differentiable=False, label=f"{kernel}")
+        for kernel, groups in KERNELS
+    ),
+    *(
+        Case(
+            TransformFilters(exchanged),
+            normal(kernel),
+            1e-6,
+            differentiable=False,
+            label=f"{kernel}-{exchanged}",
+        )
+        for kernel, groups in KERNELS
+        if groups == 1 and kernel[0] == 3
+        for exchanged in (False, True)
+    ),
+    *(
+        winograd_train_case(*given, exchanged)
+        for given in (*WINOGRAD[::4], *WINOGRAD[-3:])
+        for exchanged in (False, True)
+    ),
+    winograd_train_case((1, 9, 14, 40), 70, (1, 1, 1, 1), False, RELU, residual=True),
+    winograd_train_case((11, 28, 28, 330), 24, (1, 1, 1, 1), True),
+    *(grad_input_case(geometry) for geometry in (*PACKED, *STRIDED)),
+    *(grad_kernel_case(geometry) for geometry in BLOCKS),
+    *(winograd_grad_case(*given) for given in WINOGRAD_GRADS),
+    *(turned_cases(geometry, True) for geometry in DEPTHWISE_BLOCKS),
+    *(turned_cases(geometry, False) for geometry in GROUPED_BLOCKS),
+]

@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A training step's passes: what is fused, what is left alone, and the weights that come out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import fastcnn
+from fastcnn import Input, Model, layers, losses, optimizers
+from fastcnn.models.trainer import Trainer
+
+Array = np.ndarray[Any, Any]
+
+
+def block(x: Any) -> Any:
+    """A residual block with the shortcut in front of the last ReLU."""
+    y = layers.Conv2D(64, 3, padding="same", use_bias=False)(x)
+    y = layers.ReLU()(layers.BatchNormalization()(y))
+    y = layers.Conv2D(64, 3, padding="same", use_bias=False)(y)
+    y = layers.BatchNormalization()(y)
+    return layers.ReLU()(layers.Add()([y, x]))
+
+
+def network() -> Model:
+    """Every road through the passes: strides, depthwise, groups, dilation, biases, plain sums."""
+    image = Input((24, 24, 3))
+    y = layers.Conv2D(64, 3, padding="same", activation="relu")(image)
+    y = block(y)
+    y = layers.Conv2D(48, 3, strides=2, padding="same", use_bias=False)(y)
+    y = layers.ReLU(6)(layers.BatchNormalization()(y))
+    y = layers.DepthwiseConv2D(3, padding="same", use_bias=False)(y)
+    y = layers.ReLU(6)(layers.BatchNormalization()(y))
+    y = layers.DepthwiseConv2D(3, strides=2, padding="same")(y)
+    y = layers.Conv2D(48, 1)(y)
+    y = layers.BatchNormalization()(y)
+    y = layers.Conv2D(48, 3, padding="same", groups=12, activation="relu")(y)
+    y = layers.Conv2D(40, 3, padding="same", dilation_rate=2, activation="tanh")(y)
+    y = layers.Conv2D(40, 1, strides=2)(y)
+    return Model(image, layers.Dense(5)(layers.Flatten()(y)))
+
+
+def compiled(build: Any, backend: str = "cpu") -> Model:
+    fastcnn.set_random_seed(3)
+    model = build()
+    loss = losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(optimizers.SGD(0.01, momentum=0.9), loss, backend=backend)
+    return model
+
+
+def batch(count: int = 4) -> tuple[Array, Array]:
+    rng = np.random.default_rng(5)
+    x = rng.standard_normal((count, 24, 24, 3)).astype(np.float32)
+    return x, rng.integers(0, 5, count).astype(np.int32)
+
+
+def ops_of(model: Model) -> list[str]:
+    trainer: Trainer = model._trainer
+    (step,) = trainer._plans._plans.values()
+    return [call.op for call in step.plan.calls]
+
+
+@pytest.mark.parametrize("exact", ["0", "1"])
+def test_weights_are_those_of_the_plain_graph(exact: str, monkeypatch: Any) -> None:
+    """The reference backend runs the graph as it was drawn."""
+    monkeypatch.setenv("FASTCNN_EXACT", exact)
+    ours, plain = compiled(network), compiled(network, "reference")
+    for _ in range(3):
+        found, expected = ours.train_on_batch(*batch()), plain.train_on_batch(*batch())
+        np.testing.assert_allclose(found, expected, rtol=1e-3)
+    for weight, reference in zip(ours.get_weights(), plain.get_weights(), strict=True):
+        np.testing.assert_allclose(weight, reference, rtol=1e-3, atol=2e-4)
+
+
+def test_what_a_step_is_made_of(monkeypatch: Any) -> None:
+    monkeypatch.delenv("FASTCNN_EXACT", raising=False)
+    model = compiled(network)
+    model.train_on_batch(*batch())
+    found = ops_of(model)
+    assert not {"conv2d", "depthwise_conv2d", "relu6", "relu6_grad"} & set(found)
+    assert found.count("fused_batch_norm_train") == 4
+    assert found.count("fused_batch_norm_grad") == 3
+    assert found.count("batch_norm_grad") == 2  # behind a sum, and without an activation
+    assert found.count("batch_norm_train") == 1
+    assert found.count("conv2d_grad_input") == 1  # of the groups: four channels in the lanes
+    assert found.count("winograd_conv2d") == 2 + 2
+    assert found.count("winograd_conv2d_grad_kernel") == 2
+    assert found.count("conv2d_grad_kernel") == 6
+
+
+def test_winograd_can_be_forbidden(monkeypatch: Any) -> None:
+    monkeypatch.setenv("FASTCNN_EXACT", "1")
+    model = compiled(network)
+    model.train_on_batch(*batch())
+    assert not [op for op in ops_of(model) if "winograd" in op or op == "transform_filters"]
+
+
+def test_what_others_read_stays() -> None:
+    """A normalized map that is read twice is not fused, nor is its gradient."""
+
+    def build() -> Model:
+        image = Input((24, 24, 3))
+        y = layers.BatchNormalization()(layers.Conv2D(16, 3)(image))
+        y = layers.Concatenate()([layers.ReLU()(y), y])
+        return Model(image, layers.Dense(5)(layers.GlobalAveragePooling2D()(y)))
+
+    model = compiled(build)
+    model.train_on_batch(*batch())
+    assert {"batch_norm_train", "relu", "relu_grad", "batch_norm_grad"} <= set(ops_of(model))
+
+
+def test_twenty_steps_have_the_same_bits_for_any_number_of_threads() -> None:
+    before, bits = fastcnn.get_num_threads(), set()
+    try:
+        for threads in (1, 2, 3):
+            fastcnn.set_num_threads(threads)
+            model = compiled(network)
+            for _ in range(20):
+                model.train_on_batch(*batch())
+            bits.add(b"".join(w.tobytes() for w in model.get_weights()))
+    finally:
+        fastcnn.set_num_threads(before)
+    assert len(bits) == 1
