@@ -27,6 +27,7 @@ _MODULES = (
     "ops",
     "optimizers",
     "regularizers",
+    "teach",
     "utils",
     "weights",
 )
