@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 from fastcnn import activations as activations
+from fastcnn import analysis as analysis
 from fastcnn import applications as applications
 from fastcnn import backends as backends
 from fastcnn import callbacks as callbacks

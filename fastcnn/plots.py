@@ -7,7 +7,6 @@ Uses matplotlib's figure objects only, never pyplot, so no window opens and no g
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,18 +14,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from fastcnn.errors import DataError, FileError, MissingDependencyError
+from fastcnn.errors import DataError
+from fastcnn.utils.figures import PathLike, displayable, new_figure, write_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-PathLike = str | os.PathLike[str]
-
 # Blue and vermilion of Okabe and Ito (2008): told apart with every kind of colour vision.
 _TRAINING, _VALIDATION = "#0072B2", "#D55E00"
 _GREY = "#555555"
-_DPI = 150
 # Beyond this spread the end of a curve cannot be read on a linear axis.
 _LOG_SPREAD = 30.0
 _LINEAR = ("learning_rate", "lr")
@@ -61,11 +58,11 @@ def training_curves(
         raise DataError("training_curves: history holds no epoch, expected values of at least one.")
     columns = 2 if len(names) == 4 else min(3, len(names))
     rows = math.ceil(len(names) / columns)
-    figure = _figure(5.0 * columns, 3.8 * rows)
+    figure = new_figure(5.0 * columns, 3.8 * rows)
     for number, name in enumerate(names, 1):
         axes = figure.add_subplot(rows, columns, number)
         _draw_curve(axes, name, *_pair(history, name), held_out)
-    return _write(figure, path)
+    return write_figure(figure, path)
 
 
 def confusion_matrix(
@@ -105,12 +102,12 @@ def confusion_matrix(
     share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     cell = min(0.55, 14.0 / len(names))
     side = max(3.6, cell * len(names)) + 1.4
-    figure = _figure(side + 0.9, side)
+    figure = new_figure(side + 0.9, side)
     axes = figure.add_subplot()
     right = int(np.trace(counts))
     axes.set_title(f"{right:,} of {len(true):,} right ({right / len(true):.1%})", pad=12)
     _draw_matrix(axes, counts, share, names, 72 * cell)
-    return _write(figure, path)
+    return write_figure(figure, path)
 
 
 def wrong_predictions(
@@ -166,36 +163,9 @@ def wrong_predictions(
         for i in shown
     ]
     figure = _draw_grid(
-        [_displayable(pictures[i]) for i in shown], captions, _headline(len(wrong), true, shown)
+        [displayable(pictures[i]) for i in shown], captions, _headline(len(wrong), true, shown)
     )
-    return _write(figure, path)
-
-
-def _figure(width: float, height: float) -> Figure:
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise MissingDependencyError(
-            'Plots need matplotlib, which is not installed; run: pip install "fastcnn[plot]"'
-        ) from error
-    figure = Figure(figsize=(width, height), dpi=_DPI, layout="constrained", facecolor="white")
-    figure.get_layout_engine().set(w_pad=0.1, h_pad=0.1)  # type: ignore[union-attr, call-arg]
-    return figure
-
-
-def _write(figure: Figure, path: PathLike) -> Path:
-    target = Path(path).expanduser()
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        # Naming the format keeps matplotlib from adding an ending to a name without one.
-        form = target.suffix[1:] or "png"
-        figure.savefig(target, format=form, bbox_inches="tight", pad_inches=0.15)
-    except (OSError, ValueError) as error:
-        raise FileError(
-            f"plots: cannot write {target} ({error}); choose a folder you may write to and an "
-            "ending matplotlib knows, such as .png."
-        ) from error
-    return target
+    return write_figure(figure, path)
 
 
 def _pair(
@@ -296,12 +266,12 @@ def _draw_grid(
     pictures: Sequence[npt.NDArray[Any]], captions: Sequence[str], headline: str
 ) -> Figure:
     if not pictures:
-        figure = _figure(5.0, 2.0)
+        figure = new_figure(5.0, 2.0)
         figure.text(0.5, 0.5, headline, ha="center", va="center", fontsize=13, color=_GREY)
         return figure
     columns = min(5, len(pictures))
     rows = math.ceil(len(pictures) / columns)
-    figure = _figure(max(4.6, 1.9 * columns), 2.15 * rows + 0.5)
+    figure = new_figure(max(4.6, 1.9 * columns), 2.15 * rows + 0.5)
     figure.suptitle(headline, fontsize=12)
     for number, (picture, caption) in enumerate(zip(pictures, captions, strict=True), 1):
         axes = figure.add_subplot(rows, columns, number)
@@ -321,18 +291,6 @@ def _headline(wrong: int, true: npt.NDArray[np.int64], shown: npt.NDArray[np.int
         return f"No wrong prediction: all {len(true):,} are right."
     text = f"{wrong:,} of {len(true):,} predictions are wrong ({wrong / len(true):.1%})"
     return text if len(shown) == wrong else f"{text}; {len(shown)} shown"
-
-
-def _displayable(picture: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
-    """One image in 0 … 1; a range that is neither 0 … 1 nor 0 … 255 is stretched."""
-    image = picture[..., 0] if picture.ndim == 3 and picture.shape[-1] == 1 else picture
-    image = np.nan_to_num(image.astype(np.float64))
-    low, high = float(image.min()), float(image.max())
-    if picture.dtype == np.uint8 or (low >= 0 and 1 < high <= 255):
-        return image / 255
-    if low < 0 or high > 1:
-        return (image - low) / (high - low)
-    return image
 
 
 def _class_numbers(values: npt.ArrayLike, name: str) -> npt.NDArray[np.int64]:

@@ -18,7 +18,7 @@ HISTORY = {"loss": [1.0, 0.5, 0.2], "val_loss": [1.1, 0.6, 0.4], "accuracy": [0.
 def drawn(monkeypatch):
     """The figures drawn, kept instead of written."""
     figures = []
-    monkeypatch.setattr(plots, "_write", lambda figure, path: figures.append(figure))
+    monkeypatch.setattr(plots, "write_figure", lambda figure, path: figures.append(figure))
     return figures
 
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from fastcnn import passes
 from fastcnn.drawing import Trace, tracing
+from fastcnn.errors import ArgumentError
 from fastcnn.graph import Array, Spec, Tensor, placeholder
 from fastcnn.layers.base import takes_training, training_phase
 from fastcnn.models.derived import DerivedWeights
@@ -52,6 +53,33 @@ def lower(model: Model, specs: Sequence[Spec], training: bool) -> Lowered:
         phase = {"training": training} if takes_training(type(model)) else {}
         outputs = model.call(pack_as(model.input_structure_for(inputs), inputs), **phase)
     return Lowered(inputs, flatten(outputs), outputs, trace)
+
+
+def sample_specs(model: Model, input_shape: Any = None, batch: int = 1) -> list[Spec]:
+    """Specs of a batch of samples.
+
+    Args:
+        model: a model.
+        input_shape: shape of one sample, or a list of them; the model's own when None.
+        batch: number of samples.
+
+    Raises:
+        ArgumentError: the model's own sizes are not all known, or too few shapes are given.
+    """
+    shapes: list[Any] = [t.shape[1:] for t in model.inputs]
+    if input_shape is not None:
+        shapes = [input_shape] if isinstance(input_shape[0], int) else list(input_shape)
+    if not shapes or any(d is None for shape in shapes for d in shape):
+        raise ArgumentError(
+            f"model '{model.name}' does not fix its input sizes; pass input_shape=(H, W, C)"
+        )
+    dtypes = [t.dtype for t in model.inputs] or [model.dtype] * len(shapes)
+    if len(dtypes) != len(shapes):
+        raise ArgumentError(
+            f"model '{model.name}' has {len(dtypes)} inputs, found {len(shapes)} shapes; give "
+            "input_shape one shape for each of them"
+        )
+    return [Spec((batch, *shape), dtype) for shape, dtype in zip(shapes, dtypes, strict=True)]
 
 
 class InferencePlan:

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from fastcnn import arguments, passes
+from fastcnn.analysis import ReceptiveField, receptive_field
+from fastcnn.analysis.counts import count_flops, count_macs
 from fastcnn.backends import cpu, threads
 from fastcnn.data.arrays import as_array
 from fastcnn.errors import ArgumentError, DtypeError, ShapeError
@@ -16,8 +18,8 @@ from fastcnn.metrics import Metric
 from fastcnn.models import loop, saving, state
 from fastcnn.models.checks import check_identifiers, check_weights
 from fastcnn.models.derived import DerivedWeights
-from fastcnn.models.lowering import InferencePlan, PlanCache
-from fastcnn.models.summary import count_macs, summary
+from fastcnn.models.lowering import InferencePlan, Lowered, PlanCache, lower, sample_specs
+from fastcnn.models.summary import summary
 from fastcnn.models.trainer import Trainer
 from fastcnn.structure import flatten, map_structure, pack_as
 
@@ -305,6 +307,24 @@ class Model(Layer):
 
     summary = summary
     count_macs = count_macs
+    count_flops = count_flops
+
+    def graph(self, input_shape: Any = None, training: bool = False, batch: int = 1) -> Lowered:
+        """The model as one flat graph of ops, with the outputs of every layer.
+
+        Args:
+            input_shape: shape of one sample (H, W, C), or a list of shapes; the model's own when
+                None.
+            training: as it runs in training.
+            batch: number of samples.
+        """
+        return lower(self, sample_specs(self, input_shape, batch), training)
+
+    def receptive_field(
+        self, layer: Any = None, input_shape: Any = None, input: int | str = 0
+    ) -> ReceptiveField:
+        """What the units of a layer see of the input: see `analysis.receptive_field`."""
+        return receptive_field(self, layer, input_shape, input)
 
     def plan(self, input_shape: Any, training: bool = False) -> Any:
         """The printable inference plan for arrays of `input_shape`, the batch included."""

@@ -1,19 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The table of a model: layers, output shapes, parameters, multiply-accumulates."""
+"""The table of a model: layers, output shapes, and whatever the analyses know about them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastcnn import arguments, passes
-from fastcnn.errors import ArgumentError
-from fastcnn.graph import Spec, Tensor, topological
+from fastcnn import arguments
+from fastcnn.analysis.counts import LayerCount, count_graph
+from fastcnn.analysis.field import ReceptiveField, fields_of
+from fastcnn.analysis.memory import saved_activations
+from fastcnn.errors import ArgumentError, NotDifferentiableError
+from fastcnn.graph import Tensor
 from fastcnn.layers.base import Layer
 from fastcnn.layers.input import InputLayer
-from fastcnn.models.lowering import lower
 from fastcnn.structure import flatten
 
 if TYPE_CHECKING:
@@ -24,54 +26,15 @@ _TITLES = {
     "output_shape": "Output shape",
     "params": "Params",
     "macs": "MACs",
+    "flops": "FLOPs",
+    "receptive_field": "Field",
+    "stride": "Stride",
+    "memory": "Memory",
+    "training_memory": "Training",
+    "milliseconds": "ms",
     "trainable": "Trainable",
 }
-
-
-def macs_by_layer(model: Model, input_shape: Any = None) -> dict[str, int]:
-    """Multiply-accumulates of one sample by layer path ("block/conv"), in running order.
-
-    Convolutions and matrix products count; normalisation, pooling and activations do not, nor does
-    what is made of weights alone, since that is not done for every sample.
-
-    Args:
-        model: a built model.
-        input_shape: shape of one sample, or a list of them; the model's own when None.
-    """
-    shapes = _sample_shapes(model, input_shape)
-    dtypes = [t.dtype for t in model.inputs] or [model.dtype] * len(shapes)
-    specs = [Spec((1, *shape), dtype) for shape, dtype in zip(shapes, dtypes, strict=True)]
-    lowered = lower(model, specs, training=False)
-    counts: dict[str, int] = {}
-    fixed = passes.fixed_nodes(lowered.outputs)
-    for node in topological(lowered.outputs):
-        if id(node) in fixed:
-            continue  # of the weights alone, not of a sample
-        macs = node.op.macs(*(t.spec for t in node.inputs)) if node.inputs else 0
-        if macs:
-            counts[node.layer] = counts.get(node.layer, 0) + macs
-    return counts
-
-
-def count_macs(self: Model, input_shape: Any = None) -> int:
-    """Multiply-accumulates of one sample through convolutions and matrix products.
-
-    Args:
-        input_shape: shape of one sample (H, W, C), or a list of shapes; the model's own when None.
-    """
-    return sum(macs_by_layer(self, input_shape).values())
-
-
-def _sample_shapes(model: Model, input_shape: Any) -> list[tuple[int, ...]]:
-    if input_shape is None:
-        shapes: list[Any] = [t.shape[1:] for t in model.inputs]
-    else:
-        shapes = [input_shape] if isinstance(input_shape[0], int) else list(input_shape)
-    if not shapes or any(d is None for shape in shapes for d in shape):
-        raise ArgumentError(
-            f"model '{model.name}' does not fix its input sizes; pass input_shape=(H, W, C)"
-        )
-    return [tuple(shape) for shape in shapes]
+CHOICES = tuple(name for name in _TITLES if name != "trainable")
 
 
 def summary(
@@ -83,8 +46,9 @@ def summary(
     show_trainable: bool = False,
     layer_range: Sequence[str] | None = None,
     columns: Sequence[str] = COLUMNS,
+    input_shape: Any = None,
 ) -> None:
-    """Print the layers with output shapes, parameters and multiply-accumulates of one sample.
+    """Print the layers with output shapes, parameters and what else is asked for, of one sample.
 
     Args:
         line_length: characters per line; as wide as needed when None.
@@ -92,50 +56,134 @@ def summary(
         positions, layer_range: only None.
         expand_nested: also list the layers inside nested models.
         show_trainable: a column that tells whether training changes the layer.
-        columns: any of "output_shape", "params", "macs", in the order to show.
+        columns: in the order to show, any of
+            "output_shape", "params" (with running statistics),
+            "macs", "flops": what the layer does for one sample, see `analysis.count`;
+            "receptive_field", "stride": pixels of the input that its units see, and between the
+            fields of neighbours, see `analysis.receptive_field`;
+            "memory": bytes that its output takes in inference;
+            "training_memory": bytes that it makes and the gradients read later;
+            "milliseconds": predicted for one sample on this machine, see `analysis.predict_time`.
+        input_shape: shape of one sample, or a list of shapes; the model's own when None.
     """
     where = f"model '{self.name}': summary"
     arguments.only_default(where, "positions", positions, None)
     arguments.only_default(where, "layer_range", layer_range, None)
-    unknown = [c for c in columns if c not in COLUMNS]
+    unknown = [c for c in columns if c not in CHOICES]
     if unknown:
-        raise ArgumentError(f"summary has no columns {unknown}; choose among {list(COLUMNS)}")
-    columns = [*columns, "trainable"] if show_trainable else columns
+        raise ArgumentError(f"summary has no columns {unknown}; choose among {list(CHOICES)}")
+    columns = [*columns, "trainable"] if show_trainable else list(columns)
     emit = print_fn or print
-    for line in summary_lines(self, columns, expand_nested, line_length):
+    for line in summary_lines(self, columns, expand_nested, line_length, input_shape):
         emit(line)
 
 
 def summary_lines(
-    model: Model, columns: Sequence[str], expand_nested: bool, line_length: int | None
+    model: Model,
+    columns: Sequence[str],
+    expand_nested: bool,
+    line_length: int | None,
+    input_shape: Any = None,
 ) -> list[str]:
     """The table as lines of text."""
-    try:
-        macs = macs_by_layer(model)
-    except ArgumentError:
-        macs = {}  # sizes unknown: the column shows dashes
+    facts = _Facts(model, columns, expand_nested, input_shape)
     rows = [("Layer (type)", *(_TITLES[c] for c in columns))]
     for path, depth, layer in _walk(model, "", 0, expand_nested):
-        cells = {
-            "output_shape": _shapes(layer),
-            "params": f"{layer.count_params(buffers=True):,}",
-            "macs": _macs_of(path, macs),
-            "trainable": _trainable(layer),
-        }
-        rows.append(
-            ("  " * depth + f"{layer.name} ({type(layer).__name__})", *(cells[c] for c in columns))
-        )
-    lines = _table(rows, line_length)
-    total, trainable = _count(model.weights), _count(model.trainable_weights)
-    lines += [
-        f"Model '{model.name}'",
-        f"Total params: {total:,} ({_megabytes(model)})",
-        f"Trainable params: {trainable:,}",
-        f"Non-trainable params: {total - trainable:,}",
-    ]
-    if macs:
-        lines.append(f"MACs per sample: {sum(macs.values()):,} (convolutions and matrix products)")
-    return lines
+        name = "  " * depth + f"{layer.name} ({type(layer).__name__})"
+        rows.append((name, *(facts.cell(column, path, layer) for column in columns)))
+    return [*_table(rows, line_length), f"Model '{model.name}'", *facts.totals()]
+
+
+class _Facts:
+    """What the columns show, worked out once for all layers."""
+
+    def __init__(
+        self, model: Model, columns: Sequence[str], expand_nested: bool, input_shape: Any
+    ) -> None:
+        self._model, self._columns = model, columns
+        self._counts: dict[str, LayerCount] = {}
+        self._fields: dict[str, ReceptiveField] = {}
+        self._saved: Mapping[str, float] = {}
+        self._seconds: Mapping[str, float] = {}
+        self._total: Any = None
+        try:
+            graph = model.graph(input_shape)
+        except ArgumentError:
+            if input_shape is not None:
+                raise
+            return  # sizes unknown: the columns show dashes
+        self._total = count_graph(model, graph, expand_nested)
+        self._counts = {row.path: row for row in self._total.layers}
+        if {"receptive_field", "stride"} & set(columns) and graph.inputs[0].ndim > 2:
+            layers = [(p, ts[0]) for p, ts in graph.trace.outputs.items() if p in self._counts]
+            layers += [(t.node.layer, t) for t in graph.inputs[:1]]
+            self._fields = {field.layer: field for field in fields_of(graph, layers)}
+        if "training_memory" in columns:
+            self._saved = _saved(model, input_shape)
+
+    def cell(self, column: str, path: str, layer: Layer) -> str:
+        """What stands in a column of a layer's row."""
+        counted, field = self._counts.get(path), self._fields.get(path)
+        if column == "output_shape":
+            return _shapes(layer)
+        if column == "params":
+            return f"{layer.count_params(buffers=True):,}"
+        if column == "trainable":
+            return _trainable(layer)
+        if column in ("receptive_field", "stride"):
+            numbers = () if field is None else field.size if column[0] == "r" else field.stride
+            return "x".join(f"{n:g}" for n in dict.fromkeys(numbers)) or "-"
+        if counted is None:
+            return "-"
+        if column == "memory":
+            return _bytes(counted.activation_bytes)
+        if column == "training_memory":
+            return _bytes(_below(path, self._saved)) if self._saved else "-"
+        if column == "milliseconds":
+            return f"{_below(path, self._seconds) * 1e3:.3f}"
+        return f"{getattr(counted, column):,}"
+
+    def totals(self) -> list[str]:
+        """Lines under the table."""
+        weights, trainable = _count(self._model.weights), _count(self._model.trainable_weights)
+        lines = [
+            f"Total params: {weights:,} ({_megabytes(self._model)})",
+            f"Trainable params: {trainable:,}",
+            f"Non-trainable params: {weights - trainable:,}",
+        ]
+        total = self._total
+        if total is None:
+            return lines
+        if total.macs:
+            lines.append(f"MACs per sample: {total.macs:,} (convolutions and matrix products)")
+        if "flops" in self._columns:
+            lines.append(f"FLOPs per sample: {total.flops:,} (2 per MAC, and all other ops)")
+        if "memory" in self._columns:
+            lines.append(f"Activations per sample: {_bytes(total.activation_bytes)}")
+        if self._saved:
+            kept = _bytes(int(sum(self._saved.values())))
+            lines.append(f"Activations kept for training, per sample: {kept}")
+        if self._seconds:
+            lines.append(f"Predicted time per sample: {sum(self._seconds.values()) * 1e3:.2f} ms")
+        return lines
+
+
+def _saved(model: Model, input_shape: Any) -> dict[str, int]:
+    try:
+        return saved_activations(model, model.graph(input_shape, training=True))
+    except NotDifferentiableError:
+        return {}
+
+
+def _below(path: str, found: Mapping[str, float]) -> float:
+    """Sum of what belongs to a layer and those inside it."""
+    return sum(n for p, n in found.items() if p == path or p.startswith(f"{path}/"))
+
+
+def _bytes(nbytes: float) -> str:
+    if not nbytes:
+        return "0"
+    return f"{nbytes / 2**20:.2f} MB" if nbytes >= 2**20 else f"{nbytes / 2**10:.2f} KB"
 
 
 def _walk(layer: Any, prefix: str, depth: int, expand: bool) -> list[tuple[str, int, Layer]]:
@@ -146,13 +194,6 @@ def _walk(layer: Any, prefix: str, depth: int, expand: bool) -> list[tuple[str, 
         if expand and hasattr(inner, "layers"):
             found += _walk(inner, f"{path}/", depth + 1, expand)
     return found
-
-
-def _macs_of(path: str, macs: dict[str, int]) -> str:
-    if not macs:
-        return "-"
-    own = sum(n for p, n in macs.items() if p == path or p.startswith(f"{path}/"))
-    return f"{own:,}"
 
 
 def _trainable(layer: Layer) -> str:
@@ -196,4 +237,4 @@ def _count(parameters: Sequence[Any]) -> int:
 
 def _megabytes(model: Model) -> str:
     size = sum(p.size * np.dtype(p.dtype).itemsize for p in model.weights)
-    return f"{size / 2**20:.2f} MB" if size >= 2**20 else f"{size / 2**10:.2f} KB"
+    return _bytes(size)
