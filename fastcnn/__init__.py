@@ -19,6 +19,7 @@ _MODULES = (
     "config",
     "datasets",
     "errors",
+    "explain",
     "initializers",
     "layers",
     "losses",

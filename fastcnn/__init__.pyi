@@ -7,6 +7,7 @@ from fastcnn import callbacks as callbacks
 from fastcnn import config as config
 from fastcnn import datasets as datasets
 from fastcnn import errors as errors
+from fastcnn import explain as explain
 from fastcnn import initializers as initializers
 from fastcnn import layers as layers
 from fastcnn import losses as losses

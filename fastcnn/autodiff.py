@@ -1,5 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reverse-mode gradients as graph: walk back from the output and let every op emit its own."""
+"""Reverse-mode gradients as graph: walk back from the output and let every op emit its own.
+
+Rules put another derivative in the place of an op's own, for all nodes of its class: guided
+back-propagation or relevances are the same walk. They are asked where an op's gradient would be, so
+shared layers, branches and memory that is overwritten are none of their business.
+"""
 
 from __future__ import annotations
 
@@ -15,11 +20,16 @@ from fastcnn.graph import Array, Node, Op, Parameter, Tensor, constant, placehol
 from fastcnn.graph import topological as _topological
 from fastcnn.ops._apply import FLOATS, run
 
+# A node and what arrives at its outputs (None: nothing) to what goes on to each of its inputs.
+GradientRule = Callable[..., Sequence[Tensor | None]]
+GradientRules = Mapping[type[Op], GradientRule]
+
 
 def gradients(
     output: Tensor,
     wrt: Sequence[Tensor | Parameter],
     dy: Tensor | None = None,
+    rules: GradientRules | None = None,
 ) -> list[Tensor | None]:
     """Symbolic gradients of `output` (its sum, unless `dy` of its shape is given).
 
@@ -27,6 +37,8 @@ def gradients(
         output: a symbolic tensor of static shape.
         wrt: symbolic tensors or parameters.
         dy: gradient arriving at `output`; ones when None.
+        rules: called as `rule(node, *dys)` in the place of `node.op.gradient(node, *dys)`, by class
+            of op; other ops keep their own derivative.
 
     Returns:
         One tensor per entry of `wrt`, of its shape; None where `output` does not depend on it.
@@ -44,7 +56,7 @@ def gradients(
     _accumulate(sums, output, seed)
     for node in reversed(order):
         if id(node) in on_path and node.inputs:
-            _propagate(node, sums, on_path)
+            _propagate(node, sums, on_path, rules or {})
     return [sums.get(t) for t in targets]
 
 
@@ -57,12 +69,15 @@ def _dependents(order: Sequence[Node], targets: Sequence[Tensor]) -> set[int]:
     return found
 
 
-def _propagate(node: Node, sums: dict[Tensor, Tensor], on_path: set[int]) -> None:
+def _propagate(
+    node: Node, sums: dict[Tensor, Tensor], on_path: set[int], rules: GradientRules
+) -> None:
     dys = [sums.get(t) for t in node.outputs]
     if all(dy is None for dy in dys):
         return
+    derivative = rules.get(type(node.op), node.op.gradient)
     with scope_path(node.layer):
-        for tensor, dx in zip(node.inputs, node.op.gradient(node, *dys), strict=True):
+        for tensor, dx in zip(node.inputs, derivative(node, *dys), strict=True):
             if dx is not None and id(tensor.node) in on_path:
                 _accumulate(sums, tensor, dx)
 

@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Hashable, Sequence
+from typing import Any, TypeVar
 
 from fastcnn import arguments, passes
 from fastcnn.analysis import ReceptiveField, receptive_field
@@ -25,6 +25,8 @@ from fastcnn.structure import flatten, map_structure, pack_as
 
 # Plans hold arenas, so only a few input shapes are kept ready.
 PLANS_KEPT = 8
+
+T = TypeVar("T")
 
 
 class Model(Layer):
@@ -60,6 +62,7 @@ class Model(Layer):
         self.history: Any = None
         self._trainer: Trainer | None = None
         self._plans: PlanCache[InferencePlan] = PlanCache(PLANS_KEPT)
+        self._other_plans: PlanCache[Any] = PlanCache(PLANS_KEPT)
 
     # --- training --------------------------------------------------------------------------------
 
@@ -268,18 +271,49 @@ class Model(Layer):
         """The cpu backend has float32 kernels; float64 models run on the references."""
         return "cpu" if self.dtype == "float32" else "reference"
 
+    @property
+    def backend(self) -> str:
+        """The backend that `predict` uses: that of `compile`, else by the model's dtype."""
+        return self._trainer.backend if self._trainer else self.default_backend()
+
     def inference_plan(self, specs: Sequence[Spec]) -> InferencePlan:
         """The plan that `predict` runs for these input specs; kept for the last few shapes."""
-        backend = self._trainer.backend if self._trainer else self.default_backend()
-        isa = cpu.default_isa() if backend == "cpu" else ""
-        exact = not passes.winograd_allowed()
-        key = (tuple(specs), backend, isa, threads.get_num_threads(), exact)
+        backend = self.backend
 
         def make() -> InferencePlan:
-            derived = self._plans.shared((backend, isa), lambda: DerivedWeights(backend))
-            return InferencePlan(self, specs, backend, derived)
+            return InferencePlan(self, specs, backend, self._derived_weights(backend))
 
-        return self._plans.get(key, make)
+        return self._plans.get(self._circumstances(backend, specs), make)
+
+    def keep_plan(
+        self, kind: Hashable, specs: Sequence[Spec], make: Callable[[str, DerivedWeights], T]
+    ) -> T:
+        """A plan of another kind over this model, kept as those of `predict` are.
+
+        Args:
+            kind: what tells it from others of the same input specs.
+            specs: of the model's inputs.
+            make: makes it, given the backend and the weights that all plans of the model share.
+        """
+        backend = self.backend
+        key = (kind, *self._circumstances(backend, specs))
+        kept: T = self._other_plans.get(key, lambda: make(backend, self._derived_weights(backend)))
+        return kept
+
+    def forget_plans(self) -> None:
+        """Drop all plans: the model is another one now."""
+        self._plans.clear()
+        self._other_plans.clear()
+
+    def _circumstances(self, backend: str, specs: Sequence[Spec]) -> tuple[Hashable, ...]:
+        """All that a plan depends on, beside the model."""
+        isa = cpu.default_isa() if backend == "cpu" else ""
+        exact = not passes.winograd_allowed()
+        return tuple(specs), backend, isa, threads.get_num_threads(), exact
+
+    def _derived_weights(self, backend: str) -> DerivedWeights:
+        isa = cpu.default_isa() if backend == "cpu" else ""
+        return self._plans.shared((backend, isa), lambda: DerivedWeights(backend))
 
     # --- looking ---------------------------------------------------------------------------------
 

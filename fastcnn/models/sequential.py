@@ -68,7 +68,7 @@ class Sequential(Model):
             self._end = layer(self._end)
         self._chain.append(layer)
         self._drawn = None
-        self._plans.clear()
+        self.forget_plans()
         self.built = self._end is not None
 
     def pop(self, rebuild: bool = True) -> Layer:
@@ -78,7 +78,7 @@ class Sequential(Model):
             raise ArgumentError("the Sequential has no layer to remove")
         layer = self._chain.pop()
         self._drawn = None
-        self._plans.clear()
+        self.forget_plans()
         if self._begin is not None:
             self._draw_from(self._begin)
         return layer
