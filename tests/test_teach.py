@@ -114,7 +114,7 @@ class TestMaxpool:
         )
         assert frames[11].title == "backward, window 2 of 9"
         assert frames[11].caption == (
-            "dy = 2 goes to row 0, column 1, where the window found its 9: 1 + 2 = 3."
+            "dy = 2 goes to the winner 9 in row 0, column 1: 1 + 2 = 3."
         )
         assert frames[12].caption.endswith("0 + (−1) = −1.")
 
@@ -368,6 +368,17 @@ class TestFiles:
                 assert animation.convert("RGB").getpixel((0, 0)) == (255, 255, 255)
         assert durations == [500] * 4 + [1500]
         assert animation.info["loop"] == 0
+
+    def test_gif_shows_what_png_shows(self, tmp_path):
+        """Animations keep only what changes from frame to frame; nothing may get lost."""
+        with (
+            Image.open(LESSON.save(tmp_path / "pool.gif")) as animation,
+            Image.open(LESSON.save(tmp_path / "pool.png", columns=1)) as sheet,
+        ):
+            pictures = np.array_split(np.asarray(sheet.convert("RGB")), len(LESSON.frames))
+            for number_, picture in enumerate(pictures):
+                animation.seek(number_)
+                assert np.array_equal(np.asarray(animation.convert("RGB")), picture)
 
     def test_png_is_a_sheet_or_one_frame(self, tmp_path):
         sizes = {}

@@ -135,7 +135,7 @@ def gif(images: Sequence[Array], milliseconds: int) -> bytes:
         append_images=frames[1:],
         duration=[milliseconds] * (len(frames) - 1) + [3 * milliseconds],
         loop=0,
-        optimize=False,
+        optimize=True,
     )
     return file.getvalue()
 

@@ -222,10 +222,8 @@ class _Pooling:
         was, now = before[0, row, column, c], dx[0, row, column, c]
         given = number(self.dy[0, p, q, c])
         sum_ = f"{number(was)} + {signed(given)} = {number(now)}"
-        return (
-            f"dy = {given} goes to row {row}, column {column}, where the window found its "
-            f"{number(self.y[0, p, q, c])}: {sum_}."
-        )
+        winner = number(self.y[0, p, q, c])
+        return f"dy = {given} goes to the winner {winner} in row {row}, column {column}: {sum_}."
 
 
 def _channel(c: int, channels: int) -> str:

@@ -127,10 +127,12 @@ def words(
     """A window in words: "3×3, stride 2, padding 1"."""
     parts = [f"{kernel[0]}×{kernel[1]}", f"stride {_both(strides)}"]
     top, bottom, left, right = pads
-    if len(set(pads)) == 1:
-        parts.append(f"padding {top}" if top else "no padding")
+    if not any(pads):
+        parts.append("no padding")
+    elif len(set(pads)) == 1:
+        parts.append(f"padding {top}")
     else:
-        parts.append(f"padding {top} above, {bottom} below, {left} left, {right} right")
+        parts.append(f"padding {((top, bottom), (left, right))}")
     if dilation != (1, 1):
         parts.append(f"dilation {_both(dilation)}")
     return ", ".join(parts)
