@@ -3,6 +3,7 @@
 
 import csv
 import json
+import re
 import subprocess
 import sys
 
@@ -189,6 +190,16 @@ def test_summary_of_other_sizes(capsys):
     assert "(None, 3)" in printed
 
 
+def test_summary_of_columns(capsys, tmp_path, monkeypatch):
+    monkeypatch.setenv("FASTCNN_HOME", str(tmp_path))
+    assert run("summary", "LeNet5", "--columns", "receptive_field,stride,flops") == 0
+    printed = capsys.readouterr().out
+    assert "Params" not in printed.splitlines()[1]
+    assert re.search(r"c3 \(Conv2D\) +14 +2 +483,200", printed)
+    assert run("summary", "LeNet5", "--columns", "all", "--expand-nested") == 0
+    assert "Predicted time of one sample" in capsys.readouterr().out
+
+
 def test_summary_counts_statistics(capsys):
     for name in ("LectureC", "ResNet20", "ResNet18"):
         network = applications.get(name)
@@ -232,6 +243,7 @@ def test_no_command_prints_help(capsys):
         ("summary LeNet5 --input-shape 32,32", "32,32", "H,W,C"),
         ("summary LeNet5 --input-shape 8,8,1", "c3", "larger input"),
         ("summary LeNet5 --classes many", "many", "--classes"),
+        ("summary LeNet5 --columns macs,flop", "flop", "flops"),
         ("demo --no-such-option", "--no-such-option", "--help"),
         ("demo --seed -1 --out OUT", "-1", "seed"),
         ("demo --threads 0 --out OUT", "0", "1 to 1024"),

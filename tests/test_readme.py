@@ -14,6 +14,7 @@ README = Path(__file__).parent.parent / "README.md"
 
 def test_the_python_of_the_readme_runs(tmp_path: Path, monkeypatch: Any, capsys: Any) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("FASTCNN_HOME", str(tmp_path))
     blocks = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
     assert len(blocks) >= 4
     names: dict[str, Any] = {}
@@ -24,6 +25,22 @@ def test_the_python_of_the_readme_runs(tmp_path: Path, monkeypatch: Any, capsys:
     assert "f32_packed_conv2d" in capsys.readouterr().out
     layer = names["Residual"]()
     assert layer(np.ones((1, 4, 4, 2), np.float32)).shape == (1, 4, 4, 2)
+
+
+def test_the_python_of_the_analysis_page_runs(
+    tmp_path: Path, monkeypatch: Any, capsys: Any
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("FASTCNN_HOME", str(tmp_path))
+    page = (README.parent / "docs" / "analysis.md").read_text()
+    names: dict[str, Any] = {}
+    for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL):
+        exec(compile(block, "docs/analysis.md", "exec"), names)
+    assert (tmp_path / "effective.png").is_file()
+    printed = capsys.readouterr().out
+    for comment in re.findall(r"^print.*?  # ([\d(].*)$", page, re.MULTILINE):
+        assert comment in printed
+    assert names["field"].box((0, 0)) == (slice(0, 10), slice(0, 10))
 
 
 def test_the_shell_commands_of_the_readme_exist() -> None:

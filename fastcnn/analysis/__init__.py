@@ -5,14 +5,17 @@ from fastcnn.analysis.arithmetic import explain_count
 from fastcnn.analysis.counts import Count, LayerCount, count
 from fastcnn.analysis.effective import EffectiveField, effective_receptive_field
 from fastcnn.analysis.field import ReceptiveField, receptive_field
-from fastcnn.analysis.memory import Memory, memory
+from fastcnn.analysis.footprint import Memory, memory
 from fastcnn.analysis.pictures import draw_effective_receptive_field, draw_receptive_field
+from fastcnn.analysis.roofline import Machine, Prediction, predict_time, probe
 
 __all__ = [
     "Count",
     "EffectiveField",
     "LayerCount",
+    "Machine",
     "Memory",
+    "Prediction",
     "ReceptiveField",
     "count",
     "draw_effective_receptive_field",
@@ -20,5 +23,7 @@ __all__ = [
     "effective_receptive_field",
     "explain_count",
     "memory",
+    "predict_time",
+    "probe",
     "receptive_field",
 ]

@@ -138,23 +138,12 @@ def sample_nodes(graph: Graph) -> list[Node]:
     return [n for n in topological(graph.outputs) if n.inputs and id(n) not in fixed]
 
 
-def count_macs(self: AnyModel, input_shape: Any = None) -> int:
-    """Multiply-accumulates of one sample through convolutions and matrix products.
-
-    Args:
-        input_shape: shape of one sample (H, W, C), or a list of shapes; the model's own when None.
-    """
-    nodes = sample_nodes(self.graph(input_shape))
+def count_macs(model: AnyModel, input_shape: Any = None) -> int:
+    """`Model.count_macs`."""
+    nodes = sample_nodes(model.graph(input_shape))
     return sum(n.op.macs(*(t.spec for t in n.inputs)) for n in nodes)
 
 
-def count_flops(self: AnyModel, input_shape: Any = None) -> int:
-    """Floating-point operations of one sample: 2 per MAC, and what all other ops do.
-
-    An elementwise function counts 1 per number, a batch normalization 2, a maximum of n numbers
-    n - 1, a mean n; `fastcnn.analysis.flops` has the rule of every op.
-
-    Args:
-        input_shape: shape of one sample (H, W, C), or a list of shapes; the model's own when None.
-    """
-    return sum(map(flops_of, sample_nodes(self.graph(input_shape))))
+def count_flops(model: AnyModel, input_shape: Any = None) -> int:
+    """`Model.count_flops`."""
+    return sum(map(flops_of, sample_nodes(model.graph(input_shape))))

@@ -4,11 +4,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from fastcnn import arguments, passes
-from fastcnn.analysis import ReceptiveField, receptive_field
-from fastcnn.analysis.counts import count_flops, count_macs
 from fastcnn.backends import cpu, threads
 from fastcnn.data.arrays import as_array
 from fastcnn.errors import ArgumentError, DtypeError, ShapeError
@@ -22,6 +20,9 @@ from fastcnn.models.lowering import InferencePlan, Lowered, PlanCache, lower, sa
 from fastcnn.models.summary import summary
 from fastcnn.models.trainer import Trainer
 from fastcnn.structure import flatten, map_structure, pack_as
+
+if TYPE_CHECKING:
+    from fastcnn.analysis import ReceptiveField
 
 # Plans hold arenas, so only a few input shapes are kept ready.
 PLANS_KEPT = 8
@@ -340,8 +341,6 @@ class Model(Layer):
         )
 
     summary = summary
-    count_macs = count_macs
-    count_flops = count_flops
 
     def graph(self, input_shape: Any = None, training: bool = False, batch: int = 1) -> Lowered:
         """The model as one flat graph of ops, with the outputs of every layer.
@@ -358,7 +357,34 @@ class Model(Layer):
         self, layer: Any = None, input_shape: Any = None, input: int | str = 0
     ) -> ReceptiveField:
         """What the units of a layer see of the input: see `analysis.receptive_field`."""
-        return receptive_field(self, layer, input_shape, input)
+        from fastcnn import analysis  # here, so that whoever trains does not wait for it
+
+        return analysis.receptive_field(self, layer, input_shape, input)
+
+    def count_macs(self, input_shape: Any = None) -> int:
+        """Multiply-accumulates of one sample through convolutions and matrix products.
+
+        Args:
+            input_shape: shape of one sample (H, W, C), or a list of shapes; the model's own when
+                None.
+        """
+        from fastcnn.analysis import counts
+
+        return counts.count_macs(self, input_shape)
+
+    def count_flops(self, input_shape: Any = None) -> int:
+        """Floating-point operations of one sample: 2 per MAC, and what all other ops do.
+
+        An elementwise function counts 1 per number, a batch normalization 2, a maximum of n numbers
+        n - 1, a mean n; `fastcnn.analysis.flops` has the rule of every op.
+
+        Args:
+            input_shape: shape of one sample (H, W, C), or a list of shapes; the model's own when
+                None.
+        """
+        from fastcnn.analysis import counts
+
+        return counts.count_flops(self, input_shape)
 
     def plan(self, input_shape: Any, training: bool = False) -> Any:
         """The printable inference plan for arrays of `input_shape`, the batch included."""

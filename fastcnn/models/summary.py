@@ -3,22 +3,21 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fastcnn import arguments
-from fastcnn.analysis.counts import LayerCount, count_graph
-from fastcnn.analysis.field import ReceptiveField, fields_of
-from fastcnn.analysis.memory import saved_activations
 from fastcnn.errors import ArgumentError, NotDifferentiableError
-from fastcnn.graph import Tensor
+from fastcnn.graph import Shape
 from fastcnn.layers.base import Layer
 from fastcnn.layers.input import InputLayer
 from fastcnn.structure import flatten
 
 if TYPE_CHECKING:
+    from fastcnn.analysis import LayerCount, Prediction, ReceptiveField
     from fastcnn.models.model import Model
 
 COLUMNS = ("output_shape", "params", "macs")
@@ -100,11 +99,19 @@ class _Facts:
     def __init__(
         self, model: Model, columns: Sequence[str], expand_nested: bool, input_shape: Any
     ) -> None:
+        from fastcnn.analysis import (  # not before they are needed
+            counts,
+            field,
+            footprint,
+            roofline,
+        )
+
         self._model, self._columns = model, columns
+        self._sized = input_shape is not None
         self._counts: dict[str, LayerCount] = {}
         self._fields: dict[str, ReceptiveField] = {}
         self._saved: Mapping[str, float] = {}
-        self._seconds: Mapping[str, float] = {}
+        self._time: Prediction | None = None
         self._total: Any = None
         try:
             graph = model.graph(input_shape)
@@ -112,27 +119,33 @@ class _Facts:
             if input_shape is not None:
                 raise
             return  # sizes unknown: the columns show dashes
-        self._total = count_graph(model, graph, expand_nested)
+        self._total = counts.count_graph(model, graph, expand_nested)
         self._counts = {row.path: row for row in self._total.layers}
         if {"receptive_field", "stride"} & set(columns) and graph.inputs[0].ndim > 2:
             layers = [(p, ts[0]) for p, ts in graph.trace.outputs.items() if p in self._counts]
             layers += [(t.node.layer, t) for t in graph.inputs[:1]]
-            self._fields = {field.layer: field for field in fields_of(graph, layers)}
+            self._fields = {found.layer: found for found in field.fields_of(graph, layers)}
         if "training_memory" in columns:
-            self._saved = _saved(model, input_shape)
+            with contextlib.suppress(NotDifferentiableError):
+                training = model.graph(input_shape, training=True)
+                self._saved = footprint.saved_activations(model, training)
+        if "milliseconds" in columns and model.dtype == "float32":
+            self._time = roofline.predict_time(model, input_shape)
 
     def cell(self, column: str, path: str, layer: Layer) -> str:
         """What stands in a column of a layer's row."""
         counted, field = self._counts.get(path), self._fields.get(path)
         if column == "output_shape":
-            return _shapes(layer)
+            known = counted.output_shape if counted is not None and self._sized else None
+            return _shapes(layer) if known is None else _text((None, *known))
         if column == "params":
             return f"{layer.count_params(buffers=True):,}"
         if column == "trainable":
             return _trainable(layer)
         if column in ("receptive_field", "stride"):
             numbers = () if field is None else field.size if column[0] == "r" else field.stride
-            return "x".join(f"{n:g}" for n in dict.fromkeys(numbers)) or "-"
+            known = [f"{n:g}" for n in dict.fromkeys(numbers) if n == n]  # NaN: by no rule
+            return "x".join(known) or "-"
         if counted is None:
             return "-"
         if column == "memory":
@@ -140,7 +153,7 @@ class _Facts:
         if column == "training_memory":
             return _bytes(_below(path, self._saved)) if self._saved else "-"
         if column == "milliseconds":
-            return f"{_below(path, self._seconds) * 1e3:.3f}"
+            return "-" if self._time is None else f"{_below(path, self._time.layers) * 1e3:.3f}"
         return f"{getattr(counted, column):,}"
 
     def totals(self) -> list[str]:
@@ -163,16 +176,9 @@ class _Facts:
         if self._saved:
             kept = _bytes(int(sum(self._saved.values())))
             lines.append(f"Activations kept for training, per sample: {kept}")
-        if self._seconds:
-            lines.append(f"Predicted time per sample: {sum(self._seconds.values()) * 1e3:.2f} ms")
+        if self._time is not None:
+            lines.append(f"Predicted time of one sample: {self._time.seconds * 1e3:.2f} ms")
         return lines
-
-
-def _saved(model: Model, input_shape: Any) -> dict[str, int]:
-    try:
-        return saved_activations(model, model.graph(input_shape, training=True))
-    except NotDifferentiableError:
-        return {}
 
 
 def _below(path: str, found: Mapping[str, float]) -> float:
@@ -204,13 +210,13 @@ def _trainable(layer: Layer) -> str:
 
 def _shapes(layer: Layer) -> str:
     if isinstance(layer, InputLayer):
-        return _shape(layer.output)
-    shapes = [_shape(t) for call in layer._calls[:1] for t in flatten(call.outputs)]
+        return _text(layer.output.shape)
+    shapes = [_text(t.shape) for call in layer._calls[:1] for t in flatten(call.outputs)]
     return " ".join(shapes) or "?"
 
 
-def _shape(tensor: Tensor) -> str:
-    return "(" + ", ".join("None" if d is None else str(d) for d in tensor.shape) + ")"
+def _text(shape: Shape) -> str:
+    return "(" + ", ".join(str(d) for d in shape) + ")"
 
 
 def _table(rows: Sequence[Sequence[str]], line_length: int | None) -> list[str]:
