@@ -85,9 +85,9 @@ $(VENV)/.extra-%: pyproject.toml | $(VENV)/.built
 	$(PIP) install "fastcnn[$*]"
 	touch $@
 
-# Without what they ask for: torchvision's wheel wants PyTorch's CUDA build, and both do without it.
+# Without what they ask for: their wheels want PyTorch's CUDA build, and do without it.
 $(VENV)/.torch-models: pyproject.toml | $(VENV)/.built
-	$(PIP) install --no-deps torchvision==0.28.0 timm==1.0.31
+	$(PIP) install --no-deps torchvision==0.28.0 timm==1.0.31 captum==0.9.0
 	touch $@
 
 .whl/.fetched: $(VENV)/.made pyproject.toml

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Run the Python of pages and write what it prints below it: python docs/run_pages.py docs/lecture
+"""Run the Python of pages and write what it prints below it.
+
+    python docs/run_pages.py docs/lecture
 
 The ```python blocks of a page run one after the other in a process of their own, in the page's
 folder; what a block prints stands in the ```text block behind it. With --check nothing is written:
@@ -26,7 +28,9 @@ from dataclasses import dataclass, field
 from multiprocessing import get_context
 from pathlib import Path
 
-BLOCK = re.compile(r"^```python\n(?P<code>.*?)^```\n(?:\n?```text\n(?P<output>.*?)^```\n)?", re.M | re.S)
+BLOCK = re.compile(
+    r"^```python\n(?P<code>.*?)^```\n(?:\n?```text\n(?P<output>.*?)^```\n)?", re.M | re.S
+)
 PICTURE = re.compile(r"!\[[^\]]*\]\(([^)\s]+)\)")
 MEASURED = re.compile(r"≈ *(-?\d[\d,]*(?:\.\d+)?)")
 # Of the larger number.
@@ -116,7 +120,11 @@ def check(page: Path) -> Result:
     old = page.read_text(encoding="utf-8")
     difference = "".join(
         difflib.unified_diff(
-            old.splitlines(True), result.text.splitlines(True), f"{page} as it is", "as it runs", n=1
+            old.splitlines(True),
+            result.text.splitlines(True),
+            f"{page} as it is",
+            "as it runs",
+            n=1,
         )
     )
     if difference:

@@ -6,12 +6,14 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pytest
 
-from fastcnn import Input, Model, layers, ops
+from fastcnn import Input, Model, gradients, layers, ops
+from fastcnn.autodiff import evaluate
 from fastcnn.backends.cpu import default_isa
-from fastcnn.graph import Spec, placeholder, topological
+from fastcnn.graph import Parameter, Spec, placeholder, topological
 from fastcnn.models.lowering import lower
-from fastcnn.passes import fold_batch_norm, fuse_convolutions, hoist
+from fastcnn.passes import fold_batch_norm, fuse_convolutions, hoist, turn_convolutions
 from fastcnn.plan import Plan
 
 SPEC = [Spec((2, 8, 8, 3))]
@@ -176,3 +178,64 @@ def test_predict_sees_new_weights() -> None:
     fresh = network()
     fresh.set_weights(model.get_weights())
     np.testing.assert_array_equal(fresh.predict_on_batch(x), after)
+
+
+@pytest.mark.parametrize("size", [7, 12])
+@pytest.mark.parametrize("dilation", [1, 2])
+@pytest.mark.parametrize("strides", [(1, 1), (2, 2), (2, 3)], ids=str)
+@pytest.mark.parametrize("taps", [1, 2, 3, 5])
+def test_convolutions_are_turned_for_the_way_back(
+    taps: int, strides: tuple[int, int], dilation: int, size: int
+) -> None:
+    random = np.random.default_rng(taps)
+    turned = 0
+    for padding in ("valid", "same", "same_lower", ((1, 0), (0, 1)), 1):
+        reach = (taps - 1) * dilation + 1
+        if padding in ("valid", 1) and reach > size:
+            continue
+        x = placeholder((2, size, size + 3, 16), "float64")
+        kernel = Parameter("w", random.standard_normal((taps, taps, 16, 5)))
+        if padding != "same" and reach > size + 1:
+            continue
+        y = ops.conv2d(x, kernel, strides=strides, padding=padding, dilation_rate=dilation)
+        dy = placeholder(y.spec.sizes, "float64")
+        (dx,) = gradients(y, [x], dy)
+        (found,) = turn_convolutions([dx])
+        turned += "conv2d_grad_input" not in names([found])
+        feed = {dy: random.standard_normal(y.spec.sizes)}
+        np.testing.assert_allclose(*(evaluate([t], feed)[0] for t in (found, dx)), atol=1e-12)
+    assert turned
+
+
+def test_depthwise_convolutions_are_turned_and_others_left() -> None:
+    random = np.random.default_rng(0)
+
+    def way_back(conv: Any, kernel: Any, channels: int, **geometry: Any) -> tuple[Any, Any]:
+        x = placeholder((1, 9, 9, channels), "float64")
+        y = conv(x, kernel, **geometry)
+        dy = placeholder(y.spec.sizes, "float64")
+        (dx,) = gradients(y, [x], dy)
+        (found,) = turn_convolutions([dx])
+        feed = {dy: random.standard_normal(y.spec.sizes)}
+        if isinstance(kernel, Parameter):
+            np.testing.assert_allclose(*(evaluate([t], feed)[0] for t in (found, dx)), atol=1e-12)
+        return dx, found
+
+    def filters(*shape: int) -> Parameter:
+        return Parameter("w", random.standard_normal(shape))
+
+    for strides in (1, 2):
+        _, found = way_back(
+            ops.depthwise_conv2d, filters(3, 3, 16, 1), 16, strides=strides, padding="same"
+        )
+        assert "depthwise_conv2d" in names([found])
+        assert "depthwise_conv2d_grad_input" not in names([found])
+    for conv, kernel, channels, given in (
+        (ops.depthwise_conv2d, filters(3, 3, 16, 2), 16, {}),  # two filters a channel
+        (ops.conv2d, filters(3, 3, 8, 4), 16, {"groups": 2}),
+        (ops.conv2d, filters(3, 3, 3, 8), 3, {}),  # few channels
+        (ops.conv2d, filters(3, 3, 16, 8), 16, {"padding": 4}),  # would cut dy off
+        (ops.conv2d, placeholder((3, 3, 16, 4), "float64"), 16, {}),  # not fixed
+    ):
+        dx, found = way_back(conv, kernel, channels, **given)
+        assert found == dx

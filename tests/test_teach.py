@@ -113,9 +113,7 @@ class TestMaxpool:
             "max(2, 9, 1, 4, 5, 8, 1, 3, 6) = 9, found in row 0, column 1: position 0 · 5 + 1 = 1."
         )
         assert frames[11].title == "backward, window 2 of 9"
-        assert frames[11].caption == (
-            "dy = 2 goes to the winner 9 in row 0, column 1: 1 + 2 = 3."
-        )
+        assert frames[11].caption == ("dy = 2 goes to the winner 9 in row 0, column 1: 1 + 2 = 3.")
         assert frames[12].caption.endswith("0 + (−1) = −1.")
 
     def test_says_which_of_equal_values_wins(self):

@@ -8,10 +8,10 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from fastcnn.cli import config, demo, summary, train
+from fastcnn.cli import config, demo, explain, summary, train
 from fastcnn.errors import ArgumentError, FastcnnError
 
-COMMANDS = (demo, train, summary, config)
+COMMANDS = (demo, train, summary, explain, config)
 
 DESCRIPTION = "Convolutional networks, trained and run on ordinary CPUs."
 

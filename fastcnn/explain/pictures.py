@@ -73,7 +73,7 @@ def show(
             "for each"
         )
     over = len(columns) == 1 if overlay is None else overlay
-    titles = ["image", *columns, *(f"{name} over image" for name in columns if over)]
+    titles = ["image", *columns, *(_over(name, columns) for name in columns if over)]
     rows = min(len(images), max(1, limit))
     figure = new_figure(
         max(3.0, _CELL * len(titles)), 0.93 * _CELL * rows + (0.7 if title else 0.4)
@@ -102,6 +102,10 @@ def show(
     if path is not None:
         write_figure(figure, path)
     return figure
+
+
+def _over(name: str, columns: Mapping[str, Any]) -> str:
+    return "over the image" if len(columns) == 1 else f"{name}\nover the image"
 
 
 def _batch(images: npt.NDArray[Any], what: str) -> npt.NDArray[Any]:
@@ -187,6 +191,8 @@ def _draw_map(axes: Axes, found: Floats, style: str, size: tuple[int, ...]) -> N
 
 def _draw_over(axes: Axes, found: Floats, style: str, size: tuple[int, ...]) -> None:
     """The stronger the map, the less is seen of the image."""
-    values = scaled(found, "heat" if style == "colour" else style)
-    opaque = OPAQUE * np.sqrt(np.abs(values))
+    style = "heat" if style == "colour" else style
+    values = scaled(found, style)
+    # What is weak is dark on a heat map, but white on a signed one.
+    opaque = OPAQUE * np.abs(values) ** (1.0 if style == "signed" else 0.5)
     axes.imshow(values, alpha=opaque, **_colours(style), **_frame(values, size))

@@ -27,6 +27,14 @@ FIRST_STEPS, LAST_STEPS = 32, 512
 COMPLETE = 0.01
 
 
+def scores(model: Model, x: Any, *, logits: bool = True, output: int = 0) -> Array:
+    """The scores that are explained: logits (N, K), also of a model that ends in softmax.
+
+    Arguments and errors as for `saliency`.
+    """
+    return Explained(model, x, None, logits, output).scores()
+
+
 def saliency(
     model: Model,
     x: Any,
@@ -262,15 +270,15 @@ def integrated_gradients(
     if steps is not None:
         count = arguments.integer("explain.integrated_gradients", "steps", steps, 1)
         found = _integral(explained, start, count)
-        error = _incompleteness(explained, start, found)
+        error = incompleteness(explained, start, found)
     else:
         count = FIRST_STEPS
         found = _integral(explained, start, count)
-        error = _incompleteness(explained, start, found)
+        error = incompleteness(explained, start, found)
         while error.max() > COMPLETE and count < LAST_STEPS:
             count *= 2
             found = _integral(explained, start, count)
-            error = _incompleteness(explained, start, found)
+            error = incompleteness(explained, start, found)
         if error.max() > COMPLETE:
             warnings.warn(
                 f"explain.integrated_gradients: with {count} steps the attributions miss "
@@ -307,7 +315,7 @@ def _integral(explained: Explained, start: Array, steps: int) -> Array:
     return (way * total).astype(way.dtype)
 
 
-def _incompleteness(explained: Explained, start: Array, found: Array) -> Array:
+def incompleteness(explained: Explained, start: Array, found: Array) -> Array:
     """|sum of attributions - score difference| / |score difference| of each image."""
     sums = found.reshape(len(found), -1).sum(axis=1, dtype=np.float64)
     rise = explained.score().astype(np.float64) - explained.score(start)

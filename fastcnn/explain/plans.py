@@ -116,7 +116,7 @@ class Projection(Recipe):
 @final
 @dataclass(frozen=True, kw_only=True)
 class Ascent(Recipe):
-    """(x, wanted channels (N, K)) -> gradient of the mean of the channels at x, that mean (N,)."""
+    """(x, wanted channels (N, K)) -> gradient of their mean over pixels, that mean (N,)."""
 
     def graph(self, network: Network) -> Graph:
         """The mean over a layer's pixels, so that maps of any size have one height to climb."""

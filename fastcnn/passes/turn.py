@@ -4,8 +4,8 @@
     dx[h] = sum over r of dy[(h + top - r) / stride] w[r],  where the division leaves no rest
 
 Pixels h of one phase, (h + top) mod stride, meet the same taps r: each phase of dx is a convolution
-of dy with those taps in reverse, and channels in and out exchanged. Turned filters depend on weights
-alone, so inference's packed and Winograd convolutions serve the way back too.
+of dy with those taps in reverse, and channels in and out exchanged. Turned filters depend on
+weights alone, so inference's packed and Winograd convolutions serve the way back too.
 """
 
 from __future__ import annotations
@@ -60,10 +60,16 @@ def turn_convolutions(outputs: Sequence[Tensor]) -> list[Tensor]:
         rows, columns = (_phases(op, node, axis) for axis in (0, 1))
         if any(min(phase.pads) < 0 for phase in (*rows, *columns)):
             return None
+        dy, kernel = inputs
         with scope_path(node.layer):
-            strips = [[_phase(op, *inputs, row, column) for column in columns] for row in rows]
-            strips_of_rows = [_interleaved(strip, columns, 2) for strip in strips]
-            return (_interleaved(strips_of_rows, rows, 1),)
+            strips = [
+                _interleaved(
+                    [_phase(op, dy, kernel, row, column) for column in columns], columns, 2
+                )
+                for row in rows
+            ]
+            dx = _interleaved(strips, rows, 1)
+        return None if dx is None else (dx,)
 
     return rewrite(outputs, rule)
 
@@ -76,7 +82,7 @@ def _plain(node: Node) -> bool:
 
 
 def _phases(op: Conv2DGradInput | DepthwiseConv2DGradInput, node: Node, axis: int) -> list[Phase]:
-    """Phases of the rows or columns of dx, in the order of their first pixels; some without taps."""
+    """Phases of the rows or columns of dx, by their first pixels; some without taps."""
     size, taps = node.specs[0].sizes[1 + axis], node.inputs[1].spec.sizes[axis]
     outputs = node.inputs[0].spec.sizes[1 + axis]
     stride, dilation = op.strides[axis], op.dilations[axis]
