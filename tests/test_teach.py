@@ -228,6 +228,11 @@ class TestConv:
         shapes = {name: array.shape for name, array in lesson.arrays.items()}
         assert shapes == {"y": (5, 5), "dy": (5, 5), "dx": (5, 5), "dkernel": (3, 3)}
 
+    def test_float64_stays(self):
+        lesson = teach.conv(X.astype(np.float32), KERNEL / 3)
+        assert {array.dtype.name for array in lesson.arrays.values()} == {"float64"}
+        assert {a.dtype.name for a in teach.maxpool(X, 2).arrays.values()} == {"float64", "int32"}
+
     def test_many_products_are_not_listed(self):
         caption = teach.conv(np.ones((4, 4)), np.ones((4, 4))).frames[1].caption
         assert caption == "The sum of 16 products, window times kernel: 16."

@@ -60,9 +60,10 @@ def conv(
     """
     given = windows.numbers(WHERE, "x", x, (2, 3), "(H, W) or (H, W, C)")
     flat = given.ndim == 2
-    taps = windows.numbers(
-        WHERE, "kernel", kernel, (2,) if flat else (4,), "(R, S)" if flat else "(R, S, C, K)"
-    ).astype(given.dtype)
+    layout = "(R, S)" if flat else "(R, S, C, K)"
+    taps = windows.numbers(WHERE, "kernel", kernel, (2,) if flat else (4,), layout)
+    dtype = np.result_type(given, taps)
+    given, taps = given.astype(dtype), taps.astype(dtype)
     image = given.reshape(1, *given.shape[:2], -1)
     weights = taps.reshape(*taps.shape[:2], 1, 1) if flat else taps
     if weights.shape[2] != image.shape[3]:
