@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from fastcnn import ops, teach
+from fastcnn import Input, Sequential, layers, ops, teach
 from fastcnn.errors import (
     ArgumentError,
     DtypeError,
@@ -460,6 +460,33 @@ class TestFiles:
 def test_numbers_are_short():
     values = [2.0, -0.0, -1.5, 1 / 3, 12345.678, float("nan")]
     assert [number(v) for v in values] == ["2", "0", "−1.5", "0.3333", "1.235e+04", "nan"]
+
+
+def test_planes_do_not_move_while_numbers_grow():
+    """Cells have the width of the longest number of all frames."""
+    kernel = np.array([[0.1, -123.4], [1, 1 / 3]])
+    for lesson in (teach.conv(X, kernel), teach.maxpool(X / 3, 3, 1, dy=DY / 7)):
+        half = len(lesson.frames) // 2
+        for frames in (lesson.frames[: half + 1], lesson.frames[half + 1 :]):
+            sizes = {tuple(p.size() for column in f.columns for p in column) for f in frames}
+            assert len(sizes) == 1
+    wide, narrow = (teach.conv(x, kernel).frames[0].columns[0][0] for x in (X / 3, X))
+    assert wide.cell()[0] > narrow.cell()[0]
+
+
+def test_layers_of_one_dimension_see_as_much():
+    """The same numbers as the analysis of a network."""
+    lesson = teach.receptive_field((3, 5, 2), (1, 2, 1), (2, 1, 3))
+    network = Sequential(
+        [
+            Input((40, 1)),
+            layers.Conv1D(1, 3, dilation_rate=2, name="c1"),
+            layers.Conv1D(1, 5, strides=2, name="c2"),
+            layers.Conv1D(1, 2, dilation_rate=3, name="c3"),
+        ]
+    )
+    sizes = [network.receptive_field(f"c{i}").size[0] for i in (1, 2, 3)]
+    assert lesson.arrays["sizes"].tolist() == sizes
 
 
 def test_pictures_keep_white_and_marks():

@@ -20,7 +20,7 @@ from fastcnn.graph import Array
 from fastcnn.ops.conv import Conv2D
 from fastcnn.ops.geometry import normalize_padding, pair
 from fastcnn.teach import windows
-from fastcnn.teach.grids import GridFrame, Plane, number, only, signed
+from fastcnn.teach.grids import GridFrame, Plane, longest, number, only, signed
 from fastcnn.teach.lesson import Lesson
 
 WHERE = "teach.conv"
@@ -165,6 +165,7 @@ class _Convolution:
         cells = self.cells()
         _, P, Q, K = self.y.shape
         scales = [max(float(np.abs(g[i]).max()) for g in gradients) for i in (0, 1)]
+        letters = [longest(*(g[i] for g in gradients)) for i in (0, 1)]
         for step, ((k, p, q), (dx, dkernel)) in enumerate(
             zip(self.order(), gradients, strict=True)
         ):
@@ -177,8 +178,8 @@ class _Convolution:
                 "times what x has in these cells to dkernel.",
                 (
                     (Plane("dy, small: y", self.dy[0, :, :, k], small=small, chosen=here),),
-                    self._gradients(dx, cells[p, q], scales[0]),
-                    self._kernel_gradients(dkernel, k, scales[1]),
+                    self._gradients(dx, cells[p, q], scales[0], letters[0]),
+                    self._kernel_gradients(dkernel, k, scales[1], letters[1]),
                 ),
             )
 
@@ -201,7 +202,7 @@ class _Convolution:
         C = self.kernel.shape[2]
         return tuple(Plane(_named("kernel", c, C), self.kernel[:, :, c, k]) for c in range(C))
 
-    def _gradients(self, dx: Array, window: Array, scale: float) -> tuple[Plane, ...]:
+    def _gradients(self, dx: Array, window: Array, scale: float, letters: int) -> tuple[Plane, ...]:
         """dx, with nothing to be known in the padding."""
         C, border = dx.shape[3], self._border()
         return tuple(
@@ -213,11 +214,14 @@ class _Convolution:
                 window=window,
                 padding=border,
                 scale=scale,
+                letters=letters,
             )
             for c in range(C)
         )
 
-    def _kernel_gradients(self, dkernel: Array, k: int, scale: float) -> tuple[Plane, ...]:
+    def _kernel_gradients(
+        self, dkernel: Array, k: int, scale: float, letters: int
+    ) -> tuple[Plane, ...]:
         C = dkernel.shape[2]
         return tuple(
             Plane(
@@ -225,6 +229,7 @@ class _Convolution:
                 dkernel[:, :, c, k],
                 small=self.kernel[:, :, c, k],
                 scale=scale,
+                letters=letters,
             )
             for c in range(C)
         )

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
-from typing import TYPE_CHECKING, final
+from typing import TYPE_CHECKING, Any, final
 
 import numpy as np
 
@@ -16,11 +16,13 @@ from fastcnn.teach.lesson import Frame
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-# Inches: a cell, between columns of planes, between planes, and the line above a plane.
+# Inches: a cell at least, between columns of planes, between planes, and the line above a plane.
 CELL, GAP, BELOW, ABOVE = 0.55, 0.5, 0.16, 0.3
 TITLE = 9.5
 # Inches of an average letter of a title.
 LETTER = 0.56 * TITLE / 72
+# Points of numbers: short ones, longer ones, small print; a digit's width as a part of them.
+SHORT, LONG, SMALL, DIGIT = 12.5, 10.0, 8.5, 0.64
 # Blue and vermilion of Okabe and Ito (2008), told apart with every kind of colour vision, and
 # tints of them.
 WINDOW, CHOSEN = "#0072B2", "#D55E00"
@@ -43,6 +45,8 @@ class Plane:
         padding: (H, W) cells that are padding, or None.
         scale: the number that gets the strongest shade, its negative the strongest of the other
             colour; no shades when 0.
+        letters: of the longest number of all frames, so that cells keep their width while numbers
+            grow; of this plane when less.
     """
 
     title: str
@@ -53,6 +57,7 @@ class Plane:
     chosen: Array | None = None
     padding: Array | None = None
     scale: float = 0.0
+    letters: int = 0
 
     def marked(self, mask: Array | None, row: int, column: int) -> bool:
         """Whether a cell is in a mask."""
@@ -61,7 +66,15 @@ class Plane:
     def size(self) -> tuple[float, float]:
         """(width, height) in inches, with the title, which may be wider than the cells."""
         rows, columns = self.values.shape
-        return max(columns * CELL, len(self.title) * LETTER), ABOVE + rows * CELL
+        return max(columns * self.cell()[0], len(self.title) * LETTER), ABOVE + rows * CELL
+
+    def cell(self) -> tuple[float, float]:
+        """Width of a cell in inches, and size of its number in points."""
+        letters = max(self.letters, longest(self.values))
+        small = 0 if self.small is None else longest(self.small)
+        points = SHORT if letters <= 4 else LONG
+        width = max(letters * points, small * SMALL) * DIGIT / 72
+        return max(CELL, width + 0.12), points
 
     def shown(self, row: int, column: int) -> bool:
         """Whether a cell's number is known already."""
@@ -72,6 +85,11 @@ def number(value: float) -> str:
     """A number of at most four digits, with a proper minus."""
     text = f"{float(value):.4g}"
     return ("0" if text == "-0" else text).replace("-", "−")
+
+
+def longest(*arrays: Array) -> int:
+    """Letters of the longest number in arrays."""
+    return max(len(number(value)) for array in arrays for value in array.flat)
 
 
 def signed(text: str) -> str:
@@ -174,27 +192,26 @@ def _draw_plane(axes: Axes, plane: Plane, left: float, top: float) -> None:
     from matplotlib.collections import PatchCollection
     from matplotlib.patches import Rectangle
 
+    width, points = plane.cell()
     squares = []
+    look: dict[str, Any]
     for row, column in np.ndindex(plane.values.shape):
-        at = (left + column * CELL, top + row * CELL)
+        at = (left + column * width, top + row * CELL)
         fill = _fill(plane, row, column)
         line = ":" if plane.marked(plane.padding, row, column) else "-"
-        squares.append(
-            Rectangle(at, CELL, CELL, facecolor=fill, edgecolor=EDGE, linewidth=0.8, linestyle=line)
-        )
+        look = {"facecolor": fill, "edgecolor": EDGE, "linewidth": 0.8, "linestyle": line}
+        squares.append(Rectangle(at, width, CELL, **look))
         if plane.shown(row, column):
-            _draw_number(axes, plane, row, column, at, fill)
+            _draw_number(axes, plane, (row, column), (*at, width), points, fill)
     # Over all cells, so that no neighbour covers half of a mark.
     for mask, colour, line_width, inset in (
         (plane.window, WINDOW, 1.8, 0.0),
         (plane.chosen, CHOSEN, 2.4, 0.03),
     ):
         for row, column in np.argwhere(mask) if mask is not None else ():
-            at = (left + column * CELL + inset, top + row * CELL + inset)
-            side = CELL - 2 * inset
-            squares.append(
-                Rectangle(at, side, side, fill=False, edgecolor=colour, linewidth=line_width)
-            )
+            at = (left + column * width + inset, top + row * CELL + inset)
+            look = {"fill": False, "edgecolor": colour, "linewidth": line_width}
+            squares.append(Rectangle(at, width - 2 * inset, CELL - 2 * inset, **look))
     # One collection: adding patches one by one takes longer than drawing them.
     axes.add_collection(PatchCollection(squares, match_original=True), autolim=False)
 
@@ -220,35 +237,23 @@ def _shade(share: float) -> str:
 
 
 def _draw_number(
-    axes: Axes, plane: Plane, row: int, column: int, at: tuple[float, float], fill: str
+    axes: Axes,
+    plane: Plane,
+    cell: tuple[int, int],
+    place: tuple[float, float, float],
+    points: float,
+    fill: str,
 ) -> None:
-    text, small = number(plane.values[row, column]), _small(plane, row, column)
-    padding = plane.marked(plane.padding, row, column)
-    colour = "#777777" if padding else _ink(fill)
-    middle = at[0] + CELL / 2
+    """The number of a cell and its small print, in a place (left, top, width)."""
+    text, small = number(plane.values[cell]), _small(plane, *cell)
+    padding = plane.marked(plane.padding, *cell)
+    nothing = padding or (plane.scale and not plane.values[cell])
     two = bool(small) and not padding
-    points = min(12.5, 44 / max(3, len(text)))
-    if plane.scale and not plane.values[row, column]:
-        colour = "#777777"
-    axes.text(
-        middle,
-        at[1] + CELL * (0.4 if two else 0.52),
-        text,
-        fontsize=points,
-        color=colour,
-        ha="center",
-        va="center",
-    )
-    if two:
-        axes.text(
-            middle,
-            at[1] + CELL * 0.8,
-            small,
-            fontsize=min(8.5, 34 / max(3, len(small))),
-            color=colour,
-            ha="center",
-            va="center",
-        )
+    left, top, width = place
+    look: dict[str, Any] = {"color": "#777777" if nothing else _ink(fill), "ha": "center"}
+    middle, heights = left + width / 2, (0.4, 0.8) if two else (0.52,)
+    for words, height, size in zip((text, small), heights, (points, SMALL), strict=False):
+        axes.text(middle, top + CELL * height, words, fontsize=size, va="center", **look)
 
 
 def _ink(fill: str) -> str:

@@ -15,7 +15,7 @@ from fastcnn.graph import Array, spec_of
 from fastcnn.ops.geometry import normalize_padding, pair
 from fastcnn.ops.pool_max import MaxPool2D
 from fastcnn.teach import windows
-from fastcnn.teach.grids import GridFrame, Plane, number, only, signed
+from fastcnn.teach.grids import GridFrame, Plane, longest, number, only, signed
 from fastcnn.teach.lesson import Lesson
 
 WHERE = "teach.maxpool"
@@ -149,6 +149,7 @@ class _Pooling:
         cells = self.windows()
         _, P, Q, C = self.y.shape
         scale = max(float(np.abs(dx).max()) for dx in gradients)
+        letters = longest(*gradients)
         before = np.zeros_like(self.x)
         for step, ((c, p, q), dx) in enumerate(zip(self.order(), gradients, strict=True)):
             yield GridFrame(
@@ -163,7 +164,7 @@ class _Pooling:
                             chosen=only((P, Q), p, q),
                         ),
                     ),
-                    (self._gradient(c, dx, scale, cells[p, q], self._winner(c, p, q)),),
+                    (self._gradient(c, dx, scale, letters, cells[p, q], self._winner(c, p, q)),),
                 ),
             )
             before = dx
@@ -188,7 +189,9 @@ class _Pooling:
             padding=border,
         )
 
-    def _gradient(self, c: int, dx: Array, scale: float, window: Array, chosen: Array) -> Plane:
+    def _gradient(
+        self, c: int, dx: Array, scale: float, letters: int, window: Array, chosen: Array
+    ) -> Plane:
         border = self._border()
         return Plane(
             "dx so far, small: x",
@@ -199,6 +202,7 @@ class _Pooling:
             chosen=chosen,
             padding=border,
             scale=scale,
+            letters=letters,
         )
 
     def _find(self, c: int, p: int, q: int, window: Array) -> str:
