@@ -14,7 +14,9 @@ from fastcnn import Input, Model, Sequential, analysis, applications, config, la
 from fastcnn.analysis.boxes import boxes
 from fastcnn.analysis.dependence import steps
 from fastcnn.analysis.lines import Line, lines
+from fastcnn.autodiff import evaluate
 from fastcnn.errors import ArgumentError, FastcnnError, ShapeError
+from fastcnn.graph import placeholder
 from fastcnn.initializers import RandomUniform
 from fastcnn.ops.registry import BY_NAME
 
@@ -367,6 +369,71 @@ def test_networks_depend_on_their_boxes_and_nothing_else(name, kwargs, rows, col
     assert (nothing == 0).all()
     assert (first > 0).all()
     assert (last > 0).all()
+
+
+# --- rules of single ops --------------------------------------------------------------------------
+
+
+def norm_weights(*shape):
+    return np.ones(shape), np.zeros(shape)
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: ops.take(x, np.array([4, 0, 4]), axis=1),
+        lambda x: ops.transpose(x, (0, 2, 1, 3)),
+        lambda x: ops.transpose(ops.conv2d(ops.transpose(x, (0, 2, 1, 3)), np.ones((1, 3, 2, 2)))),
+        lambda x: ops.reshape(x, (1, 15, 2, 2)),
+        lambda x: ops.reshape(x, (1, 5, 6, 1, 2)),
+        lambda x: ops.slice(x, (0, 1, 2, 0), (1, 3, 2, 2)),
+        lambda x: ops.concatenate([x, ops.pad(x, ((0, 0), (1, 0), (0, 0), (0, 0)))], axis=1),
+        lambda x: ops.stack([x, x], axis=2),
+        lambda x: ops.sum(x, axis=2),
+        lambda x: ops.max(x, axis=(1, 3), keepdims=True),
+        lambda x: ops.mean(x, axis=(1, 2, 3)),
+        lambda x: ops.add(x, ops.mean(x, axis=1, keepdims=True)),
+        lambda x: ops.softmax(ops.squeeze(ops.sum(x, axis=3), 0)),
+        lambda x: ops.matmul(ops.transpose(x, (0, 3, 1, 2)), np.ones((1, 2, 6, 3))),
+        lambda x: ops.local_response_norm(x, 3),
+        lambda x: ops.channel_shuffle(x, 2),
+        lambda x: ops.group_norm(x, *norm_weights(2), 1),
+        lambda x: ops.layer_norm(x, *norm_weights(6, 2), axis=(-2, -1)),
+        lambda x: ops.adaptive_avg_pool2d(x, (2, 4)),
+        lambda x: ops.adaptive_max_pool2d(x, (1, 3)),
+        lambda x: ops.resize(x, (3, 4)),
+        lambda x: ops.resize(x, (7, 4), align_corners=True),
+        lambda x: ops.resize(x, (8, 3), interpolation="nearest"),
+        lambda x: ops.conv2d(x, np.ones((3, 3, 2, 1)), padding=2, dilation_rate=(2, 1)),
+        lambda x: ops.conv2d(x, np.ones((1, 1, 2, 1)), padding=1, strides=2),
+        lambda x: ops.depthwise_conv2d(x, np.ones((2, 3, 2, 2)), None, (1, 2), "same_lower"),
+        lambda x: ops.conv2d_transpose(x, np.ones((1, 2, 1, 2)), strides=(2, 3)),
+        lambda x: ops.max_pool2d(x, (3, 2), (2, 1), "same", ceil_mode=True),
+        lambda x: ops.avg_pool2d(x, 3, 3, 1, ceil_mode=True),
+    ],
+)
+def test_rules_of_ops_are_what_changes_show(function):
+    """For every element of the output: the smallest box around all pixels that change it."""
+    shape = (1, 5, 6, 2)
+    source = placeholder(shape, "float64")
+    tensor = function(source)
+    x = np.random.default_rng(0).random(shape) + 0.5
+    before = evaluate([tensor], {source: x})[0]
+    low = np.full((2, *before.shape), np.iinfo(np.int64).max)
+    high = np.full((2, *before.shape), -1)
+    for pixel in np.ndindex(5, 6):
+        for channel in range(2):
+            raised = x.copy()
+            raised[(0, *pixel, channel)] += 50
+            changed = evaluate([tensor], {source: raised})[0] != before
+            for axis in range(2):
+                low[axis][changed] = np.minimum(low[axis][changed], pixel[axis])
+                high[axis][changed] = np.maximum(high[axis][changed], pixel[axis])
+    (found,) = boxes(source, [tensor])
+    if found.shape and found.shape[-1] == 1:  # channels share a box
+        low, high = low.min(axis=-1, keepdims=True), high.max(axis=-1, keepdims=True)
+    np.testing.assert_array_equal(np.broadcast_to(found.low, low.shape), low)
+    np.testing.assert_array_equal(np.broadcast_to(found.high, high.shape), high)
 
 
 # --- effective field ------------------------------------------------------------------------------

@@ -167,8 +167,17 @@ def _draw_middles(axes: Axes, low: Array, high: Array) -> None:
     if middles.shape[-1] == 1:
         middles = np.stack([np.zeros(len(middles)), middles[:, 0]], axis=1)
     middles = np.unique(middles.reshape(-1, 2), axis=0)
-    size = float(np.clip(60 / max(len(middles), 1) ** 0.5, 0.3, 5))
-    axes.scatter(middles[:, 1], middles[:, 0], s=size, c="#555555", label="middles of all boxes")
+    size = float(np.clip(90 / max(len(middles), 1) ** 0.5, 1.5, 9))
+    axes.scatter(
+        middles[:, 1],
+        middles[:, 0],
+        s=size,
+        c="white",  # with a dark edge: seen on any image
+        edgecolors="#333333",
+        linewidths=0.6,
+        zorder=3,
+        label="middles of all boxes",
+    )
 
 
 def _draw_box(axes: Axes, box: Box, color: str, name: str, inset: float = 0.0) -> None:

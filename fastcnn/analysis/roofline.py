@@ -24,7 +24,7 @@ import platform
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, final
 
@@ -43,7 +43,8 @@ from fastcnn.utils.files import fastcnn_home
 # Bytes that a thread copies: within the second cache, within the third or near it, in memory.
 _SIZES = (1 << 17, 1 << 20, 1 << 25)
 _TURNS, _SECONDS = 5, 0.04  # of each measurement
-_CALLS = 128
+# Numbers that are shared out among the threads, and calls one after the other.
+_SHARED, _CALLS = 1 << 14, 64
 _CONSTANTS = Path(__file__).with_name("roofline.json")
 
 
@@ -58,7 +59,7 @@ class Machine:
         products: float32 multiply-adds per second.
         sizes: bytes of the arrays that bandwidths were measured with, all threads together.
         bandwidths: bytes per second read and written through arrays of those sizes.
-        call: seconds from one call of a plan to the next, where there is next to nothing to do.
+        call: seconds that a call takes beside its work: its start, and threads that wait.
     """
 
     isa: str
@@ -94,7 +95,7 @@ def predict_time(model: AnyModel, input_shape: Any = None, batch: int = 1) -> Pr
     """Predict what `predict` takes for a batch on this machine, with the current threads.
 
     The first call on a machine measures it for about a second; `$FASTCNN_HOME/roofline` keeps what
-    was found. Within 25 % for the built-in networks on a quiet machine: see docs/analysis.md.
+    was found. Within 25 % for the built-in networks on a quiet machine, as docs/analysis.md shows.
 
     Args:
         model: a float32 model.
@@ -195,22 +196,34 @@ def probe(refresh: bool = False) -> Machine:
 
 def _measure(isa: str, count: int) -> Machine:
     products = _rate(count, lambda: functools.partial(_cpu.multiply_adds, isa, 500_000)) / 2
-    bandwidths = tuple(_rate(count, functools.partial(_copier, size)) for size in _SIZES)
+    # Caches of their own add up; Python's threads, which take turns between copies, do not show it.
+    own, *shared = (functools.partial(_copier, size) for size in _SIZES)
+    bandwidths = (count * _rate(1, own), *(_rate(count, copier) for copier in shared))
     sizes = tuple(size * count for size in _SIZES)
-    return Machine(isa, count, products, sizes, bandwidths, _call_seconds())
+    machine = Machine(isa, count, products, sizes, bandwidths, call=0.0)
+    return replace(machine, call=_call_seconds(machine))
 
 
-def _call_seconds() -> float:
-    """Seconds of one of many calls on a vector: waking threads and waiting for each other."""
-    x = placeholder((1, 64))
-    plan = Plan([x], [functools.reduce(lambda y, _: ops.relu(y), range(_CALLS), x)])
-    array = np.ones((1, 64), np.float32)
-    taken = []
-    for _ in range(4 * _TURNS):
-        begin = time.perf_counter()
-        plan.run(array)
-        taken.append((time.perf_counter() - begin) / _CALLS)
-    return float(np.median(taken))
+def _call_seconds(machine: Machine) -> float:
+    """What a call takes beside its work: its start, and the threads' waiting for each other.
+
+    Of the groups of runs the slowest: threads that have waited long fall asleep, as they do while a
+    network's longer calls run.
+    """
+    x = placeholder((1, _SHARED))
+    array = np.ones((1, _SHARED), np.float32)
+    groups = []
+    for _ in range(_TURNS):
+        plan = Plan([x], [functools.reduce(lambda y, _: ops.relu(y), range(_CALLS), x)])
+        taken = []
+        for _ in range(8):
+            time.sleep(0.001)
+            begin = time.perf_counter()
+            plan.run(array)
+            taken.append((time.perf_counter() - begin) / _CALLS)
+        groups.append(float(np.median(taken)))
+    work = 2 * array.nbytes / machine.bandwidth(array.nbytes)
+    return max(max(groups) - work, 1e-7)
 
 
 def _copier(nbytes: int) -> Callable[[], int]:

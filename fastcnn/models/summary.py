@@ -144,8 +144,8 @@ class _Facts:
             return _trainable(layer)
         if column in ("receptive_field", "stride"):
             numbers = () if field is None else field.size if column[0] == "r" else field.stride
-            known = [f"{n:g}" for n in dict.fromkeys(numbers) if n == n]  # NaN: by no rule
-            return "x".join(known) or "-"
+            words = [f"{n:g}" for n in dict.fromkeys(numbers) if n == n]  # NaN: by no rule
+            return "x".join(words) or "-"
         if counted is None:
             return "-"
         if column == "memory":
