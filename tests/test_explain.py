@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,17 +12,20 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import fastcnn
 from fastcnn import explain, layers, ops
 from fastcnn.autodiff import evaluate, gradients
-from fastcnn.cli import main
+from fastcnn.cli import main, parser
 from fastcnn.errors import ArgumentError, DtypeError, FileError, ShapeError, UnsupportedError
 from fastcnn.explain.health import rank_correlation
-from fastcnn.explain.plans import Backward, Scores, plan_of
+from fastcnn.explain.plans import Activations, Backward, Scores, plan_of
 from fastcnn.explain.rules import Deconvnet, Gradient
 from fastcnn.graph import Spec, placeholder
 from fastcnn.layers import Conv2D, Dense, Flatten, MaxPooling2D
+from fastcnn.models.lowering import lower
 
 Array = np.ndarray[Any, Any]
 
@@ -195,6 +199,34 @@ def test_models_never_run_as_in_training() -> None:
     np.testing.assert_allclose(together[2], explain.saliency(model, x[2:3] + 5, 1, None)[0])
 
 
+class Drawn(fastcnn.Model):
+    """A model with a call of its own, which knows its input once it has seen one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.top = Conv2D(4, 3, activation="relu"), Dense(3, activation="softmax")
+
+    def call(self, x: Any) -> Any:
+        return self.top(Flatten()(self.conv(x)))
+
+
+def test_models_of_any_kind_are_explained(tmp_path: Path) -> None:
+    x = images(2, 6, 2)
+    model = Drawn()
+    found = explain.saliency(model, x, 1)
+    assert found.shape == (2, 6, 6)
+    image = fastcnn.Input((6, 6, 2))
+    nested = fastcnn.Model(image, model(image))
+    np.testing.assert_allclose(explain.saliency(nested, x, 1), found, rtol=1e-5, atol=1e-7)
+    flat = fastcnn.Sequential([fastcnn.Input((6, 6, 2)), Conv2D(4, 3, activation="relu")])
+    flat.add(Flatten())
+    flat.add(Dense(3, activation="softmax"))
+    flat.set_weights(model.get_weights())
+    flat.export(tmp_path / "net.onnx")
+    again = fastcnn.onnx.load(tmp_path / "net.onnx")
+    np.testing.assert_allclose(explain.saliency(again, x, 1), found, rtol=1e-4, atol=1e-6)
+
+
 def test_one_output_of_several_is_chosen() -> None:
     image = fastcnn.Input((4, 4, 1))
     flat = Flatten()(image)
@@ -305,6 +337,48 @@ def test_rules_take_the_place_of_derivatives() -> None:
     assert len(seen) == 2
 
 
+@given(data=st.data())
+@settings(max_examples=25)
+def test_any_network_has_the_gradient_of_its_references(data: Any) -> None:
+    """Folded, turned and fused: the same numbers as op by op."""
+    side, channels = data.draw(st.integers(5, 12)), data.draw(st.sampled_from([1, 3, 16, 20]))
+    image = x = fastcnn.Input((side, side + 1, channels))
+    for _ in range(data.draw(st.integers(1, 4))):
+        kind = data.draw(st.sampled_from(["conv", "depthwise", "pool", "norm", "branch"]))
+        padding = data.draw(st.sampled_from(["same", "valid"]))
+        if min(x.shape[1:3]) < 4:
+            padding = "same"
+        size = data.draw(st.integers(1, 3))
+        filters = data.draw(st.sampled_from([4, 16, 33]))
+        if kind == "conv":
+            strides = data.draw(st.integers(1, 3))
+            x = Conv2D(filters, size, strides, padding, activation="tanh")(x)
+        elif kind == "depthwise":
+            x = layers.DepthwiseConv2D(size, padding=padding)(x)
+        elif kind == "pool":
+            x = layers.AveragePooling2D(size, data.draw(st.integers(1, 2)), padding)(x)
+        elif kind == "norm":
+            x = layers.BatchNormalization()(x)
+        else:
+            x = layers.Add()([Conv2D(filters, 3, padding="same")(x), Conv2D(filters, 1)(x)])
+    model = settle(fastcnn.Model(image, Dense(3, activation="softmax")(Flatten()(x))))
+    spec = Spec((2, side, side + 1, channels))
+    lowered = lower(model, [spec], training=False)
+    logits = lowered.outputs[0].node.inputs[0]
+    dy = placeholder((2, 3))
+    (dx,) = fastcnn.gradients(logits, [lowered.inputs[0]], dy)
+    values = np.random.default_rng(1).standard_normal(spec.sizes).astype(np.float32)
+    weights = np.array([[1, -2, 0.5], [0, 0, 3]], np.float32)
+
+    def by_reference(op: Any, arrays: Any) -> Any:
+        made = op.reference(*arrays)
+        return made if isinstance(made, tuple) else (made,)
+
+    (expected,) = evaluate([dx], {lowered.inputs[0]: values, dy: weights}, by_reference)
+    found = explain.saliency(model, values, weights, None)
+    np.testing.assert_allclose(found, expected, atol=1e-4 * np.abs(expected).max())
+
+
 # --- rectified ways back -------------------------------------------------------------------------
 
 
@@ -320,8 +394,28 @@ def test_guided_and_deconvnet_by_hand() -> None:
     model.set_weights([np.eye(3), np.array([[1.0], [-2.0], [3.0]])])
     x = np.array([[1.0, 1.0, -1.0]])
     np.testing.assert_array_equal(explain.saliency(model, x, 0, None), [[1, -2, 0]])
+    np.testing.assert_array_equal(explain.saliency(model, x, 0), [[1, 2, 0]])
     np.testing.assert_array_equal(explain.guided_backprop(model, x, 0), [[1, 0, 0]])
     np.testing.assert_array_equal(explain.deconvolution(model, x, 0), [[1, 0, 3]])
+
+
+def test_shared_and_overwritten_rectifiers_are_like_any_others() -> None:
+    """Captum and others refuse these, or go wrong: hooks belong to layers, rules to ops."""
+    shared = layers.ReLU()
+    image = fastcnn.Input((6, 6, 2))
+    first, second = Conv2D(4, 3, name="one"), Conv2D(4, 3, name="two")
+    top = Dense(3, name="top")
+
+    def net(one: Any, two: Any) -> fastcnn.Model:
+        return fastcnn.Model(image, top(Flatten()(two(second(one(first(image)))))))
+
+    x = images(2, 6, 2)
+    apart = settle(net(layers.ReLU(), layers.ReLU()))
+    for method in (explain.guided_backprop, explain.deconvolution):
+        expected = method(apart, x, 1)
+        assert np.abs(expected).max() > 0
+        for relu in (shared, ops.relu):  # one layer, or no layer at all
+            np.testing.assert_array_equal(method(net(relu, relu), x, 1), expected)
 
 
 def deconvnet_by_hand(model: fastcnn.Model, x: Array, channel: int, unpool: Any) -> Array:
@@ -481,6 +575,9 @@ def test_occlusion_covers_every_pixel_and_refuses_gaps(trained: Any, digits: Any
     best = explain.scores(trained, x).argmax(axis=1)
     fall = (explain.scores(trained, x) - explain.scores(trained, covered))[np.arange(2), best]
     np.testing.assert_allclose(found[:, 0, 0, 0], fall, atol=1e-5)
+    np.testing.assert_array_equal(
+        explain.occlusion(trained, x), explain.occlusion(trained, x, window=4, strides=2)
+    )
     for window, strides in ((40, 1), (4, 5)):
         with pytest.raises(ArgumentError, match="so that every pixel is covered"):
             explain.occlusion(trained, x, window=window, strides=strides)
@@ -784,6 +881,29 @@ def test_the_command_writes_a_picture(
     assert "cannot read the image" in capsys.readouterr().err
 
 
+def test_the_python_and_the_commands_of_the_page_run(
+    trained: fastcnn.Model, digits: Any, tmp_path: Path, monkeypatch: Any, capsys: Any
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    page = (Path(__file__).parent.parent / "docs" / "explain.md").read_text()
+    image = placeholder((2, 4))
+    names = {"fastcnn": fastcnn, "model": trained, "x": digits[0][:16], "image": image}
+    names["score"] = ops.sum(ops.relu(image))
+    blocks = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    assert len(blocks) == 2
+    for block in blocks:
+        exec(compile(block, "docs/explain.md", "exec"), names)
+    assert (tmp_path / "saliency.png").is_file()
+    assert "Nothing speaks against this map." in capsys.readouterr().out
+    doubled = evaluate([names["dx"]], {image: np.ones((2, 4), np.float32)})[0]
+    np.testing.assert_array_equal(doubled, np.full((2, 4), 2))
+    for line in re.findall(r"^fastcnn (.*)$", page, re.MULTILINE):
+        parser().parse_args(line.split())
+    for name in re.findall(r"^\| (`.*?`) \| (.*?) \|", page, re.MULTILINE):
+        for word in re.findall(r"`(\w+)`", " ".join(name)):
+            assert hasattr(explain, word)
+
+
 def test_a_built_in_network_prepares_images_its_own_way(tmp_path: Path, capsys: Any) -> None:
     from PIL import Image
 
@@ -796,4 +916,4 @@ def test_a_built_in_network_prepares_images_its_own_way(tmp_path: Path, capsys: 
 
 def test_recipes_are_told_apart() -> None:
     ways = {Backward(way=w, best=b) for w in (Gradient(), Deconvnet()) for b in (True, False)}
-    assert len({*ways, Scores(), Scores(logits=False), Scores(layer="a")}) == 7
+    assert len({*ways, Scores(), Scores(logits=False), Activations(layer="a")}) == 7

@@ -187,6 +187,7 @@ class NoiseTunnel:
     ) -> Array:
         """Mean, mean square or variance ("smoothgrad", "smoothgrad_sq", "vargrad") of maps."""
         x = np.asarray(inputs)
+        x = x if x.dtype.kind == "f" else x.astype(np.float32)
         maps = (
             self.method.attribute(noisy, target=target, **kwargs)
             for noisy in pixels.noisy_copies(x, stdevs, nt_samples, seed)

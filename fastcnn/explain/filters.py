@@ -15,7 +15,7 @@ import numpy.typing as npt
 from fastcnn import analysis, arguments
 from fastcnn.errors import ArgumentError, ShapeError
 from fastcnn.explain.network import images_of, layer_name
-from fastcnn.explain.plans import Ascent, Scores, channel_mask, plan_of
+from fastcnn.explain.plans import Activations, Ascent, channel_mask, plan_of
 from fastcnn.explain.targets import wanted_scores
 from fastcnn.graph import Array, Spec
 from fastcnn.layers import Conv2D
@@ -255,9 +255,9 @@ def top_patches(
     path = name
     for begin in range(0, len(images), batch_size):
         batch = images[begin : begin + batch_size]
-        plan = plan_of(model, Spec(batch.shape, batch.dtype.name), Scores(layer=name))
+        plan = plan_of(model, Spec(batch.shape, batch.dtype.name), Activations(layer=name))
         path = plan.layer_path
-        maps = plan.run(batch)[1]
+        maps = plan.run(batch)[0]
         _require_maps(maps, channel, name)
         chosen = maps[..., channel].reshape(len(maps), -1)
         for number, at in enumerate(chosen.argmax(axis=1)):

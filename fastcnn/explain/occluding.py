@@ -24,7 +24,7 @@ def occlusion(
     target: Any = None,
     channel: str | None = None,
     *,
-    window: Any = 8,
+    window: Any = None,
     strides: Any = None,
     baseline: Any = 0.0,
     logits: bool = True,
@@ -36,7 +36,7 @@ def occlusion(
 
     Args:
         model, x, target, channel, logits, output: as for `saliency`.
-        window: pixels, one number or (height, width).
+        window: pixels, one number or (height, width); an eighth of the image when None.
         strides: steps of the window; half of it when None.
         baseline: what covers: a number, an image or images.
 
@@ -54,7 +54,8 @@ def occlusion(
         raise ArgumentError(
             f"explain.occlusion: found images of shape {x.shape}, expected (N, H, W, C)"
         )
-    size = pair(window, "window")
+    eighth = tuple(max(1, pixels // 8) for pixels in x.shape[1:3])
+    size = eighth if window is None else pair(window, "window")
     steps = tuple(max(1, w // 2) for w in size) if strides is None else pair(strides, "strides")
     for covered, step, pixels in zip(size, steps, x.shape[1:3], strict=True):
         if covered > pixels or step > covered:

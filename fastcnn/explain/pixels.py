@@ -267,19 +267,13 @@ def integrated_gradients(
     """
     explained = Explained(model, x, target, logits, output)
     start = baseline_of(explained.x, baseline)
-    if steps is not None:
-        count = arguments.integer("explain.integrated_gradients", "steps", steps, 1)
+    for count in _step_counts(steps):
         found = _integral(explained, start, count)
         error = incompleteness(explained, start, found)
+        if error.max() <= COMPLETE:
+            break
     else:
-        count = FIRST_STEPS
-        found = _integral(explained, start, count)
-        error = incompleteness(explained, start, found)
-        while error.max() > COMPLETE and count < LAST_STEPS:
-            count *= 2
-            found = _integral(explained, start, count)
-            error = incompleteness(explained, start, found)
-        if error.max() > COMPLETE:
+        if steps is None:
             warnings.warn(
                 f"explain.integrated_gradients: with {count} steps the attributions miss "
                 f"score(x) - score(baseline) by {error.max():.1%}, expected less than "
@@ -288,6 +282,17 @@ def integrated_gradients(
             )
     reduced = reduce_channels(found, channel)
     return (reduced, error) if return_completeness else reduced
+
+
+def _step_counts(steps: int | None) -> Iterator[int]:
+    """The number given, or doubled numbers to try one after the other."""
+    if steps is not None:
+        yield arguments.integer("explain.integrated_gradients", "steps", steps, 1)
+        return
+    count = FIRST_STEPS
+    while count <= LAST_STEPS:
+        yield count
+        count *= 2
 
 
 def baseline_of(x: Array, baseline: Any) -> Array:

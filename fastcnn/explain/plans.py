@@ -18,7 +18,7 @@ from fastcnn.autodiff import gradients
 from fastcnn.errors import ArgumentError, NotDifferentiableError
 from fastcnn.explain.network import Network, draw, images_of
 from fastcnn.explain.rules import Gradient, Way
-from fastcnn.explain.targets import predicted, wanted_scores
+from fastcnn.explain.targets import predicted, require_classes, wanted_scores
 from fastcnn.graph import Array, Spec, Tensor, placeholder
 from fastcnn.models import Model
 from fastcnn.models.derived import DerivedWeights
@@ -49,11 +49,22 @@ class Recipe(ABC):
 @final
 @dataclass(frozen=True, kw_only=True)
 class Scores(Recipe):
-    """(x) -> scores; and the layer's output where one is named."""
+    """(x) -> scores."""
 
     def graph(self, network: Network) -> Graph:
         """Forward only."""
-        return [], [network.scores, *([] if network.layer is None else [network.layer])]
+        return [], [network.scores]
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Activations(Recipe):
+    """(x) -> the layer's output."""
+
+    def graph(self, network: Network) -> Graph:
+        """Forward only, and no further than the layer."""
+        assert network.layer is not None
+        return [], [network.layer]
 
 
 @final
@@ -73,7 +84,8 @@ class Backward(Recipe):
         scores = network.scores
         to = network.image if network.layer is None else network.layer
         if self.best:
-            _, classes = _flat_scores(scores)
+            require_classes(scores.spec.sizes)
+            classes = scores.spec.sizes[1]
             wanted, given = ops.one_hot(ops.argmax(scores), classes, scores.dtype), []
         else:
             wanted = placeholder(scores.spec.sizes, scores.dtype, "wanted")
@@ -128,13 +140,6 @@ class Ascent(Recipe):
         height = ops.sum(ops.multiply(channels, wanted), axis=-1)
         (back,) = gradients(height, [network.image], None, Gradient().rules())
         return [wanted], [_reached(back, network.layer_path or "the score"), height]
-
-
-def _flat_scores(scores: Tensor) -> tuple[int, int]:
-    if scores.ndim != 2:
-        predicted(np.zeros(scores.spec.sizes))
-    N, K = scores.spec.sizes
-    return N, K
 
 
 def _reached(back: Tensor | None, start: str) -> Tensor:

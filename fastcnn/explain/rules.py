@@ -29,7 +29,7 @@ from fastcnn.ops.dense import MatMul
 from fastcnn.ops.elementwise import Cast, Identity
 from fastcnn.ops.elementwise_binary import Add, Divide, Multiply, Subtract
 from fastcnn.ops.elementwise_dropout import Dropout
-from fastcnn.ops.elementwise_unary import Clip
+from fastcnn.ops.elementwise_unary import FUNCTIONS, Negative
 from fastcnn.ops.loss import LogSoftmax, Softmax
 from fastcnn.ops.norm_batch import BatchNormInference
 from fastcnn.ops.norm_local import LocalResponseNorm
@@ -65,7 +65,8 @@ LINEAR: tuple[type[Op], ...] = (
 POINTWISE: tuple[type[Op], ...] = (
     *activations.ACTIVATIONS,
     activations.PReLU,
-    Clip,
+    *FUNCTIONS,
+    Negative,
     Softmax,
     LogSoftmax,
     LocalResponseNorm,

@@ -75,17 +75,22 @@ def _places(target: Any, sizes: Sequence[int]) -> list[tuple[int, ...]]:
     return places
 
 
+def require_classes(sizes: Sequence[int]) -> None:
+    """ArgumentError unless scores are (N, K): of those of more axes none is the prediction."""
+    if len(sizes) != 2:
+        raise ArgumentError(
+            f"explain: the scores have shape {tuple(sizes)}, of which none is the prediction; "
+            f"give target as {_expected(sizes)}"
+        )
+
+
 def predicted(scores: Array) -> Array:
     """The class of each image with the highest score (N, K) -> (N,).
 
     Raises:
-        ArgumentError: scores of more axes have no one class.
+        ArgumentError: scores of more axes.
     """
-    if scores.ndim != 2:
-        raise ArgumentError(
-            f"explain: the scores have shape {scores.shape}, of which none is the prediction; "
-            f"give target as {_expected(scores.shape)}"
-        )
+    require_classes(scores.shape)
     classes: Array = scores.argmax(axis=1)
     return classes
 
@@ -101,6 +106,8 @@ def reduce_channels(attributions: Array, channel: str | None) -> Array:
     arguments.one_of("explain", "channel", channel, CHANNELS)
     if channel is None:
         return attributions
-    sizes = np.abs(attributions)
+    sizes: Array = np.abs(attributions)
+    if sizes.ndim < 3:
+        return sizes  # features (N, C) have no channels
     reduced: Array = sizes.max(axis=-1) if channel == "max" else sizes.mean(axis=-1)
     return reduced

@@ -272,14 +272,13 @@ class Model(Layer):
         """The cpu backend has float32 kernels; float64 models run on the references."""
         return "cpu" if self.dtype == "float32" else "reference"
 
-    @property
-    def backend(self) -> str:
+    def _backend(self) -> str:
         """The backend that `predict` uses: that of `compile`, else by the model's dtype."""
         return self._trainer.backend if self._trainer else self.default_backend()
 
     def inference_plan(self, specs: Sequence[Spec]) -> InferencePlan:
         """The plan that `predict` runs for these input specs; kept for the last few shapes."""
-        backend = self.backend
+        backend = self._backend()
 
         def make() -> InferencePlan:
             return InferencePlan(self, specs, backend, self._derived_weights(backend))
@@ -296,7 +295,7 @@ class Model(Layer):
             specs: of the model's inputs.
             make: makes it, given the backend and the weights that all plans of the model share.
         """
-        backend = self.backend
+        backend = self._backend()
         key = (kind, *self._circumstances(backend, specs))
         kept: T = self._other_plans.get(key, lambda: make(backend, self._derived_weights(backend)))
         return kept
