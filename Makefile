@@ -7,12 +7,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 
-C_FILES := $(wildcard src_c/*.[ch] src_c/kernels/*.h)
+C_FILES := $(wildcard src_c/*.[ch] src_c/kernels/*.h src_c/emulate/*.h)
 CYTHON_FILES := $(wildcard fastcnn/*/*.pyx fastcnn/*/*.pxd)
 BUILD_NEEDS = $(shell sed -n 's/^requires = \[\(.*\)\]$$/\1/p' pyproject.toml | tr , ' ')
 
 .DELETE_ON_ERROR:
-.PHONY: help build demo docs test check parity bench peers asan clean
+.PHONY: help build demo docs test check spills parity bench peers asan emulate clean
 
 help:  ## show this list (the default)
 	@sed -n 's/^\([a-z]*\):.*## */\1 /p' Makefile | awk '{ n = $$1; $$1 = ""; printf "  make %-7s%s\n", n, $$0 }'
@@ -56,6 +56,11 @@ bench: $(VENV)/.extra-bench .whl/.fetched  ## asv: compare with main, publish; Q
 peers: $(VENV)/.extra-peers $(VENV)/.torch-models  ## fastcnn beside other engines; ARGS="--json FILE --chart FILE"
 	PYTHONPATH=benchmarks $(BIN)/python -m peers $(ARGS)
 
+# Compiled apart, since an installation leaves no objects behind: some minutes, once.
+spills:  $(VENV)/.build-needs  ## check the assembly of the kernels: register tiles stay in registers
+	$(BIN)/python setup.py -q build_clib --build-temp build/spills --build-clib build/spills
+	$(BIN)/python .ci/spills.py $(filter-out %_scalar.o,$(wildcard build/spills/src_c/isa_*.o))
+
 # A second build beside the first: never the one that `make test` or a user runs.
 ASAN_LIB := build/asan/lib
 asan: $(VENV)/.extra-test  ## kernel tests under address and undefined-behaviour sanitizers
@@ -64,6 +69,13 @@ asan: $(VENV)/.extra-test  ## kernel tests under address and undefined-behaviour
 	LD_PRELOAD="$$($(CC) -print-file-name=libasan.so) $$($(CC) -print-file-name=libubsan.so)" \
 	    ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \
 	    PYTHONMALLOC=malloc PYTHONPATH=$(ASAN_LIB) $(BIN)/pytest tests/test_kernels.py $(ARGS)
+
+# Debian and Ubuntu: apt install libsimde-dev. The first pass compiles for some minutes.
+EMULATE_LIB := build/emulate/lib
+emulate: $(VENV)/.extra-test  ## kernel tests of AVX-512 on a machine without it; ARGS="-k conv"
+	FASTCNN_BUILD_ISA=avx2,avx512 FASTCNN_BUILD_EMULATE=avx512 $(BIN)/python setup.py -q build \
+	    --build-base build/emulate --build-temp build/emulate/temp --build-lib $(EMULATE_LIB)
+	FASTCNN_ISA=avx512 PYTHONPATH=$(EMULATE_LIB) $(BIN)/pytest tests/test_kernels.py $(ARGS)
 
 clean:  ## remove what was built (.venv stays, its stamps go)
 	rm -rf build dist demo .whl *.egg-info benchmarks/.asv $(VENV)/.built

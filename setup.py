@@ -3,6 +3,7 @@
 
 FASTCNN_BUILD_ISA=scalar,avx2   compile only these (quick loops); default: all the machine's family
 FASTCNN_BUILD_DEBUG=1           assertions, -O1 -g;   FASTCNN_BUILD_SANITIZE=address,undefined
+FASTCNN_BUILD_EMULATE=avx512    AVX-512 in AVX2's instructions, to test it anywhere; needs SIMDe
 """
 
 import os
@@ -35,6 +36,13 @@ def isas() -> list[str]:
     return sorted({"scalar", *chosen}, key=known.index)
 
 
+EMULATE = os.environ.get("FASTCNN_BUILD_EMULATE", "")
+if EMULATE not in ("", "avx512"):
+    sys.exit(f"FASTCNN_BUILD_EMULATE names '{EMULATE}'; only avx512 can be emulated")
+if EMULATE:
+    # Vectors of half the width do the work; what the compiler says of passing them is of no use.
+    ISA_FLAGS[EMULATE] = [*ISA_FLAGS["avx2"], "-O1", "-Wno-psabi", "-Isrc_c/emulate"]
+
 DEBUG = bool(os.environ.get("FASTCNN_BUILD_DEBUG"))
 SANITIZE = os.environ.get("FASTCNN_BUILD_SANITIZE", "")
 # The kernels' threads are our own (runtime.c); OpenMP is for the reference kernels.
@@ -57,6 +65,7 @@ def library(name: str, sources: list[str], flags: list[str], macros: list) -> tu
 
 
 have = [(f"FC_HAVE_{isa.upper()}", "1") for isa in isas()]
+have += [("FC_EMULATE_AVX512", "1")] if EMULATE else []
 libraries = [
     library(f"fastcnn_{isa}", [f"src_c/isa_{isa}.c"], flags, [])
     for isa, flags in ISA_FLAGS.items()

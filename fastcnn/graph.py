@@ -11,6 +11,7 @@ A dimension may be None while a model is being drawn (the batch, mostly); a plan
 
 from __future__ import annotations
 
+import functools
 import math
 import threading
 from abc import ABC, abstractmethod
@@ -82,12 +83,14 @@ class Op(ABC):
     """An operation: static attributes, and all that is known about it.
 
     Subclasses are final frozen dataclasses. `inplace` maps an output to the input whose memory it
-    may overwrite; `is_view` says that output 0 is input 0's memory under another shape.
+    may overwrite; `is_view` says that output 0 is input 0's memory under another shape;
+    `strided_inputs` are those whose pixels may lie apart, inside a wider tensor's.
     """
 
     name: ClassVar[str]
     inplace: ClassVar[dict[int, int]] = {}
     is_view: ClassVar[bool] = False
+    strided_inputs: ClassVar[frozenset[int]] = frozenset()
 
     @abstractmethod
     def infer(self, *inputs: Spec) -> Spec | tuple[Spec, ...]:
@@ -107,6 +110,10 @@ class Op(ABC):
         """The numbers a kernel needs beside its tensors, by the names of `kernels.def`."""
         return {f.name: getattr(self, f.name) for f in fields(self)}  # type: ignore[arg-type]
 
+    def strided_output(self, index: int, *inputs: Spec) -> bool:
+        """Whether all kernels can write output `index` into a wider tensor's pixels."""
+        return False
+
     def macs(self, *inputs: Spec) -> int:
         """Multiply-accumulates of one run (convolutions and matrix products; others count none)."""
         return 0
@@ -124,9 +131,9 @@ class Node:
     source: str = ""
     call: Any = None
 
-    @property
+    @functools.cached_property
     def outputs(self) -> tuple[Tensor, ...]:
-        """The node's output tensors."""
+        """The node's output tensors; the same objects, so that tables find them at once."""
         return tuple(Tensor(self, i) for i in range(len(self.specs)))
 
     @property
@@ -211,6 +218,10 @@ class Pending:
     draw: Callable[[], Array]
 
 
+class _Write:
+    """Stands for the last write of any parameter: each write leaves another one."""
+
+
 # Reentrant: an initializer may look at another weight.
 _drawing = threading.RLock()
 
@@ -235,6 +246,9 @@ class Parameter:
     # `array + parameter` is for the operators here; functions of NumPy still take a parameter.
     __array_priority__: ClassVar[float] = 1000.0
 
+    # Who has seen this very object has seen all writes of all parameters.
+    last_write: ClassVar[object] = _Write()
+
     def __init__(
         self,
         name: str,
@@ -250,13 +264,14 @@ class Parameter:
         self.version = 0
         self.spec = value.spec if isinstance(value, Pending) else spec_of(value)
         self._value = value
+        self._release: Callable[[], None] | None = None
         self._leaf: Any = None
 
     def __repr__(self) -> str:
         return f"Parameter('{self.path or self.name}', {self.spec})"
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**vars(self), "_value": self.value}
+        return {**vars(self), "_value": self.value, "_release": None}
 
     @property
     def value(self) -> Array:
@@ -293,8 +308,51 @@ class Parameter:
         with _drawing:
             if isinstance(self._value, Pending):
                 self._value = np.empty(self.shape, self.dtype)
+        self.own()
         self._value[...] = array
+        self.count_write()
+
+    def adopt(self, array: Array, release: Callable[[], None] | None) -> None:
+        """`assign` without a copy where that can be: of an array that lies in a mapped file.
+
+        The value then is read-only until something is assigned to it, or training begins.
+
+        Args:
+            array: of this shape; nobody else writes to it.
+            release: gives back the pages of memory under it, as long as nothing was written.
+        """
+        ready = array.flags.c_contiguous and array.flags.aligned and array.dtype.isnative
+        same = array.shape == self.shape and array.dtype.name == self.dtype
+        with _drawing:
+            taken = release is not None and ready and same and isinstance(self._value, Pending)
+            if taken:
+                self._value, self._release = array, release
+        if not taken:
+            self.assign(array)
+        self.count_write()
+
+    @property
+    def adopted(self) -> bool:
+        """Whether the value lies in a mapped file."""
+        return self._release is not None
+
+    def own(self) -> None:
+        """Make the value one that may be written to, and that is not given back."""
+        with _drawing:
+            if self._release is not None:
+                self._release = None
+                self.value.flags.writeable = True
+
+    def release(self) -> None:
+        """Give back the memory of a value that lies in a mapped file, to be read anew if needed."""
+        with _drawing:
+            if self._release is not None:
+                self._release()
+
+    def count_write(self) -> None:
+        """Note that the value has changed."""
         self.version += 1
+        Parameter.last_write = _Write()
 
     def numpy(self) -> Array:
         """A copy of the value."""

@@ -6,11 +6,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import count
 
+import numpy as np
+
 from fastcnn.arena import Interval, lay_out
 from fastcnn.backends import Call, Slot
 from fastcnn.errors import ArgumentError, ShapeError
 from fastcnn.graph import Array, Constant, Node, Parameter, Placeholder, State, Tensor, topological
 from fastcnn.ops.elementwise import CheckFinite, Identity
+from fastcnn.views import channel_views, without_views
 
 ARENA = 0
 
@@ -107,9 +110,17 @@ class Placement:
     """A slot for every tensor of a schedule, and the calls over them."""
 
     def __init__(
-        self, inputs: Sequence[Tensor], outputs: Sequence[Tensor], schedule: Schedule
+        self,
+        inputs: Sequence[Tensor],
+        outputs: Sequence[Tensor],
+        schedule: Schedule,
+        views: bool = False,
     ) -> None:
-        self.nodes = [n for n in schedule.nodes if not n.op.is_view]
+        fixed = {*inputs, *(_view_root(t) for t in outputs), *schedule.targets}
+        self._views = (
+            channel_views(schedule.nodes, fixed) if views else without_views(schedule.nodes)
+        )
+        self.nodes = [n for n in self._views.nodes if not n.op.is_view]
         self._numbers = count(ARENA + 1)
         self._root: dict[Tensor, Tensor] = {}
         self._buffer: dict[Tensor, int] = {}
@@ -118,9 +129,12 @@ class Placement:
         for node in schedule.nodes:
             for tensor in node.outputs:
                 self._root[tensor] = self.root(node.inputs[0]) if node.op.is_view else tensor
+        for tensor, (parent, _) in self._views.parents.items():
+            self._root[tensor] = parent
         self.inputs = [self._new_buffer(t) for t in inputs]
         self.outputs = [self._new_buffer(self.root(t)) for t in outputs]
         for tensor, parameter in schedule.targets.items():
+            parameter.own()
             self._buffer[tensor] = self._state_buffer(parameter)
         for node in self.nodes:
             for tensor in node.inputs:
@@ -141,7 +155,11 @@ class Placement:
         root = self.root(tensor)
         buffer = self._buffer.get(root, ARENA)
         offset = self._offset[root] if buffer == ARENA else 0
-        return Slot(buffer, offset, tensor.spec.sizes, tensor.dtype)
+        around, channel = self._views.outermost(tensor)
+        if around == tensor:
+            return Slot(buffer, offset, tensor.spec.sizes, tensor.dtype)
+        offset += channel * np.dtype(tensor.dtype).itemsize
+        return Slot(buffer, offset, tensor.spec.sizes, tensor.dtype, around.spec.sizes[-1])
 
     def _new_buffer(self, tensor: Tensor) -> int:
         self._buffer[tensor] = next(self._numbers)
@@ -149,7 +167,8 @@ class Placement:
 
     def _state_buffer(self, parameter: Parameter) -> int:
         leaf = parameter.tensor
-        if not (parameter.value.flags.carray and parameter.value.dtype.isnative):
+        plain = parameter.value.flags.carray and parameter.value.dtype.isnative
+        if not (plain or parameter.adopted):
             raise ArgumentError(
                 f"the array of weight '{parameter.path or parameter.name}' is not a writable, "
                 "aligned and C-contiguous one in this machine's byte order; make the parameter of "
@@ -188,6 +207,7 @@ class Placement:
                 others = [self.root(t) for i, t in enumerate(node.inputs) if i != in_index]
                 if (
                     out not in self._buffer
+                    and out not in self._views.parents
                     and source not in self._buffer
                     and last[source] == position
                     and source not in others
@@ -219,4 +239,5 @@ class Placement:
             tuple(self.slot(t) for t in node.outputs),
             node.op.reference,
             node.name,
+            node.op.macs(*(t.spec for t in node.inputs)),
         )

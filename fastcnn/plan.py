@@ -50,13 +50,17 @@ class Plan:
         self.inputs = list(inputs)
         owned = own_outputs(outputs)
         schedule = Schedule(owned, updates, guard)
-        placement = Placement(self.inputs, owned, schedule)
+        placement = Placement(self.inputs, owned, schedule, views=backend == "cpu")
         self.nodes = placement.nodes
         self.calls = placement.calls
         self.arena_bytes = placement.arena_bytes
         self._updated = list(schedule.targets.values())
-        self._input_buffers = placement.inputs
-        self._output_slots = [placement.slot(t) for t in owned]
+        self._inputs = [
+            (tensor, buffer, np.dtype(tensor.dtype), tensor.shape)
+            for tensor, buffer in zip(self.inputs, placement.inputs, strict=True)
+        ]
+        slots = [placement.slot(t) for t in owned]
+        self._outputs = [(slot, slot.buffer, np.dtype(slot.dtype), slot.nbytes) for slot in slots]
         self._buffers: dict[int, Array] = {ARENA: aligned_empty(self.arena_bytes)}
         self._buffers.update(placement.fixed)
         self._program = backends.get(backend, isa).compile(self.calls)
@@ -106,24 +110,28 @@ class Plan:
             raise ShapeError(
                 f"the plan takes {len(self.inputs)} inputs but was given {len(arrays)}"
             )
-        for tensor, buffer, array in zip(self.inputs, self._input_buffers, arrays, strict=True):
-            self._bind_one(buffer, _checked(tensor, array))
-        results = [_aligned(slot) for slot in self._output_slots]
-        for slot, result in zip(self._output_slots, results, strict=True):
-            self._bind_one(slot.buffer, result)
+        bind, held = self._program.bind, self._buffers
+        for (tensor, buffer, dtype, shape), array in zip(self._inputs, arrays, strict=True):
+            flags = array.flags
+            fits = array.dtype is dtype and array.shape == shape
+            if not (fits and flags.c_contiguous and flags.aligned):
+                array = _checked(tensor, array)
+            held[buffer] = array
+            bind(buffer, array)
+        results = []
+        for slot, buffer, dtype, nbytes in self._outputs:
+            result = np.empty(slot.shape, dtype) if nbytes < _SMALL else _aligned(slot)
+            held[buffer] = result
+            bind(buffer, result)
+            results.append(result)
         return results
-
-    def _bind_one(self, buffer: int, array: Array) -> None:
-        self._buffers[buffer] = array
-        self._program.bind(buffer, array)
 
     def _count_writes(self) -> None:
         for parameter in self._updated:
-            parameter.version += 1
+            parameter.count_write()
 
     def _view(self, slot: Slot) -> Array:
-        raw = self._buffers[slot.buffer].reshape(-1).view(np.uint8)
-        return raw[slot.offset : slot.offset + slot.nbytes].view(slot.dtype).reshape(slot.shape)
+        return slot.view(self._buffers[slot.buffer].reshape(-1).view(np.uint8))
 
     def _raise_if_stopped(self, outcome: RunStatus) -> None:
         if outcome.status == "nonfinite":
@@ -145,6 +153,10 @@ class Plan:
         ]
         lines.append(f"arena {self.arena_bytes:,} bytes, scratch {self.scratch_bytes:,} bytes")
         return "\n".join(line.rstrip() for line in lines)
+
+
+# Bytes of an output from which on its alignment is worth a few microseconds.
+_SMALL = 1 << 14
 
 
 def _aligned(slot: Slot) -> Array:

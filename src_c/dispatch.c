@@ -22,6 +22,9 @@ static int has_avx2(void)
 #ifdef FC_HAVE_AVX512
 static int has_avx512(void)
 {
+#ifdef FC_EMULATE_AVX512
+    return has_avx2();
+#endif
     return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
            __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
 }

@@ -35,7 +35,7 @@ typedef struct {
     int64_t dim[FC_MAX_RANK];
 } fc_tensor;
 
-typedef struct fc_team fc_team; /* the threads of one run, and their barrier */
+typedef struct fc_team fc_team; /* the threads of one call, and their barrier */
 typedef struct fc_call fc_call;
 
 typedef fcnn_status (*fc_kernel_fn)(const fc_call *call, int tid, int nthreads);
@@ -50,6 +50,7 @@ struct fc_call {
     char *scratch;        /* FC_ALIGN-aligned, shared by the team, not initialised */
     fc_team *team;
     int32_t n_in, n_out;
+    int32_t threads; /* that the call is worth; thread 0 alone does what is worth 1 */
 };
 
 typedef struct {

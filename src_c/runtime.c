@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The runner: every thread of a team walks the same list of calls, with a barrier between them.
+ * The runner: all threads walk the same list of calls. A call is done by a team, the first few of
+ * them or all, and between two calls those meet at a barrier that do either.
  *
- * One team, of threads that stay, serves one run at a time. A run that finds it taken goes alone,
+ * One pool, of threads that stay, serves one run at a time. A run that finds it taken goes alone,
  * since a result has the same bits on any team: no run waits for another. Whoever waits spins as
  * long as that has lately paid, then sleeps; a yield would give away a whole slice of time.
- * A forked child has no threads but its own; it starts a team anew.
+ * A forked child has no threads but its own; it starts a pool anew.
  */
 #include "fastcnn.h"
 
@@ -20,7 +21,8 @@ enum {
     SPINS_MIN = 64,   /* about a microsecond, */
     SPINS_MAX = 2000, /* and as long as it takes to be woken */
     SPINS_TRIED = 64, /* sleeps after which a long spin is tried again */
-    MAX_TEAM = 1024
+    MAX_TEAMS = 11,   /* of 1, 2, 4, ... threads, and of all */
+    MAX_THREADS = 1 << (MAX_TEAMS - 1)
 };
 
 /* A word that moves on, and those that wait for it to. */
@@ -33,25 +35,32 @@ typedef struct {
     pthread_cond_t moved;
 } gate;
 
+/* The threads 0 ... size-1 of a run. */
 struct fc_team {
     int size;
-    fc_call *calls;
-    int count;
     _Alignas(FC_ALIGN) atomic_int arrived; /* at the barrier */
     gate barrier;
-    _Alignas(FC_ALIGN) atomic_int running; /* workers that have not left the run */
-    gate left;                             /* moves when the last one has */
-    _Alignas(FC_ALIGN) atomic_int status;  /* of the first call that failed */
-    atomic_int failed;
 };
 
-/* The team's memory is never given back: who leaves a gate last may still look at it. */
+typedef struct {
+    fc_call *calls;
+    int count;
+    _Alignas(FC_ALIGN) atomic_int status; /* of the call that failed */
+    atomic_int failed;
+} run;
+
+/* Its memory is never given back: who leaves a gate last may still look at it. */
 static struct {
     atomic_flag taken;
     int workers; /* threads started; worker t is thread t of a run, the caller is thread 0 */
-    fc_team team;
-    gate start[MAX_TEAM]; /* of worker t */
+    run run;
+    fc_team teams[MAX_TEAMS];
+    _Alignas(FC_ALIGN) atomic_int running; /* workers that have not left the run */
+    gate left;                             /* moves when the last one has */
+    gate start[MAX_THREADS];               /* of worker t */
 } pool = {.taken = ATOMIC_FLAG_INIT};
+
+static fc_team alone = {.size = 1};
 
 static void gate_init(gate *g)
 {
@@ -151,19 +160,32 @@ static void restore_denormals(unsigned saved)
 #endif
 }
 
-static void walk(fc_team *team, int tid)
+/* Whether a call before number `i` has failed: the rest of the list is only walked through. */
+static int stopped_before(run *r, int i)
+{
+    return atomic_load(&r->status) != FCNN_OK && atomic_load(&r->failed) < i;
+}
+
+/* Thread 0 is in every team, so what it has seen done is done for whoever meets it. */
+static void walk(run *r, int tid)
 {
     unsigned saved = flush_denormals();
-    for (int i = 0; i < team->count; i++) {
-        fcnn_status status = team->calls[i].run(&team->calls[i], tid, team->size);
-        if (status != FCNN_OK) {
-            atomic_store(&team->failed, i);
-            atomic_store(&team->status, (int)status);
+    for (int i = 0; i < r->count; i++) {
+        fc_call *call = &r->calls[i];
+        fc_team *team = call->team;
+        if (tid < team->size && !stopped_before(r, i)) {
+            fcnn_status status = call->run(call, tid, team->size);
+            if (status != FCNN_OK) {
+                atomic_store(&r->failed, i);
+                atomic_store(&r->status, (int)status);
+            }
         }
-        barrier(team);
-        /* A faster thread may already have failed in the next call: only then go on to meet it. */
-        if (atomic_load(&team->status) != FCNN_OK && atomic_load(&team->failed) <= i)
+        if (i + 1 == r->count)
             break;
+        if (call[1].team->size > team->size)
+            team = call[1].team;
+        if (tid < team->size)
+            barrier(team);
     }
     restore_denormals(saved);
 }
@@ -174,30 +196,31 @@ static void *work(void *own_gate)
     int tid = (int)(start - pool.start);
     for (unsigned seen = 0;; seen++) {
         gate_wait(start, seen);
-        walk(&pool.team, tid);
-        if (atomic_fetch_sub(&pool.team.running, 1) == 1)
-            gate_open(&pool.team.left);
+        walk(&pool.run, tid);
+        if (atomic_fetch_sub(&pool.running, 1) == 1)
+            gate_open(&pool.left);
     }
     return NULL;
 }
 
-static void forget_team(void)
+static void forget_pool(void)
 {
     pool.workers = 0;
     atomic_flag_clear(&pool.taken);
 }
 
-static void prepare_team(void) { pthread_atfork(NULL, NULL, forget_team); }
+static void prepare_pool(void) { pthread_atfork(NULL, NULL, forget_pool); }
 
 /* Start workers until there are `wanted`, or the system has no more to give. */
 static void hire(int wanted)
 {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
     sigset_t all, before;
-    pthread_once(&once, prepare_team);
+    pthread_once(&once, prepare_pool);
     if (pool.workers == 0) {
-        gate_init(&pool.team.barrier);
-        gate_init(&pool.team.left);
+        for (int k = 0; k < MAX_TEAMS; k++)
+            gate_init(&pool.teams[k].barrier);
+        gate_init(&pool.left);
     }
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before); /* signals are for the threads of Python */
@@ -213,39 +236,83 @@ static void hire(int wanted)
     pthread_sigmask(SIG_SETMASK, &before, NULL);
 }
 
-/* Thread 0's side of a run on the pool's team. */
-static void lead(fc_team *team)
+/* Teams of a pool of `size` threads; the last one, whose number is returned, has them all. */
+static int form_teams(int size)
 {
-    unsigned seen = gate_word(&team->left);
-    atomic_store(&team->running, team->size - 1);
-    for (int t = 1; t < team->size; t++)
+    for (int k = 0;; k++) {
+        pool.teams[k].size = 1 << k < size ? 1 << k : size;
+        atomic_store(&pool.teams[k].arrived, 0);
+        if (pool.teams[k].size == size)
+            return k;
+    }
+}
+
+/* Give every call its team, at most number `last`; the size of the largest. */
+static int assign_teams(fc_call *calls, int count, int last)
+{
+    int largest = 1;
+    for (int i = 0; i < count; i++) {
+        int k = 0;
+        while (k < last && calls[i].threads >= pool.teams[k + 1].size)
+            k++;
+        calls[i].team = &pool.teams[k];
+        if (pool.teams[k].size > largest)
+            largest = pool.teams[k].size;
+    }
+    return largest;
+}
+
+static void run_alone(run *r)
+{
+    for (int i = 0; i < r->count; i++)
+        r->calls[i].team = &alone;
+    walk(r, 0);
+}
+
+static void run_together(run *r, int nthreads)
+{
+    nthreads = nthreads < MAX_THREADS ? nthreads : MAX_THREADS;
+    if (pool.workers < nthreads - 1)
+        hire(nthreads - 1);
+    if (pool.workers < nthreads - 1)
+        nthreads = pool.workers + 1;
+    int size = assign_teams(r->calls, r->count, form_teams(nthreads));
+    unsigned seen = gate_word(&pool.left);
+    atomic_store(&pool.running, size - 1);
+    for (int t = 1; t < size; t++)
         gate_open(&pool.start[t]);
-    walk(team, 0);
-    if (team->size > 1)
-        gate_wait(&team->left, seen);
+    walk(r, 0);
+    if (size > 1)
+        gate_wait(&pool.left, seen);
+}
+
+/* Threads that any of the calls is worth. */
+static int widest(const fc_call *calls, int count)
+{
+    int most = 1;
+    for (int i = 0; i < count; i++)
+        most = calls[i].threads > most ? calls[i].threads : most;
+    return most;
 }
 
 fcnn_status fc_run(fc_call *calls, int count, int nthreads, int *failed)
 {
-    fc_team alone = {.size = 1}, *team = &alone;
+    run own, *r = &own;
+    int most = widest(calls, count);
+    nthreads = most < nthreads ? most : nthreads;
     int together = nthreads > 1 && !atomic_flag_test_and_set(&pool.taken);
-    if (together) {
-        nthreads = nthreads < MAX_TEAM ? nthreads : MAX_TEAM;
-        if (pool.workers < nthreads - 1)
-            hire(nthreads - 1);
-        team = &pool.team;
-        team->size = nthreads - 1 < pool.workers ? nthreads : pool.workers + 1;
-    }
-    team->calls = calls;
-    team->count = count;
-    atomic_store(&team->arrived, 0);
-    atomic_store(&team->failed, 0);
-    atomic_store(&team->status, FCNN_OK);
-    for (int i = 0; i < count; i++)
-        calls[i].team = team;
-    lead(team);
-    *failed = atomic_load(&team->failed);
-    fcnn_status status = (fcnn_status)atomic_load(&team->status);
+    if (together)
+        r = &pool.run;
+    r->calls = calls;
+    r->count = count;
+    atomic_store(&r->failed, 0);
+    atomic_store(&r->status, FCNN_OK);
+    if (together)
+        run_together(r, nthreads);
+    else
+        run_alone(r);
+    *failed = atomic_load(&r->failed);
+    fcnn_status status = (fcnn_status)atomic_load(&r->status);
     if (together)
         atomic_flag_clear(&pool.taken);
     return status;

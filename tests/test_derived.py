@@ -56,7 +56,7 @@ def test_only_what_follows_from_a_changed_weight_is_computed(monkeypatch: Any) -
     assert len(runs) == 2
     b.assign([3, 4])
     weights.refresh()
-    assert runs[2:] == runs[1:2]
+    assert len(runs) == 3
     assert [list(value(leaf)) for leaf in leaves] == [[2, 2], [6, 8]]
 
 

@@ -13,7 +13,13 @@ from fastcnn.autodiff import evaluate
 from fastcnn.backends.cpu import default_isa
 from fastcnn.graph import Parameter, Spec, placeholder, topological
 from fastcnn.models.lowering import lower
-from fastcnn.passes import fold_batch_norm, fuse_convolutions, hoist, turn_convolutions
+from fastcnn.passes import (
+    fold_batch_norm,
+    forget_winners,
+    fuse_convolutions,
+    hoist,
+    turn_convolutions,
+)
 from fastcnn.plan import Plan
 
 SPEC = [Spec((2, 8, 8, 3))]
@@ -178,6 +184,43 @@ def test_predict_sees_new_weights() -> None:
     fresh = network()
     fresh.set_weights(model.get_weights())
     np.testing.assert_array_equal(fresh.predict_on_batch(x), after)
+
+
+def preactivated(stride: int, second_reader: bool) -> Model:
+    """A normalization, a ReLU and a 1x1 convolution, in DenseNet's order."""
+    x = Input((8, 8, 3))
+    y = layers.BatchNormalization(gamma_initializer="random_uniform")(x)
+    y = before = layers.ReLU()(y)
+    y = layers.Conv2D(6, 1, strides=stride, activation="relu")(y)
+    model = Model(x, [y, before] if second_reader else y)
+    for weight in model.weights:
+        if "mean" in weight.name or "variance" in weight.name:
+            weight.assign(np.random.default_rng(2).uniform(0.5, 2.0, weight.shape))
+    return model
+
+
+def test_a_normalization_goes_into_the_one_convolution_that_reads_it() -> None:
+    x = np.random.default_rng(1).standard_normal(SPEC[0].sizes).astype(np.float32)
+    for stride, second_reader, goes in ((1, False, True), (2, False, False), (1, True, False)):
+        lowered = lower(preactivated(stride, second_reader), SPEC, training=False)
+        fused = fuse_convolutions(lowered.outputs)
+        assert ("preactivated_conv2d" in names(fused)) == goes
+        assert ("batch_norm_inference" in names(fused)) == (not goes)
+        np.testing.assert_allclose(
+            values(lowered.inputs, fused, x),
+            values(lowered.inputs, lowered.outputs, x),
+            rtol=1e-5,
+            atol=1e-5,
+        )
+
+
+def test_winners_are_forgotten_unless_somebody_asks() -> None:
+    x = placeholder((1, 6, 6, 2), name="x")
+    y, winners = ops.max_pool2d(x, 2, return_indices=True)
+    assert names(forget_winners([y])) == ["placeholder", "max_pool2d_values"]
+    assert "max_pool2d" in names(forget_winners([y, winners]))
+    array = np.random.default_rng(0).standard_normal((1, 6, 6, 2)).astype(np.float32)
+    np.testing.assert_array_equal(values([x], forget_winners([y]), array), values([x], [y], array))
 
 
 @pytest.mark.parametrize("size", [7, 12])

@@ -302,3 +302,12 @@ def test_facts_name_every_engine_with_its_version(monkeypatch: pytest.MonkeyPatc
     facts = report.facts(replace(SETTINGS, engines=(OURS, "future")))
     assert facts["fastcnn"].startswith(f"fastcnn {fastcnn.__version__}: ")
     assert facts["Future"] == "no-such-package (not installed): fast"
+
+
+def test_the_folder_for_files_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+    monkeypatch.setattr(footprint, "measure_cold", lambda run, settings: seen.append(settings.work))
+    work = tmp_path / "a" / "b"
+    assert main(["--cold", "--work", str(work)]) == 0
+    assert seen == [work]
+    assert work.is_dir()

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import platform
 import subprocess
 import sys
 import textwrap
@@ -13,7 +14,11 @@ import numpy as np
 import pytest
 
 from fastcnn import Sequential, layers, ops
-from fastcnn.backends import threads
+from fastcnn.backends import Call, Slot, cpu, threads
+from fastcnn.errors import DtypeError, NonFiniteError, ShapeError
+from fastcnn.graph import Parameter, placeholder
+from fastcnn.models.model import PLANS_KEPT
+from fastcnn.plan import Plan
 
 TIMEOUT = 60  # seconds; a hang is the failure these tests look for
 
@@ -130,3 +135,96 @@ def test_the_team_grows_and_shrinks() -> None:
         found = ops.conv2d(x, kernel, padding="same").tobytes()
         assert wanted in (None, found), f"{count} threads give other bits"
         wanted = found
+
+
+def call(macs: int, nbytes: int = 64) -> Call:
+    slot = Slot(1, 0, (nbytes // 4,), "float32")
+    return Call("relu", {}, (slot,), (), lambda x: x, macs=macs)
+
+
+def test_calls_are_worth_threads_by_their_shape(monkeypatch: Any) -> None:
+    monkeypatch.setattr(cpu, "THREAD_NS", 2000.0)
+    monkeypatch.setattr(cpu, "TEAM_NS", 40000.0)
+    small, large, wide = call(1000), call(10**7), call(0, 10**6)
+    assert cpu.worth_threads([small] * 9) == [1] * 9, "a small program wakes nobody"
+    one, many, some = cpu.worth_threads([small, large, wide])
+    assert one == 1
+    assert many > some > 2
+    assert cpu.worth_threads([call(10**15)]) == [threads.MAX_THREADS]
+    assert cpu.worth_threads([]) == []
+
+
+def mixed(width: int) -> tuple[Plan, Parameter, Any]:
+    """Calls worth one thread, a few and all, in turns; a guard in the middle of them."""
+    x = placeholder((4, 24, 24, 8), name="x")
+    loss = placeholder((), name="loss")
+    weight = Parameter("w", np.ones((4, 8), np.float32))
+    kernel = np.random.default_rng(1).standard_normal((3, 3, 8, 8), dtype=np.float32)
+    y = x
+    for i in range(width):
+        y = ops.conv2d(y, ops.multiply(kernel, 0.1), padding="same")
+        row = ops.mean(y, axis=(1, 2))
+        y = ops.relu(ops.add(y, ops.mean(row, axis=0))) if i % 2 else y
+    row = ops.mean(y, axis=(1, 2))
+    plan = Plan([x, loss], [row], [(weight, ops.add(weight.tensor, row))], guard=loss)
+    return plan, weight, np.random.default_rng(2).standard_normal((4, 24, 24, 8), dtype=np.float32)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 5, 8])
+def test_teams_of_several_sizes_meet(count: int, monkeypatch: Any) -> None:
+    threads.set_num_threads(1)
+    plan, _, x = mixed(5)
+    zero, nan = np.float32(0).reshape(()), np.float32(np.nan).reshape(())
+    wanted = plan.run(x, zero)[0]
+    threads.set_num_threads(count)
+    monkeypatch.setattr(cpu, "TEAM_NS", 0.0)
+    monkeypatch.setattr(cpu, "THREAD_NS", 3000.0)
+    plan, weight, _ = mixed(5)
+    worth = set(cpu.worth_threads(plan.calls))
+    assert min(worth) == 1
+    assert len(worth) > 2, "the calls are not of several sizes"
+    for _ in range(10):
+        before = weight.numpy()
+        with pytest.raises(NonFiniteError):
+            plan.run(x, nan)  # what follows the guard does not run, and nobody waits for it
+        np.testing.assert_array_equal(weight.value, before)
+        np.testing.assert_array_equal(plan.run(x, zero)[0], wanted)
+        assert (weight.value != before).any()
+
+
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="flushes on x86-64")
+@pytest.mark.parametrize("count", [1, 3])
+def test_denormals_are_flushed_in_every_thread_and_nowhere_else(count: int) -> None:
+    threads.set_num_threads(count)
+    tiny = np.full((64, 64, 64), 1e-40, np.float32)
+    assert (tiny > 0).all()
+    assert not ops.multiply(tiny, np.ones((), np.float32)).any()
+    assert (tiny * np.float32(0.5) > 0).all(), "NumPy's own arithmetic has changed"
+
+
+def test_plans_of_varying_shapes_are_bounded() -> None:
+    chain = [layers.Conv2D(2, 3, padding="same"), layers.GlobalAveragePooling2D()]
+    model = Sequential([layers.Input((None, 5, 3)), *chain])
+    for size in range(4, 104):
+        x = np.ones((1, size, 5, 3), np.float32)
+        wanted = model.predict_on_batch(x)
+        np.testing.assert_array_equal(model.predict_on_batch(x), wanted)
+    assert len(model._plans._plans) == PLANS_KEPT
+    assert len(model._plans._found) <= 64
+
+
+def test_what_was_seen_before_is_checked_again_when_it_changes() -> None:
+    model = network(4)
+    x = np.ones((2, 9, 9, 3), np.float32)
+    wanted = model.predict_on_batch(x)
+    for other in (x.astype(np.float64), x.astype(">f4"), np.asfortranarray(x), x[::1, ::-1]):
+        np.testing.assert_array_equal(model.predict_on_batch(other), wanted)
+    with pytest.raises(ShapeError, match="found shape"):
+        model.predict_on_batch(x[:, :8])
+    with pytest.raises(DtypeError, match="found dtype uint8"):
+        model.predict_on_batch(x.astype(np.uint8))
+    first = model.predict_on_batch(x)
+    assert model.predict_on_batch(x) is not first
+    model.layers[-1].weights[-1].assign(np.full(5, 7.0))
+    assert not np.array_equal(model.predict_on_batch(x), wanted)
+    np.testing.assert_array_equal(first, wanted)

@@ -387,3 +387,42 @@ def test_load_state_dict_undoes_state_dict() -> None:
     model.load_state_dict(given)
     for a, b in zip(before, model.get_weights(), strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+def test_loaded_weights_stay_in_the_file_until_they_are_written(tmp_path: Path) -> None:
+    x = np.random.default_rng(0).standard_normal((2, 12, 12, 16), dtype=np.float32)
+    y = np.array([1, 0], np.int32)
+    chain = [Input((12, 12, 16)), layers.Conv2D(128, 3), layers.BatchNormalization()]
+    model = Sequential([*chain, layers.GlobalAveragePooling2D(), layers.Dense(2)])
+    model.compile(optimizers.SGD(0.1), loss="sparse_categorical_crossentropy")
+    path = tmp_path / "m.fastcnn"
+    model.save(path)
+    written = path.read_bytes()
+    wanted = model.predict_on_batch(x)
+    loaded = models.load_model(path)
+    kernel = loaded.weights[0]
+    assert kernel.adopted
+    np.testing.assert_array_equal(loaded.predict_on_batch(x), wanted)
+    loss = loaded.train_on_batch(x, y)
+    assert loss == model.train_on_batch(x, y)
+    assert not kernel.adopted
+    for a, b in zip(loaded.weights, model.weights, strict=True):
+        np.testing.assert_array_equal(a.value, b.value)
+    np.testing.assert_array_equal(loaded.predict_on_batch(x), model.predict_on_batch(x))
+    assert path.read_bytes() == written
+    loaded.save(path)  # over the file it lies in
+    np.testing.assert_array_equal(models.load_model(path).weights[0].value, kernel.value)
+
+
+def test_a_frozen_weight_of_a_file_takes_part_in_training(tmp_path: Path) -> None:
+    x = np.random.default_rng(0).standard_normal((4, 40), dtype=np.float32)
+    model = Sequential([Input((40,)), layers.Dense(60), layers.Dense(3)])
+    model.save(tmp_path / "m.fastcnn")
+    loaded = models.load_model(tmp_path / "m.fastcnn")
+    loaded.layers[0].trainable = False
+    loaded.compile("sgd", loss="mse")
+    frozen = loaded.layers[0].weights[0]
+    before = frozen.numpy()
+    loaded.train_on_batch(x, np.ones((4, 3), np.float32))
+    assert frozen.adopted
+    np.testing.assert_array_equal(frozen.value, before)

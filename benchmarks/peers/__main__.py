@@ -53,6 +53,8 @@ def measured(given: argparse.Namespace) -> Run:
         engines, given.threads, given.rounds, given.seconds, given.pause, cpu.default_isa(),
         given.work,
     )  # fmt: skip
+    if given.work:
+        given.work.mkdir(parents=True, exist_ok=True)
     run = Run(report.facts(settings))
     if given.memory:
         footprint.measure_memory(run, settings)

@@ -35,7 +35,7 @@ from fastcnn.analysis.lookup import AnyModel
 from fastcnn.backends import _cpu, cpu, threads
 from fastcnn.errors import FileError
 from fastcnn.graph import Node, Spec, State, placeholder
-from fastcnn.ops.conv_packed import COLUMNS, PackedConv2D, WinogradConv2D, panels_of
+from fastcnn.ops.conv_packed import COLUMNS, WinogradConv2D, panels_of
 from fastcnn.plan import Plan
 from fastcnn.utils.atomic import write_atomically
 from fastcnn.utils.files import fastcnn_home
@@ -150,14 +150,16 @@ def features(plan: Plan, machine: Machine) -> list[tuple[float, float, float]]:
 def products(node: Node) -> int:
     """Products that the kernel of a node does, those with padded channels among them."""
     op, specs = node.op, [t.spec for t in node.inputs]
-    if isinstance(op, PackedConv2D):
-        columns = panels_of(op.filters // op.groups) * COLUMNS * op.groups
-        return op.macs(*specs) // op.filters * columns
+    filters: int | None = getattr(op, "filters", None)
+    if filters is None:
+        return op.macs(*specs)
+    groups: int = getattr(op, "groups", 1)
+    columns = panels_of(filters // groups) * COLUMNS * groups
     if isinstance(op, WinogradConv2D):
         batch, height, width, _ = node.specs[0].sizes
         patches = batch * math.ceil(height / 4) * math.ceil(width / 4)
-        return patches * 36 * specs[0].sizes[3] * panels_of(op.filters) * COLUMNS
-    return op.macs(*specs)
+        return patches * 36 * specs[0].sizes[3] * columns
+    return op.macs(*specs) // filters * columns
 
 
 @functools.cache

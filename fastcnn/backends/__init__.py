@@ -11,6 +11,7 @@ Backends know nothing of graphs or op classes. `reference` calls the function ea
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
@@ -23,25 +24,39 @@ Array = np.ndarray[Any, Any]
 
 
 class Slot(NamedTuple):
-    """A dense row-major tensor inside a numbered buffer."""
+    """A row-major tensor inside a numbered buffer, its pixels `ld` elements apart (0: dense)."""
 
     buffer: int
     offset: int
     shape: tuple[int, ...]
     dtype: str
+    ld: int = 0
 
     @property
     def nbytes(self) -> int:
-        """Bytes it covers."""
-        count = np.dtype(self.dtype).itemsize
-        for dim in self.shape:
-            count *= dim
-        return count
+        """Bytes from its first element to its last."""
+        count, itemsize = math.prod(self.shape), np.dtype(self.dtype).itemsize
+        if self.ld and count:
+            count = (count // self.shape[-1] - 1) * self.ld + self.shape[-1]
+        return count * itemsize
+
+    def view(self, raw: Array) -> Array:
+        """The tensor in its buffer, given as bytes."""
+        part = raw[self.offset : self.offset + self.nbytes].view(self.dtype)
+        if not self.ld or not part.size:
+            return part.reshape(self.shape)
+        steps = [part.itemsize, self.ld * part.itemsize]
+        for dim in self.shape[-2:0:-1]:
+            steps.append(steps[-1] * dim)
+        return np.lib.stride_tricks.as_strided(part, self.shape, steps[::-1])
 
 
 @dataclass(frozen=True)
 class Call:
-    """One operation: its name, its numbers, where its tensors lie, and its reference function."""
+    """One operation: its name, its numbers, where its tensors lie, and its reference function.
+
+    `macs` are its multiply-adds, where it has any.
+    """
 
     op: str
     attributes: Mapping[str, int | float]
@@ -49,6 +64,12 @@ class Call:
     outputs: tuple[Slot, ...]
     reference: Callable[..., Any]
     label: str = ""
+    macs: int = 0
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all its tensors."""
+        return sum(slot.nbytes for slot in (*self.inputs, *self.outputs))
 
 
 class RunStatus(NamedTuple):

@@ -6,6 +6,7 @@ Nothing here is written per op. A `Program` is the C form of a list of `Call` re
 into numbered buffers, whose addresses may be bound anew before any run.
 """
 
+from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from libc.stdint cimport int32_t, int64_t, uintptr_t
 from libc.stdlib cimport calloc, free
 
@@ -40,6 +41,7 @@ cdef extern from "fastcnn.h":
         char *scratch
         int32_t n_in
         int32_t n_out
+        int32_t threads
 
     ctypedef struct fc_kernel:
         const char *name
@@ -62,7 +64,7 @@ cdef extern from "fastcnn.h":
 
 
 DTYPES = {"float32": 0, "float64": 1, "uint8": 2, "int32": 3, "uint32": 4, "int64": 5}
-STATUS = {0: "ok", 1: "nonfinite", 2: "isa absent"}
+STATUS = ("ok", "nonfinite", "isa absent")
 
 
 def isas():
@@ -128,7 +130,7 @@ def kernels(str isa):
 
 cdef class Program:
     """Calls in C form. `calls`: [(candidate kernel indices, packed attributes of each, inputs,
-    outputs)], a tensor being (buffer, byte offset, shape, dtype name).
+    outputs, threads it is worth)], a tensor being (buffer, byte offset, shape, dtype name, ld).
 
     After construction `chosen[i]` is the index of the kernel that took call i, or None where all
     candidates refused; such a program cannot run.
@@ -137,8 +139,10 @@ cdef class Program:
     cdef fc_call *calls
     cdef fc_tensor *tensors
     cdef int64_t *offsets
-    cdef int32_t *buffers
+    cdef int32_t *next  # tensor in the same buffer, or -1
+    cdef dict first  # tensor in each buffer
     cdef int n_calls, n_tensors, max_threads
+    cdef bint complete  # every call has a kernel
     cdef list keep
     cdef readonly list chosen
     cdef readonly int64_t scratch_bytes
@@ -152,14 +156,16 @@ cdef class Program:
         self.max_threads = max_threads
         self.keep = []
         self.chosen = []
+        self.first = {}
         self.calls = <fc_call *>calloc(max(self.n_calls, 1), sizeof(fc_call))
         self.tensors = <fc_tensor *>calloc(max(self.n_tensors, 1), sizeof(fc_tensor))
         self.offsets = <int64_t *>calloc(max(self.n_tensors, 1), sizeof(int64_t))
-        self.buffers = <int32_t *>calloc(max(self.n_tensors, 1), sizeof(int32_t))
-        if not (self.calls and self.tensors and self.offsets and self.buffers):
+        self.next = <int32_t *>calloc(max(self.n_tensors, 1), sizeof(int32_t))
+        if not (self.calls and self.tensors and self.offsets and self.next):
             raise MemoryError
         for i in range(self.n_calls):
-            candidates, attrs, inputs, outputs = calls[i]
+            candidates, attrs, inputs, outputs, threads = calls[i]
+            self.calls[i].threads = threads
             self.calls[i].in_ = &self.tensors[t]
             self.calls[i].n_in = len(inputs)
             self.calls[i].n_out = len(outputs)
@@ -171,26 +177,28 @@ cdef class Program:
                 self.set_tensor(t, slot)
                 t += 1
             self.choose(i, candidates, attrs)
+        self.complete = None not in self.chosen
         self.allocate_scratch()
 
     def __dealloc__(self):
         free(self.calls)
         free(self.tensors)
         free(self.offsets)
-        free(self.buffers)
+        free(self.next)
 
     cdef void set_tensor(self, int t, object slot) except *:
         cdef int d
-        buffer, offset, shape, dtype = slot
+        buffer, offset, shape, dtype, ld = slot
         if len(shape) > FC_MAX_RANK:
             raise ValueError(f"rank {len(shape)} is above the {FC_MAX_RANK} of the C kernels")
-        self.buffers[t] = buffer
+        self.next[t] = self.first.get(buffer, -1)
+        self.first[buffer] = t
         self.offsets[t] = offset
         self.tensors[t].rank = len(shape)
         self.tensors[t].dtype = DTYPES[dtype]
         for d in range(len(shape)):
             self.tensors[t].dim[d] = shape[d]
-        self.tensors[t].ld = shape[len(shape) - 1] if shape else 1
+        self.tensors[t].ld = ld or (shape[len(shape) - 1] if shape else 1)
 
     cdef void choose(self, int i, list candidates, list attrs) except *:
         """Take the first candidate whose plan half agrees."""
@@ -223,20 +231,23 @@ cdef class Program:
         """Overwrite the scratch: the tests poison it, since kernels must not read it first."""
         self.keep[len(self.keep) - 1].fill(byte)
 
-    def bind(self, int buffer, uintptr_t address):
-        """Point every tensor of `buffer` into memory at `address`."""
-        cdef int t
-        for t in range(self.n_tensors):
-            if self.buffers[t] == buffer:
-                self.tensors[t].data = <void *>(address + self.offsets[t])
+    def bind(self, int buffer, object array):
+        """Point every tensor of `buffer` into the memory of `array`, which is C-contiguous."""
+        cdef Py_buffer view
+        cdef int t = self.first.get(buffer, -1)
+        PyObject_GetBuffer(array, &view, PyBUF_SIMPLE)
+        while t >= 0:
+            self.tensors[t].data = <char *>view.buf + self.offsets[t]
+            t = self.next[t]
+        PyBuffer_Release(&view)
 
     def run(self, int start, int stop, int nthreads):
         """Run calls [start, stop) on a team; (status name, index of the call that failed)."""
         cdef int failed = 0
         cdef fcnn_status status
-        if None in self.chosen:
+        if not self.complete:
             raise RuntimeError("the program has calls without a kernel")
         nthreads = max(1, min(nthreads, self.max_threads))
         with nogil:
             status = fc_run(self.calls + start, stop - start, nthreads, &failed)
-        return STATUS[status], start + failed
+        return STATUS[<int>status], start + failed

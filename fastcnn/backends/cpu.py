@@ -11,15 +11,24 @@ from collections.abc import Sequence
 import numpy as np
 
 from fastcnn.backends import Array, Call, RunStatus, _cpu
-from fastcnn.backends.threads import get_num_threads
+from fastcnn.backends.threads import MAX_THREADS, get_num_threads
 from fastcnn.errors import BackendError, KernelMissing
 
 MAX_RANK = 6  # FC_MAX_RANK of fastcnn.h
 
+# What one thread does in a nanosecond, about: to tell small calls from large ones.
+_MACS_PER_NS = 32.0
+_BYTES_PER_NS = 16.0
+# Nanoseconds of work that make it worth while to meet another thread at two barriers, ...
+THREAD_NS = 2000.0
+# ... and to wake the team, which sleeps between runs.
+TEAM_NS = 40000.0
 
-def available_isas() -> list[str]:
+
+@functools.cache
+def available_isas() -> tuple[str, ...]:
     """Instruction sets that are compiled in and run on this processor, best last."""
-    return [isa for isa, runs in _cpu.isas().items() if runs]
+    return tuple(isa for isa, runs in _cpu.isas().items() if runs)
 
 
 def default_isa() -> str:
@@ -36,6 +45,20 @@ def check_isa(isa: str, where: str) -> str:
     raise BackendError(f"{where}='{isa}' {found}; available here: {', '.join(available_isas())}")
 
 
+def worth_threads(calls: Sequence[Call]) -> list[int]:
+    """How many threads each call is worth, by its shape alone; 1 throughout for a small program.
+
+    The first thread does alone what is worth 1. Results do not depend on it.
+    """
+    nanoseconds = [max(c.macs / _MACS_PER_NS, c.nbytes / _BYTES_PER_NS) for c in calls]
+    if sum(nanoseconds) < TEAM_NS:
+        return [1] * len(calls)
+    return [int(min(max(1.0, ns / THREAD_NS), MAX_THREADS)) for ns in nanoseconds]
+
+
+_OK = RunStatus("ok", 0)
+
+
 class CpuProgram:
     """Calls over the C kernels of one instruction set."""
 
@@ -44,7 +67,8 @@ class CpuProgram:
         self._count = len(calls)
         self._bound: dict[int, Array] = {}
         records = [
-            (*backend.candidates(call), list(call.inputs), list(call.outputs)) for call in calls
+            (*backend.candidates(call), list(call.inputs), list(call.outputs), threads)
+            for call, threads in zip(calls, worth_threads(calls), strict=True)
         ]
         self._threads = get_num_threads()
         self._program = _cpu.Program(backend.isa, records, self._threads)
@@ -57,14 +81,15 @@ class CpuProgram:
 
     def bind(self, buffer: int, array: Array) -> None:
         """Let `buffer` be the memory of `array`."""
+        self._program.bind(buffer, array)
         self._bound[buffer] = array
-        self._program.bind(buffer, array.ctypes.data)
 
     def run(self, start: int = 0, stop: int | None = None) -> RunStatus:
         """Run calls [start, stop) without the GIL."""
         stop = self._count if stop is None else stop
         threads = min(get_num_threads(), self._threads)
-        return RunStatus(*self._program.run(start, stop, threads))
+        outcome = self._program.run(start, stop, threads)
+        return _OK if outcome[0] == "ok" else RunStatus(*outcome)
 
     def poison_scratch(self) -> None:
         """Fill the scratch with NaN patterns."""

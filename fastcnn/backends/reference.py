@@ -25,8 +25,7 @@ class ReferenceProgram:
         self._buffers[buffer] = array.reshape(-1).view(np.uint8)
 
     def _view(self, slot: Slot) -> Array:
-        raw = self._buffers[slot.buffer][slot.offset : slot.offset + slot.nbytes]
-        return raw.view(slot.dtype).reshape(slot.shape)
+        return slot.view(self._buffers[slot.buffer])
 
     def run(self, start: int = 0, stop: int | None = None) -> RunStatus:
         """Run calls [start, stop)."""

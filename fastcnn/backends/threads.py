@@ -9,6 +9,8 @@ from typing import Any
 from fastcnn.backends import _reference
 from fastcnn.errors import BackendError
 
+MAX_THREADS = 1024
+
 _num_threads: int | None = None
 
 
@@ -43,8 +45,8 @@ def check_num_threads(value: Any, where: str) -> int:
         count = int(value)
     except (TypeError, ValueError, OverflowError):
         count = 0
-    if not 1 <= count <= 1024:
-        raise BackendError(f"{where}={value!r} is not a number of threads; give 1 to 1024")
+    if not 1 <= count <= MAX_THREADS:
+        raise BackendError(f"{where}={value!r} is not a number of threads; give 1 to {MAX_THREADS}")
     return count
 
 

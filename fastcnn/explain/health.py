@@ -1,21 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """Whether a map can be trusted, in plain sentences.
 
-    softmax         it is the derivative of a probability, which vanishes where the network is sure
-    dead            nothing comes back, or NaN
-    saturated       nearly all units of a layer are where their slope is 0
-    randomization   it stays the same when the network forgets what it has learned
-    incomplete      attributions that ought to add up to the score do not
-
-Source of the cascading randomization: J. Adebayo et al., "Sanity Checks for Saliency Maps",
-arXiv:1810.03292.
+softmax         it is the derivative of a probability, which vanishes where the network is sure
+dead            nothing comes back, or NaN
+saturated       nearly all units of a layer are where their slope is 0
+randomization   it stays the same when the network forgets what it has learned
+incomplete      attributions that ought to add up to the score do not
 """
 
 from __future__ import annotations
 
-import copy
-import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, final
 
@@ -24,10 +19,10 @@ import numpy as np
 from fastcnn import arguments, ops
 from fastcnn.autodiff import gradients
 from fastcnn.errors import ShapeError
+from fastcnn.explain.cascade import Method, cascade, correlation, signed
 from fastcnn.explain.network import Network, draw
 from fastcnn.explain.pixels import (
     COMPLETE,
-    FIRST_STEPS,
     baseline_of,
     incompleteness,
     integrated_gradients,
@@ -36,12 +31,9 @@ from fastcnn.explain.pixels import (
 from fastcnn.explain.plans import Explained, Graph, Recipe, plan_of
 from fastcnn.explain.rules import Gradient
 from fastcnn.explain.targets import predicted
-from fastcnn.graph import Array, Parameter, Spec, State, Tensor, topological
+from fastcnn.graph import Array, Tensor, topological
 from fastcnn.models import Model
-from fastcnn.models.lowering import lower
 from fastcnn.ops.elementwise_unary import Differentiable
-
-Method = Callable[..., Any]
 
 # A unit is shut where its slope is below this, a layer where so many of its units are.
 SHUT, NEARLY_ALL = 1e-3, 0.99
@@ -99,7 +91,7 @@ def check(
     model: Model,
     x: Any,
     target: Any = None,
-    method: Method = saliency,
+    method: Method | None = None,
     *,
     attributions: Any = None,
     randomize: bool = True,
@@ -111,11 +103,13 @@ def check(
 
     Args:
         model, x, target: as for `saliency`.
-        method: what makes maps: one of `fastcnn.explain`, or any function of (model, x, target).
+        method: what makes maps: one of `fastcnn.explain`, or any function of (model, x, target);
+            `saliency` when None.
         attributions: maps that were made elsewhere, of the images' size; those of `method` when
             None.
         randomize: shuffle the weights of a copy of the model, layer by layer from the scores down,
-            and look whether the maps of `method` change.
+            and look whether the maps of `method` change. Attributions without a method cannot be
+            made again.
         stages: into how many steps that is cut at most.
         seed: of the shuffling.
         keywords: further arguments of `method`.
@@ -129,7 +123,12 @@ def check(
     arguments.integer("explain.check", "stages", stages, 1)
     explained = Explained(model, x, target, output=keywords.get("output", 0))
     fixed = target if target is not None else predicted(explained.scores())
-    made = method(model, x, fixed, **keywords) if attributions is None else attributions
+    again = saliency if method is None and attributions is None else method
+    made = (
+        attributions
+        if again is None or attributions is not None
+        else again(model, x, fixed, **keywords)
+    )
     maps = np.asarray(made[0] if isinstance(made, tuple) else made)
     if maps.shape[:1] != explained.x.shape[:1]:
         raise ShapeError(
@@ -142,11 +141,11 @@ def check(
         *_dead(maps),
         *_saturated(shut),
     ]
-    if method is integrated_gradients and maps.shape == explained.x.shape:
+    if again is integrated_gradients and maps.shape == explained.x.shape:
         findings += _incomplete(explained, maps, keywords.get("baseline", 0.0))
     similarity: dict[str, float] = {}
-    if randomize:
-        similarity = _cascade(explained, fixed, _signed(method, keywords), stages, seed)
+    if randomize and again is not None:
+        similarity = cascade(explained, fixed, signed(again, keywords), stages, seed)
         findings += _unmoved(similarity)
     mean = {layer: float(parts.mean()) for layer, parts in shut.items()}
     return Health(tuple(findings), similarity, mean)
@@ -209,14 +208,7 @@ def _likeness(maps: Array, gradient: Array) -> float:
         forms = [gradient, np.abs(gradient)]
     else:
         forms = [np.abs(gradient).max(axis=-1), np.abs(gradient).mean(axis=-1)]
-    return max(min(map(_correlation, maps, form)) for form in forms)
-
-
-def _correlation(a: Array, b: Array) -> float:
-    a, b = (v.reshape(-1).astype(np.float64) for v in (a, b))
-    a, b = a - a.mean(), b - b.mean()
-    length = float(np.sqrt((a @ a) * (b @ b)))
-    return float(a @ b) / length if length > 0 else 0.0
+    return max(min(map(correlation, maps, form)) for form in forms)
 
 
 # --- dead and saturated --------------------------------------------------------------------------
@@ -319,71 +311,6 @@ def _incomplete(explained: Explained, maps: Array, baseline: Any) -> list[Findin
 
 
 # --- cascading randomization ---------------------------------------------------------------------
-
-
-def _signed(method: Method, keywords: Mapping[str, Any]) -> Method:
-    """The method with signs, where it can: sizes alone are alike wherever there is an image."""
-    known = inspect.signature(method).parameters
-    given = dict(keywords)
-    if "channel" in known:
-        given["channel"] = None
-    if "relu" in known:
-        given["relu"] = False
-    if method is integrated_gradients:
-        given.setdefault("steps", FIRST_STEPS)  # a shuffled network may never be complete
-
-    def run(model: Model, x: Any, target: Any) -> Array:
-        made = method(model, x, target, **given)
-        return np.asarray(made[0] if isinstance(made, tuple) else made)
-
-    return run
-
-
-def _cascade(
-    explained: Explained, target: Any, method: Method, stages: int, seed: int
-) -> dict[str, float]:
-    """Mean rank correlation after each stage, by the last layer whose weights were shuffled."""
-    forgetful = copy.deepcopy(explained.model)
-    layers = _from_scores_down(forgetful, explained.spec, explained.kind["output"])
-    random = np.random.Generator(np.random.Philox(arguments.integer("explain.check", "seed", seed)))
-    names, similarity, begin = list(layers), {}, 0
-    maps = method(explained.model, explained.x, target)
-    for end in np.linspace(0, len(names), min(stages, len(names)) + 1).astype(int)[1:]:
-        for parameter in [p for name in names[begin:end] for p in layers[name]]:
-            shuffled = random.permuted(parameter.value.reshape(-1))
-            parameter.assign(shuffled.reshape(parameter.shape))
-        begin = end
-        found = method(forgetful, explained.x, target)
-        alike = [rank_correlation(*pair) for pair in zip(maps, found, strict=True)]
-        similarity[names[end - 1]] = float(np.mean(alike))
-    return similarity
-
-
-def _from_scores_down(model: Model, spec: Spec, output: int) -> dict[str, list[Parameter]]:
-    """Trainable weights by layer, those next to the scores first."""
-    lowered = lower(model, [spec], training=False)
-    layers: dict[str, list[Parameter]] = {}
-    seen = set()
-    for node in reversed(topological([lowered.outputs[output]])):
-        for tensor in node.inputs:
-            leaf = tensor.node.op
-            if isinstance(leaf, State) and leaf.parameter.trainable and id(leaf) not in seen:
-                seen.add(id(leaf))
-                layers.setdefault(node.layer, []).append(leaf.parameter)
-    return layers
-
-
-def rank_correlation(a: Array, b: Array) -> float:
-    """Spearman's; 0 where one of them is the same everywhere."""
-    return _correlation(_ranks(a), _ranks(b))
-
-
-def _ranks(values: Array) -> Array:
-    """Ranks, equal values sharing the mean of theirs."""
-    _, inverse, counts = np.unique(values.reshape(-1), return_inverse=True, return_counts=True)
-    last = np.cumsum(counts)
-    ranks: Array = (last - (counts - 1) / 2)[inverse.reshape(-1)]
-    return ranks
 
 
 def _unmoved(similarity: Mapping[str, float]) -> list[Finding]:

@@ -15,27 +15,36 @@ from fastcnn.backends.cpu import aligned_empty
 from fastcnn.graph import Constant, Parameter, State, Tensor, topological
 from fastcnn.plan import Plan
 
+Update = tuple[Parameter, Tensor]
+
 
 @final
 class Prologue:
-    """A plan that computes derived weights, and the state of the weights when it last ran.
+    """What computes some derived weights, and the state of the weights when it last ran.
 
     The weights are those that its graph reads, not those that the model lists: ops may read the
-    weights of other layers.
+    weights of other layers. Most run once, so the plan of the first run is not kept with its arena.
     """
 
-    def __init__(self, updates: Sequence[tuple[Parameter, Tensor]], backend: str) -> None:
+    def __init__(self, updates: Sequence[Update], backend: str) -> None:
         nodes = topological(tensor for _, tensor in updates)
         self._sources = [node.op.parameter for node in nodes if isinstance(node.op, State)]
-        self._plan = Plan([], [], updates, backend=backend)
+        self._updates, self._backend = updates, backend
+        self._plan: Plan | None = None
         self._versions: list[int] | None = None
 
     def refresh(self) -> None:
         """Run if a weight has changed since the last time."""
         versions = [p.version for p in self._sources]
-        if versions != self._versions:
-            self._plan.run()
-            self._versions = versions
+        if versions == self._versions:
+            return
+        plan = self._plan or Plan([], [], self._updates, backend=self._backend)
+        plan.run()
+        if self._versions is not None:
+            self._plan = plan
+        self._versions = versions
+        for parameter in self._sources:
+            parameter.release()
 
 
 @final
@@ -45,9 +54,10 @@ class DerivedWeights:
     def __init__(self, backend: str) -> None:
         self._backend = backend
         self._parameters: dict[Hashable, Parameter] = {}
-        self._pending: list[tuple[Parameter, Tensor]] = []
+        self._pending: list[Update] = []
         self._prologues: list[Prologue] = []
         self._lock = threading.Lock()
+        self._seen: object = None  # the last write of any weight before `refresh` began
 
     def stand_in(self, tensor: Tensor) -> Tensor:
         """The leaf that holds the value of `tensor`; one for equal expressions of equal weights."""
@@ -60,16 +70,42 @@ class DerivedWeights:
                 parameter = Parameter(tensor.node.op.name, value, path=tensor.node.layer)
                 self._pending.append((parameter, tensor))
                 self._parameters[key] = parameter
+                self._seen = None
             return self._parameters[key].tensor
 
     def refresh(self) -> None:
         """Compute what is new or follows from a weight that has changed."""
+        if self._seen is Parameter.last_write:
+            return
         with self._lock:
+            latest = Parameter.last_write
             if self._pending:
-                self._prologues.append(Prologue(self._pending, self._backend))
+                groups = _groups(self._pending)
+                self._prologues += [Prologue(group, self._backend) for group in groups]
                 self._pending = []
             for prologue in self._prologues:
                 prologue.refresh()
+            self._seen = latest
+
+
+# Bytes of derived weights that are computed together: what lies between takes about as much.
+_GROUP_BYTES = 1 << 24
+
+
+def _groups(pending: Sequence[Update]) -> list[list[Update]]:
+    """The updates in groups of about `_GROUP_BYTES`, the largest first.
+
+    The memory that a group takes while it is computed is then small when most results are there.
+    """
+    groups: list[list[Update]] = []
+    nbytes = _GROUP_BYTES
+    for parameter, tensor in sorted(pending, key=lambda update: -update[1].spec.nbytes):
+        if nbytes >= _GROUP_BYTES:
+            groups.append([])
+            nbytes = 0
+        groups[-1].append((parameter, tensor))
+        nbytes += tensor.spec.nbytes
+    return groups
 
 
 def _expression(tensor: Tensor, known: dict[int, Hashable]) -> Hashable:

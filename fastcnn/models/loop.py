@@ -210,7 +210,7 @@ def predict(
             hooks.on_predict_batch_begin(step)
             plan = self.inference_plan(self.check_inputs(batch.x))
             structure = plan.structure
-            parts.append(plan.run(self._cast(batch.x)))
+            parts.append(plan.run(batch.x))
             hooks.on_predict_batch_end(step, {"outputs": parts[-1]})
             bar.update()
     hooks.on_predict_end()

@@ -14,7 +14,7 @@ import numpy as np
 from fastcnn import passes
 from fastcnn.drawing import Trace, tracing
 from fastcnn.errors import ArgumentError
-from fastcnn.graph import Array, Spec, Tensor, placeholder
+from fastcnn.graph import Array, Spec, Tensor, placeholder, topological
 from fastcnn.layers.base import takes_training, training_phase
 from fastcnn.models.derived import DerivedWeights
 from fastcnn.plan import Plan
@@ -92,23 +92,37 @@ class InferencePlan:
         self.structure = lowered.structure
         outputs = passes.fold_batch_norm(lowered.outputs)
         if backend == "cpu":
-            outputs = passes.fuse_convolutions(outputs)
+            outputs = passes.fuse_convolutions(passes.forget_winners(outputs))
         outputs = passes.hoist(outputs, derived.stand_in)
         self._derived = derived
         self._runs = 0
-        self.plan = Plan([*lowered.inputs, lowered.trace.rng], outputs, backend=backend)
+        rng = lowered.trace.rng
+        self._draws = any(node is rng.node for node in topological(outputs))
+        inputs = [*lowered.inputs, rng] if self._draws else lowered.inputs
+        self._dtypes = [np.dtype(t.dtype) for t in lowered.inputs]
+        self.plan = Plan(inputs, outputs, backend=backend)
 
     def run(self, arrays: Sequence[Array]) -> list[Array]:
-        """Outputs as fresh arrays."""
-        return self.plan.run(*self.feeds(arrays))
+        """Outputs as fresh arrays; inputs of another float type are rounded."""
+        cast = [
+            a if a.dtype is dtype else a.astype(dtype, copy=False)
+            for a, dtype in zip(arrays, self._dtypes, strict=True)
+        ]
+        return self.plan.run(*self.feeds(cast))
 
     def feeds(self, arrays: Sequence[Array]) -> list[Array]:
         """All arrays that `plan` takes for these inputs; weights are brought up to date."""
         self._derived.refresh()
+        if not self._draws:
+            return list(arrays)
         # Layers that a model calls with training=True draw anew in every run.
         self._runs += 1
         state = np.array([0, 0, self._runs & 0xFFFFFFFF, self._runs >> 32], np.uint32)
         return [*arrays, state]
+
+
+# Shapes of inputs that are known to fit a model.
+_FOUND_KEPT = 64
 
 
 class PlanCache(Generic[T]):
@@ -120,6 +134,7 @@ class PlanCache(Generic[T]):
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._plans: OrderedDict[Hashable, T] = OrderedDict()
+        self._found: dict[Hashable, Any] = {}
         self._shared: dict[Hashable, Any] = {}
         self._lock = threading.RLock()
 
@@ -136,6 +151,17 @@ class PlanCache(Generic[T]):
             self._plans.move_to_end(key)
             return self._plans[key]
 
+    def remembered(self, short: Hashable, make: Callable[[], S]) -> S:
+        """What `make` finds for inputs like these; the last few findings are kept."""
+        found: S | None = self._found.get(short)
+        if found is None:
+            found = make()
+            with self._lock:
+                if len(self._found) >= _FOUND_KEPT:
+                    self._found.clear()
+                self._found[short] = found
+        return found
+
     def shared(self, key: Hashable, make: Callable[[], S]) -> S:
         """What plans have in common under `key`, made when it is not there."""
         with self._lock:
@@ -148,4 +174,5 @@ class PlanCache(Generic[T]):
         """Forget all plans and what they share."""
         with self._lock:
             self._plans.clear()
+            self._found.clear()
             self._shared.clear()

@@ -24,6 +24,7 @@ from fastcnn.graph import Array
 from fastcnn.models import state
 from fastcnn.models.state import check
 from fastcnn.utils.atomic import write_atomically
+from fastcnn.weights import releaser
 
 if TYPE_CHECKING:
     from fastcnn.models.model import Model
@@ -236,6 +237,9 @@ def load_model(
 ) -> Any:
     """The model that `Model.save` wrote, compiled as it was.
 
+    Weights stay in the file, mapped into memory, until they are written to. So replace the file, as
+    `save` does, rather than write into it while the model lives.
+
     Args:
         filepath: the file.
         custom_objects: layer, loss or metric classes by name that fastcnn does not know.
@@ -258,8 +262,10 @@ def load_model(
         if not hasattr(model, "load_state_dict"):
             raise FileError(f"'{filepath}' holds a {type(model).__name__}, expected a model")
         weights = _unprefixed(_WEIGHTS, tensors)
-        check(model, _shapes(model), weights)
-        _assign(model, weights)
+        parameters = model.named_weights()
+        check(model, {path: p.shape for path, p in parameters.items()}, weights)
+        for path, parameter in parameters.items():
+            parameter.adopt(weights[path], releaser(weights[path]))
         training = metadata.get("training")
         if compile and training:
             model.compile_as_saved(_decode_compile(training["compile"], custom_objects))

@@ -79,7 +79,9 @@ def _run_kernel(
         return (arrays[0].reshape(outputs[0].sizes).copy(),)
     slots = [Slot(i, 0, s.sizes, s.dtype) for i, s in enumerate((*specs, *outputs))]
     inputs, outs = tuple(slots[: len(specs)]), tuple(slots[len(specs) :])
-    call = Call(op.name, op.attributes(*specs), inputs, outs, op.reference, op.name)
+    call = Call(
+        op.name, op.attributes(*specs), inputs, outs, op.reference, op.name, op.macs(*specs)
+    )
     program = backends.get("cpu").compile([call])
     for i, array in enumerate((*arrays, *results)):
         program.bind(i, array)

@@ -18,12 +18,14 @@ import numpy as np
 
 from fastcnn.backends import _reference
 from fastcnn.errors import ShapeError
-from fastcnn.graph import Array, Op, Spec
+from fastcnn.graph import Array, Op, Spec, spec_of
 from fastcnn.ops._apply import require_float
 from fastcnn.ops.conv_window import Convolution
 
-# Output channels of a panel: PANEL_COLUMNS in src_c/kernels/panel.inc.h.
-COLUMNS = 32
+# Output channels of a panel: PANEL_COLUMNS in src_c/kernels/panel.inc.h. Of Winograd's filters so
+# many panels stand together: WINOGRAD_PANELS in src_c/kernels/conv_winograd.inc.h.
+COLUMNS = 16
+WINOGRAD_PANELS = 2
 
 Bounds = tuple[float, float]
 UNBOUNDED: Bounds = (-math.inf, math.inf)
@@ -89,6 +91,11 @@ class PackedConv2D(Convolution):
     groups: int = 1
     bounds: Bounds = UNBOUNDED
     name: ClassVar[str] = "packed_conv2d"
+    strided_inputs: ClassVar[frozenset[int]] = frozenset({0})
+
+    def strided_output(self, index: int, *inputs: Spec) -> bool:
+        """A residual is read where the output is written."""
+        return len(inputs) == 3
 
     def infer(self, *inputs: Spec) -> Spec:
         """x (N, H, W, C), panels, bias (K), residual (N, P, Q, K) -> (N, P, Q, K)."""
@@ -124,6 +131,65 @@ class PackedConv2D(Convolution):
         return self.infer(*inputs).size * math.prod(self.taps) * inputs[0].sizes[3] // self.groups
 
 
+@final
+@dataclass(frozen=True, kw_only=True)
+class PreactivatedConv2D(Op):
+    """A 1x1 convolution of what a normalization and its bounds make of the input.
+
+        y = bounds(conv(enter(x scale + shift), filters) + bias)
+
+    DenseNet's order (G. Huang et al., arXiv:1608.06993): the input is normalized once more for
+    every convolution that reads it, and no such copy is worth storing.
+
+    Attributes:
+        filters: K.
+        enter: smallest and largest input of the convolution.
+        bounds: smallest and largest output.
+    """
+
+    filters: int
+    enter: Bounds = UNBOUNDED
+    bounds: Bounds = UNBOUNDED
+    name: ClassVar[str] = "preactivated_conv2d"
+    strided_inputs: ClassVar[frozenset[int]] = frozenset({0})
+
+    def strided_output(self, index: int, *inputs: Spec) -> bool:
+        """Always."""
+        return True
+
+    def infer(self, *inputs: Spec) -> Spec:
+        """x (N, H, W, C), panels, bias (K), scale (C), shift (C) -> (N, H, W, K)."""
+        x, _, bias, scale, shift = inputs
+        require_float(*inputs)
+        y = x.with_shape(*x.shape[:3], self.filters)
+        _check_rest(y, (bias,))
+        for found, what in ((scale, "scale"), (shift, "shift")):
+            if found.shape != x.shape[3:]:
+                raise ShapeError(f"the {what} has shape {found.shape}, expected {x.shape[3:]}")
+        return y
+
+    def reference(self, *inputs: Array) -> Array:
+        """The normalization, then the convolution."""
+        x, panels, bias, scale, shift = (np.ascontiguousarray(a) for a in inputs)
+        entered = _finish(x * scale, (shift,), self.enter)
+        op = PackedConv2D(taps=(1, 1), filters=self.filters, bounds=self.bounds)
+        return op.reference(entered, panels, bias)
+
+    def attributes(self, *inputs: Spec) -> dict[str, int | float]:
+        """All bounds."""
+        (enter_lower, enter_upper), (lower, upper) = self.enter, self.bounds
+        return {
+            "enter_lower": enter_lower,
+            "enter_upper": enter_upper,
+            "lower": lower,
+            "upper": upper,
+        }
+
+    def macs(self, *inputs: Spec) -> int:
+        """N * H * W * K * C."""
+        return self.infer(*inputs).size * inputs[0].sizes[3]
+
+
 @dataclass(frozen=True, kw_only=True)
 class _Fused(Convolution):
     """Abstract: a convolution over the filters as they are, with bias and bounds.
@@ -133,6 +199,11 @@ class _Fused(Convolution):
     """
 
     bounds: Bounds = UNBOUNDED
+    strided_inputs: ClassVar[frozenset[int]] = frozenset({0})
+
+    def strided_output(self, index: int, *inputs: Spec) -> bool:
+        """Always."""
+        return True
 
     def infer(self, *inputs: Spec) -> Spec:
         """x (N, H, W, C), kernel (R, S, ...), bias (C) -> (N, P, Q, C)."""
@@ -187,60 +258,75 @@ class FusedGroupedConv2D(_Fused):
         return self.infer(*inputs).size * math.prod(inputs[1].sizes[:3])
 
 
-# Values of a filter at the points 0, +-sqrt(2), +-1/sqrt(2) and infinity: rows of G in Lavin and
-# Gray's y = A' ((G g G') * (B' d B)) A.
+# Values of a filter at the points: rows of G in Lavin and Gray's y = A' ((g G') * (B' d)) for tiles
+# of 4 outputs (points 0, +-sqrt(2), +-1/sqrt(2) and infinity) and of 2 (0, +-1 and infinity).
 _ROOT = math.sqrt(2.0)
-WINOGRAD_G = np.array(
-    [
-        [1, 0, 0],
-        [1 / 6, _ROOT / 6, 2 / 6],
-        [1 / 6, -_ROOT / 6, 2 / 6],
-        [-2 / 3, -_ROOT / 3, -1 / 3],
-        [-2 / 3, _ROOT / 3, -1 / 3],
-        [0, 0, 1],
-    ]
-)
+WINOGRAD_G = {
+    4: np.array(
+        [
+            [1, 0, 0],
+            [1 / 6, _ROOT / 6, 2 / 6],
+            [1 / 6, -_ROOT / 6, 2 / 6],
+            [-2 / 3, -_ROOT / 3, -1 / 3],
+            [-2 / 3, _ROOT / 3, -1 / 3],
+            [0, 0, 1],
+        ]
+    ),
+    2: np.array([[1, 0, 0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0, 0, 1]]),
+}
 
 
 @final
 @dataclass(frozen=True)
 class WinogradFilters(Op):
-    """G g G' of 3x3 filters for F(4x4, 3x3): (3, 3, C, K) -> (36, panels, C, COLUMNS)."""
+    """G g G' of 3x3 filters for F(tile x tile, 3x3).
 
+    (3, 3, C, K) -> (groups of panels, points, WINOGRAD_PANELS, C, COLUMNS), zero beyond the last
+    channel, where points = (tile + 2)^2.
+    """
+
+    tile: int = 4
     name: ClassVar[str] = "winograd_filters"
 
     def infer(self, *inputs: Spec) -> Spec:
-        """(3, 3, C, K) -> (36, panels, C, COLUMNS)."""
+        """(3, 3, C, K) -> (groups, points, WINOGRAD_PANELS, C, COLUMNS)."""
         _, _, C, K = inputs[0].sizes
-        return inputs[0].with_shape(36, panels_of(K), C, COLUMNS)
+        groups = -(-K // (WINOGRAD_PANELS * COLUMNS))
+        return inputs[0].with_shape(groups, (self.tile + 2) ** 2, WINOGRAD_PANELS, C, COLUMNS)
 
     def reference(self, *inputs: Array) -> Array:
         """The definition, in float64."""
-        filters = inputs[0].astype(np.float64)
+        filters, G = inputs[0].astype(np.float64), WINOGRAD_G[self.tile]
         _, _, C, K = filters.shape
-        u = np.zeros((36, C, panels_of(K) * COLUMNS))
-        u[:, :, :K] = np.einsum("ir,js,rsck->ijck", WINOGRAD_G, WINOGRAD_G, filters).reshape(
-            36, C, K
-        )
-        panels = u.reshape(36, C, -1, COLUMNS).transpose(0, 2, 1, 3)
+        groups, points, *_ = self.infer(spec_of(inputs[0])).sizes
+        u = np.zeros((points, C, groups * WINOGRAD_PANELS * COLUMNS))
+        u[:, :, :K] = np.einsum("ir,js,rsck->ijck", G, G, filters).reshape(-1, C, K)
+        panels = u.reshape(points, C, groups, WINOGRAD_PANELS, COLUMNS).transpose(2, 0, 3, 1, 4)
         return np.ascontiguousarray(panels.astype(inputs[0].dtype))
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
 class WinogradConv2D(Op):
-    """A 3x3 convolution of stride 1 by F(4x4, 3x3), with bias, optional residual and bounds.
+    """A 3x3 convolution of stride 1 by F(tile x tile, 3x3), with bias, residual and bounds.
 
     Attributes:
         pads: (top, bottom, left, right).
         filters: K.
+        tile: outputs of a patch along each axis, 4 or 2.
         bounds: smallest and largest output.
     """
 
     pads: tuple[int, int, int, int]
     filters: int
+    tile: int = 4
     bounds: Bounds = UNBOUNDED
     name: ClassVar[str] = "winograd_conv2d"
+    strided_inputs: ClassVar[frozenset[int]] = frozenset({0})
+
+    def strided_output(self, index: int, *inputs: Spec) -> bool:
+        """A residual is read where the output is written."""
+        return len(inputs) == 3
 
     def infer(self, *inputs: Spec) -> Spec:
         """x (N, H, W, C), transformed filters, bias (K), residual (N, P, Q, K) -> (N, P, Q, K)."""
@@ -255,9 +341,10 @@ class WinogradConv2D(Op):
     def reference(self, *inputs: Array) -> Array:
         """The direct sum over the filters that the transformed ones came from."""
         x, u, *rest = (np.ascontiguousarray(a) for a in inputs)
-        back = np.linalg.pinv(WINOGRAD_G)
-        panels = u.astype(np.float64).transpose(0, 2, 1, 3)
-        values = panels.reshape(6, 6, u.shape[2], -1)[..., : self.filters]
+        back = np.linalg.pinv(WINOGRAD_G[self.tile])
+        points = self.tile + 2
+        panels = u.astype(np.float64).transpose(1, 3, 0, 2, 4)
+        values = panels.reshape(points, points, x.shape[3], -1)[..., : self.filters]
         kernel = np.einsum("ri,sj,ijck->rsck", back, back, values).astype(x.dtype)
         y = _reference.conv2d(x, np.ascontiguousarray(kernel), (1, 1), self.pads, (1, 1), 1)
         return _finish(y, tuple(rest), self.bounds)
@@ -266,6 +353,7 @@ class WinogradConv2D(Op):
         """Pads at the bottom and right follow from the output's size."""
         lower, upper = self.bounds
         return {
+            "tile": self.tile,
             "pad_top": self.pads[0],
             "pad_left": self.pads[2],
             "lower": lower,
@@ -280,6 +368,7 @@ class WinogradConv2D(Op):
 OPS = (
     PackFilters,
     PackedConv2D,
+    PreactivatedConv2D,
     FusedDepthwiseConv2D,
     FusedGroupedConv2D,
     WinogradFilters,

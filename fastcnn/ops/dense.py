@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, ClassVar, final
 
 import numpy as np
@@ -13,6 +12,7 @@ from fastcnn.errors import ShapeError
 from fastcnn.graph import Array, Node, Op, Spec, Tensor
 from fastcnn.ops._apply import apply, as_operands, require_float
 from fastcnn.ops.conv_window import located_in, require_equal, with_bias
+from fastcnn.records import dataclass
 
 
 @final

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, ClassVar, final
 
 import numpy as np
@@ -18,6 +17,7 @@ from fastcnn.ops import (
     elementwise_unary,
 )
 from fastcnn.ops._apply import FLOATS, apply, require_float
+from fastcnn.records import dataclass
 
 INTEGERS = ("uint8", "int32", "uint32", "int64")
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, final
 
 import numpy as np
@@ -16,6 +15,7 @@ from fastcnn.ops._apply import apply, require_float
 from fastcnn.ops.elementwise_binary import broadcast_shapes, minimum, multiply, where
 from fastcnn.ops.elementwise_unary import Differentiable, gradient_op
 from fastcnn.ops.reduce import sum_to
+from fastcnn.records import dataclass
 
 SELU_SCALE = 1.0507009873554805  # Klambauer et al. 2017, "Self-normalizing neural networks"
 SELU_ALPHA = 1.6732632423543772

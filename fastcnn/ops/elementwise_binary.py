@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import zip_longest
 from typing import Any, ClassVar, final
 
@@ -15,6 +14,7 @@ from fastcnn.graph import Array, Node, Op, Parameter, Shape, Spec, Tensor
 from fastcnn.ops._apply import apply, require_float
 from fastcnn.ops.elementwise_unary import negative
 from fastcnn.ops.reduce import sum_to
+from fastcnn.records import dataclass
 
 
 def broadcast_shapes(*shapes: Shape) -> Shape:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, ClassVar, final
 
 import numpy as np
@@ -17,6 +16,7 @@ import numpy as np
 from fastcnn.errors import ArgumentError, DtypeError, ShapeError
 from fastcnn.graph import Array, Node, Op, Spec, Tensor
 from fastcnn.ops._apply import apply, require_float
+from fastcnn.records import dataclass
 
 _LOW = np.uint64(0xFFFFFFFF)
 _SHIFT = np.uint64(32)

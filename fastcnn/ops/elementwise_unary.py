@@ -12,7 +12,6 @@ import functools
 import math
 from abc import abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, final
 
 import numpy as np
@@ -20,6 +19,7 @@ import numpy as np
 from fastcnn.errors import ArgumentError, ShapeError
 from fastcnn.graph import Array, Node, Op, Parameter, Spec, Tensor
 from fastcnn.ops._apply import apply, require_float
+from fastcnn.records import dataclass
 
 _erf = np.frompyfunc(math.erf, 1, 1)
 

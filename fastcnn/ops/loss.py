@@ -8,7 +8,6 @@ With label smoothing s over K classes the target t becomes (1 - s) t + s / K (Sz
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, ClassVar, final
 
 import numpy as np
@@ -19,6 +18,7 @@ from fastcnn.ops._apply import apply, require_float
 from fastcnn.ops.elementwise_binary import multiply
 from fastcnn.ops.shape import expand_dims, transpose
 from fastcnn.ops.shape_join import normal_axis
+from fastcnn.records import dataclass
 
 
 def _require_row(x: Spec) -> None:

@@ -7,7 +7,6 @@ Source: S. Ioffe and C. Szegedy, "Batch Normalization", arXiv:1502.03167.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import ClassVar, final
 
 import numpy as np
@@ -15,6 +14,7 @@ import numpy as np
 from fastcnn.errors import ArgumentError, NotDifferentiableError, ShapeError
 from fastcnn.graph import Array, Node, Op, Shape, Spec, Tensor
 from fastcnn.ops._apply import apply, require_float
+from fastcnn.records import dataclass
 
 
 def require_epsilon(epsilon: float) -> None:

@@ -8,7 +8,6 @@ G. E. Hinton, "Layer Normalization", arXiv:1607.06450.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from math import prod
 from typing import ClassVar, final
 
@@ -26,6 +25,7 @@ from fastcnn.ops.norm_batch import (
     require_shape,
     require_values,
 )
+from fastcnn.records import dataclass
 
 
 def grouped(x: Array, groups: int) -> Array:

@@ -9,7 +9,6 @@ here, as in Caffe and PyTorch, alpha multiplies their mean (alpha / size times t
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import ClassVar, final
 
 import numpy as np
@@ -17,6 +16,7 @@ import numpy as np
 from fastcnn.errors import ArgumentError, ShapeError
 from fastcnn.graph import Array, Node, Op, Spec, Tensor
 from fastcnn.ops._apply import apply, require_float
+from fastcnn.records import dataclass
 
 
 def window_sum(terms: Array, before: int, after: int) -> Array:

@@ -8,7 +8,6 @@ windows overlap by a pixel where P does not divide H.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import ClassVar, final
 
 import numpy as np
@@ -18,6 +17,7 @@ from fastcnn.graph import Array, Node, Op, Spec, Tensor
 from fastcnn.ops._apply import apply, require_float
 from fastcnn.ops.pool_max import plane, require_same_shape
 from fastcnn.ops.pool_window import MAX_CELLS, Pair, bins, require_image
+from fastcnn.records import dataclass
 
 
 def all_bins(large: Pair, small: Pair) -> Iterator[tuple[int, int, slice, slice]]:

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import ClassVar, final
 
 import numpy as np
@@ -13,6 +12,7 @@ from fastcnn.graph import Array, Node, Op, Spec, Tensor, spec_of
 from fastcnn.ops._apply import apply
 from fastcnn.ops.pool_max import plane
 from fastcnn.ops.pool_window import Pads2D, Pair, WindowOp, taps, window_attributes
+from fastcnn.records import dataclass
 
 
 def counts(size: int, outputs: int, window: int, stride: int, pads: Pair, padded: bool) -> Array:
@@ -56,6 +56,11 @@ class AvgPool2D(WindowOp):
 
     count_include_pad: bool = False
     name: ClassVar[str] = "avg_pool2d"
+    strided_inputs: ClassVar[frozenset[int]] = frozenset({0})
+
+    def strided_output(self, index: int, *inputs: Spec) -> bool:
+        """Always."""
+        return True
 
     def infer(self, *inputs: Spec) -> Spec:
         """Output of the window's geometry."""

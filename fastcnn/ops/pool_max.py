@@ -11,7 +11,6 @@ Networks", arXiv:1311.2901, section 2.1.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import ClassVar, final
 
 import numpy as np
@@ -27,6 +26,7 @@ from fastcnn.ops.pool_window import (
     require_image,
     window_attributes,
 )
+from fastcnn.records import dataclass
 
 
 def index_dtype(pool_size: Pair) -> str:
@@ -67,6 +67,28 @@ class MaxPool2D(WindowOp):
             return (None,)
         grad = MaxPool2DGrad(plane(x), self.pool_size, self.strides, self.pads(x))
         return (apply(grad, dys[0], node.outputs[1]),)
+
+
+@final
+@dataclass(frozen=True)
+class MaxPool2DValues(WindowOp):
+    """x (N, H, W, C) -> (N, P, Q, C): `MaxPool2D` for inference, without the winners."""
+
+    name: ClassVar[str] = "max_pool2d_values"
+    strided_inputs: ClassVar[frozenset[int]] = frozenset({0})
+
+    def infer(self, *inputs: Spec) -> Spec:
+        """Output of the window's geometry."""
+        return self.output_spec(inputs[0])
+
+    def strided_output(self, index: int, *inputs: Spec) -> bool:
+        """Always."""
+        return True
+
+    def reference(self, *inputs: Array) -> Array:
+        """The values of `MaxPool2D`."""
+        x = np.ascontiguousarray(inputs[0])
+        return MaxPool2D(self.pool_size, self.strides, self.padding, self.ceil_mode).reference(x)[0]
 
 
 @final
@@ -209,4 +231,11 @@ class MaxUnpool2DGrad(Op):
         return dx
 
 
-OPS: tuple[type[Op], ...] = (MaxPool2D, MaxPool2DGrad, WindowToFlat, MaxUnpool2D, MaxUnpool2DGrad)
+OPS: tuple[type[Op], ...] = (
+    MaxPool2D,
+    MaxPool2DValues,
+    MaxPool2DGrad,
+    WindowToFlat,
+    MaxUnpool2D,
+    MaxUnpool2DGrad,
+)

@@ -9,7 +9,6 @@ incomplete window is kept if it begins inside the input or the padding before it
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from fastcnn.errors import ArgumentError, ShapeError
 from fastcnn.graph import Op, Spec
@@ -22,6 +21,7 @@ from fastcnn.ops.geometry import (
     output_size,
     resolve_pads,
 )
+from fastcnn.records import dataclass
 
 Pair = tuple[int, int]
 Pads2D = tuple[int, int, int, int]  # top, bottom, left, right

@@ -11,7 +11,6 @@ import builtins
 import math
 from abc import abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, ClassVar, final
 
 import numpy as np
@@ -19,6 +18,7 @@ import numpy as np
 from fastcnn.errors import ShapeError
 from fastcnn.graph import Array, Node, Op, Shape, Spec, Tensor
 from fastcnn.ops._apply import apply, require_float
+from fastcnn.records import dataclass
 
 Axes = tuple[int, ...] | None
 

@@ -5,17 +5,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, ClassVar, final
 
 import numpy as np
 
 from fastcnn.errors import ShapeError
 from fastcnn.graph import Array, Node, Op, Spec, Tensor
-from fastcnn.ops import shape_join, shape_resize, shape_take
+from fastcnn.ops import shape_copy, shape_join, shape_resize, shape_take
 from fastcnn.ops._apply import apply, require_float
 from fastcnn.ops.reduce import sum_to
 from fastcnn.ops.shape_join import concatenate, normal_axis, numbered
+from fastcnn.records import dataclass
 
 Dim = int | None
 
@@ -265,6 +265,7 @@ OPS: tuple[type[Op], ...] = (
     Transpose,
     BroadcastTo,
     ChannelShuffle,
+    *shape_copy.OPS,
     *shape_join.OPS,
     *shape_resize.OPS,
     *shape_take.OPS,

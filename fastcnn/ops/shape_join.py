@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import builtins
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, ClassVar, final
 
@@ -14,6 +13,7 @@ import numpy as np
 from fastcnn.errors import ArgumentError, DtypeError, ShapeError
 from fastcnn.graph import Array, Node, Op, Spec, Tensor
 from fastcnn.ops._apply import apply
+from fastcnn.records import dataclass
 
 MAX_RANK = 6
 

@@ -11,7 +11,6 @@ p * (H - 1) / (P - 1). Positions are exact fractions: no rounding decides which 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, ClassVar, final
 
 import numpy as np
@@ -19,6 +18,7 @@ import numpy as np
 from fastcnn.errors import ArgumentError, ShapeError
 from fastcnn.graph import Array, Node, Op, Spec, Tensor
 from fastcnn.ops._apply import apply, require_float, require_rank
+from fastcnn.records import dataclass
 
 Size = tuple[int, int]
 

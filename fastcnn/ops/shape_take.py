@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, ClassVar, final
 
 import numpy as np
@@ -13,6 +12,7 @@ from fastcnn.errors import ArgumentError, DtypeError, ShapeError
 from fastcnn.graph import Array, Node, Op, Spec, Tensor
 from fastcnn.ops._apply import apply, is_symbolic, require_float
 from fastcnn.ops.shape_join import normal_axis
+from fastcnn.records import dataclass
 
 
 def _require_positions(indices: Spec) -> None:

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import reduce
 from typing import Any, ClassVar, final
 
@@ -26,6 +25,7 @@ from fastcnn.ops._apply import apply, require_float
 from fastcnn.ops.elementwise_binary import add, divide, maximum, multiply
 from fastcnn.ops.elementwise_unary import sqrt, square
 from fastcnn.ops.reduce import sum as sum_
+from fastcnn.records import dataclass
 
 
 @dataclass(frozen=True)

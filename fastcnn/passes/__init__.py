@@ -3,6 +3,7 @@
 
 fold_batch_norm     conv -> batch norm (inference)  becomes  conv with scaled filters + bias
 fuse_convolutions   conv -> bias -> sum -> bounds  becomes  one op with packed filters
+forget_winners      max pooling without the positions that gradients read
 turn_convolutions   a convolution backwards  becomes  a convolution of turned filters
 hoist               what depends on weights alone is cut off, to be computed when weights change
 """
@@ -14,3 +15,4 @@ from fastcnn.passes.hoist import fixed_nodes as fixed_nodes
 from fastcnn.passes.hoist import hoist as hoist
 from fastcnn.passes.rewrite import rewrite as rewrite
 from fastcnn.passes.turn import turn_convolutions as turn_convolutions
+from fastcnn.passes.values import forget_winners as forget_winners

@@ -30,6 +30,7 @@ from fastcnn.ops.conv_packed import (
     FusedGroupedConv2D,
     PackedConv2D,
     PackFilters,
+    PreactivatedConv2D,
     WinogradConv2D,
     WinogradFilters,
 )
@@ -37,10 +38,26 @@ from fastcnn.ops.dense import MatMul
 from fastcnn.ops.elementwise_activations import ReLU, ReLU6
 from fastcnn.ops.elementwise_binary import Add
 from fastcnn.ops.elementwise_unary import Clip
+from fastcnn.ops.norm_batch import BatchNormInference
 from fastcnn.passes.hoist import fixed_nodes
 
 # Channels of a group, of which a vector holds several groups.
 FEW_CHANNELS = (4, 8)
+
+
+@dataclass(frozen=True)
+class Entrance:
+    """A normalization in front of a product, and what bounds its result.
+
+    Attributes:
+        norm: the normalization's inputs: x, gamma, beta, mean, variance.
+        epsilon: of the normalization.
+        bounds: smallest and largest result.
+    """
+
+    norm: tuple[Tensor, ...]
+    epsilon: float
+    bounds: Bounds = UNBOUNDED
 
 
 @dataclass(frozen=True)
@@ -52,6 +69,7 @@ class Chain:
     bias: Tensor | None = None
     residual: Tensor | None = None
     bounds: Bounds = UNBOUNDED
+    entrance: Entrance | None = None
 
 
 def fuse_convolutions(outputs: Sequence[Tensor]) -> list[Tensor]:
@@ -78,7 +96,11 @@ def _chains(outputs: Sequence[Tensor]) -> list[Chain]:
     for node in order:
         for tensor in node.inputs:
             readers.setdefault(tensor, []).append(node)
-    start = [Chain(node, node.outputs[0]) for node in order if _is_product(node, fixed)]
+    start = [
+        Chain(node, node.outputs[0], entrance=_entrance(node, readers, fixed))
+        for node in order
+        if _is_product(node, fixed)
+    ]
     return [_grow(chain, readers, fixed, position) for chain in start]
 
 
@@ -95,6 +117,33 @@ def _is_product(node: Node, fixed: set[int]) -> bool:
         and id(node.inputs[1].node) in fixed
         and id(node.inputs[0].node) not in fixed
     )
+
+
+def _entrance(
+    product: Node, readers: dict[Tensor, list[Node | None]], fixed: set[int]
+) -> Entrance | None:
+    """The normalization that a 1x1 convolution alone reads, as it is or bounded."""
+    op = product.op
+    alone = len(readers[product.inputs[0]]) == 1
+    if not isinstance(op, Conv2D) or not alone or not _reads_pixels(op, product):
+        return None
+    before, bounds = product.inputs[0].node, UNBOUNDED
+    if isinstance(before.op, (ReLU, ReLU6)):
+        bounds = (0.0, 6.0 if isinstance(before.op, ReLU6) else math.inf)
+        if len(readers[before.inputs[0]]) > 1:
+            return None
+        before = before.inputs[0].node
+    if not isinstance(before.op, BatchNormInference) or before.inputs[0].ndim != 4:
+        return None
+    if any(id(t.node) not in fixed for t in before.inputs[1:]):
+        return None
+    return Entrance(before.inputs, before.op.epsilon, bounds)
+
+
+def _reads_pixels(op: Conv2D, node: Node) -> bool:
+    """Whether every output is made of one pixel, and every pixel makes one."""
+    plain = op.strides == (1, 1) and op.groups == 1 and node.inputs[1].shape[:2] == (1, 1)
+    return plain and op.pads(node.inputs[0].spec.sizes[1:3], (1, 1)) == (0, 0, 0, 0)
 
 
 def _grow(
@@ -135,6 +184,7 @@ def _with(chain: Chain, reader: Node, fixed: set[int], position: dict[int, int])
     # The sum of two products belongs to the later one.
     later = position[id(other.node)] < position[id(chain.product)]
     same = other.shape == chain.end.shape and isinstance(chain.product.op, Conv2D)
+    same = same and chain.entrance is None
     return replace(chain, residual=other) if chain.residual is None and same and later else None
 
 
@@ -148,11 +198,29 @@ def _fused(chain: Chain, new: dict[Tensor, Tensor]) -> Tensor:
         rest = [bias if chain.bias is None else new.get(bias, bias)]
         if chain.residual is not None:
             rest.append(new.get(chain.residual, chain.residual))
+        if chain.entrance is not None:
+            return _preactivated(chain.entrance, kernel, rest, chain.bounds, new)
         if isinstance(chain.product.op, MatMul):
             return _dense(x, kernel, rest, chain.bounds)
         if isinstance(chain.product.op, DepthwiseConv2D):
             return _depthwise(chain.product.op, x, kernel, rest, chain.bounds)
         return _convolution(chain.product.op, x, kernel, rest, chain.bounds)
+
+
+def _preactivated(
+    entrance: Entrance,
+    kernel: Tensor,
+    rest: list[Tensor],
+    bounds: Bounds,
+    new: dict[Tensor, Tensor],
+) -> Tensor:
+    """gamma (x - mean) / sqrt(variance + epsilon) + beta as one factor and one shift."""
+    x, gamma, beta, mean, variance = (new.get(t, t) for t in entrance.norm)
+    scale = ops.multiply(gamma, ops.rsqrt(ops.add(variance, entrance.epsilon)))
+    shift = ops.subtract(beta, ops.multiply(mean, scale))
+    op = PreactivatedConv2D(filters=kernel.spec.sizes[3], enter=entrance.bounds, bounds=bounds)
+    fused: Tensor = apply(op, x, apply(PackFilters(), kernel), *rest, scale, shift)
+    return fused
 
 
 def _dense(x: Tensor, kernel: Tensor, rest: list[Tensor], bounds: Bounds) -> Tensor:
@@ -182,10 +250,12 @@ def _convolution(op: Any, x: Tensor, kernel: Tensor, rest: list[Tensor], bounds:
         geometry = {k: v for k, v in op.siblings().items() if k != "groups"}
         fused = apply(FusedGroupedConv2D(bounds=bounds, **geometry), x, kernel, *rest)
         return fused
-    if winograd_pays(op, x, kernel):
+    tile = winograd_tile(op, x, kernel)
+    if tile:
         pads = op.pads(x.spec.sizes[1:3], (R, S))
-        transformed = apply(WinogradFilters(), kernel)
-        fused = apply(WinogradConv2D(pads=pads, filters=K, bounds=bounds), x, transformed, *rest)
+        transformed = apply(WinogradFilters(tile), kernel)
+        winograd = WinogradConv2D(pads=pads, filters=K, tile=tile, bounds=bounds)
+        fused = apply(winograd, x, transformed, *rest)
         return fused
     siblings = op.siblings()
     packed = apply(PackFilters(op.groups), kernel)
@@ -198,25 +268,25 @@ def winograd_allowed() -> bool:
     return os.environ.get("FASTCNN_EXACT", "0") in ("", "0")
 
 
-def winograd_pays(op: Conv2D, x: Tensor, kernel: Tensor) -> bool:
-    """Whether F(4x4, 3x3) is allowed and costs less than the direct sum.
+def winograd_tile(op: Conv2D, x: Tensor, kernel: Tensor) -> int:
+    """4 or 2 where F(4x4, 3x3) or F(2x2, 3x3) is allowed and costs least; 0 for the direct sum.
 
-    Costs are counted in multiply-adds of a vector per channel in and out: 36 for a patch of 16
-    pixels and 9 for a pixel, the transforms of a patch, and reading the filters once.
+    Costs are counted in multiply-adds of a number per channel in and out: those of the products,
+    the transforms of a patch, and reading the filters once.
     """
-    if not winograd_allowed():
-        return False
     R, S, C, K = kernel.spec.sizes
     if (R, S) != (3, 3) or op.strides != (1, 1) or op.dilations != (1, 1) or op.groups != 1:
-        return False
-    if C < 16 or K < 16:
-        return False
+        return 0
+    if C < 16 or K < 16 or not winograd_allowed():
+        return 0
     N, P, Q, _ = op.infer(x.spec, kernel.spec).sizes
-    patches = N * math.ceil(P / 4) * math.ceil(Q / 4)
-    direct = 9 * N * P * Q + 9 * _FILTER_READ
-    winograd = 36 * patches * (1 + 6 / C + 4 / K) + 36 * _FILTER_READ
-    return min(P, Q) >= 4 and winograd < direct
+    costs = {0: 9.0 * N * P * Q + 9 * _FILTER_READ}
+    for tile in (4, 2):
+        patches, points = N * math.ceil(P / tile) * math.ceil(Q / tile), (tile + 2) ** 2
+        transforms = 6 / C + 4 / K
+        costs[tile] = points * patches * (1 + transforms) + points * _FILTER_READ
+    return min(costs, key=lambda tile: costs[tile])
 
 
 # Reading a number of the filters from memory costs as much as so many multiply-adds with it.
-_FILTER_READ = 8
+_FILTER_READ = 12

@@ -66,7 +66,9 @@ def decode(data: memoryview, dtype: str, big_endian: bool = False) -> Array:
     native = stored.newbyteorder("=")
     if found.dtype != native:
         found = found.astype(native)
-    return _DECODED[dtype][1](found) if dtype in _DECODED else found
+    found = _DECODED[dtype][1](found) if dtype in _DECODED else found
+    found.flags.writeable = False
+    return found
 
 
 def count(shape: Sequence[int]) -> int:

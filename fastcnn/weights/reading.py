@@ -10,8 +10,7 @@ from pathlib import Path
 
 from fastcnn import arguments
 from fastcnn.errors import FileError
-from fastcnn.weights import keras_file, safetensors_file, torch_file
-from fastcnn.weights.archive import Archive
+from fastcnn.weights import safetensors_file
 from fastcnn.weights.contents import Kind, WeightsFile, map_file
 
 _ZIP = b"PK\x03\x04"
@@ -46,6 +45,8 @@ def read(path: str | os.PathLike[str]) -> WeightsFile:
         tensors, metadata = safetensors_file.read(place, view)
         kind: Kind = "fastcnn" if metadata.get("format") == "fastcnn" else "safetensors"
         return WeightsFile(place, kind, tensors, metadata)
+    from fastcnn.weights import keras_file, torch_file
+
     if keras_file.recognises(view):
         with place.open("rb") as file:
             return WeightsFile(place, "keras", keras_file.read(place, file, len(view)))
@@ -55,6 +56,9 @@ def read(path: str | os.PathLike[str]) -> WeightsFile:
 
 
 def _read_archive(path: Path, data: mmap.mmap) -> WeightsFile:
+    from fastcnn.weights import keras_file, torch_file
+    from fastcnn.weights.archive import Archive
+
     archive = Archive(path, data)
     if torch_file.recognises_zip(archive):
         return WeightsFile(path, "torch", torch_file.read_zip(path, archive))

@@ -13,6 +13,7 @@ enum { DEPTHWISE_COLUMNS = 7, DEPTHWISE_VECTORS = 8 };
 struct depthwise {
     int64_t N, H, W, C, P, Q, R, S;
     int64_t stride_h, stride_w, dilation_h, dilation_w, pad_top, pad_left;
+    int64_t x_pixel, y_pixel;       /* from one pixel to the next, in floats */
     int64_t each;                   /* channels of a group */
     const float *x, *filter, *bias; /* filter (R, S, each, C) */
     float *y;
@@ -31,32 +32,37 @@ FC_INLINE void depthwise_block(const struct depthwise *g, const struct depthwise
                                const int stride, const int inside, const int whole,
                                const int grouped)
 {
-    int64_t n = whole ? FC_LANES : at->n;
-    int64_t h0 = at->p * stride - g->pad_top, w0 = at->q * stride - g->pad_left;
-    const float *source = at->image + (h0 * g->W + w0) * g->C + at->c;
+    /* What lies in memory is read once: a store of floats may change any of it, for all C knows. */
+    const int64_t n = whole ? FC_LANES : at->n, c = at->c, C = g->C, H = g->H, W = g->W;
+    const int64_t h0 = at->p * stride - g->pad_top, w0 = at->q * stride - g->pad_left;
+    const int64_t x_pixel = g->x_pixel, x_row = W * x_pixel, each = grouped ? g->each : 1;
+    const int64_t y_pixel = g->y_pixel, y_row = g->Q * y_pixel;
+    const vf lower = v_set1(g->lower), upper = v_set1(g->upper);
+    const float *source = at->image + h0 * x_row + w0 * x_pixel + c, *filters = g->filter + c;
+    float *y = at->y + at->p * y_row + at->q * y_pixel + c;
     vf filter[R * S], acc[FC_DEPTHWISE_ROWS][DEPTHWISE_COLUMNS];
-    vf bias = load_lanes(g->bias + at->c, n);
+    const vf bias = load_lanes(g->bias + c, n);
 #pragma GCC unroll 2
     for (int i = 0; i < rows; i++)
 #pragma GCC unroll 8
         for (int j = 0; j < columns; j++)
             acc[i][j] = bias;
-    for (int64_t one = 0; one < (grouped ? g->each : 1); one++) {
-        const float *filters = g->filter + one * g->C + at->c;
+    for (int64_t one = 0; one < each; one++) {
 #pragma GCC unroll 49
         for (int tap = 0; tap < R * S; tap++)
-            filter[tap] = load_lanes(filters + tap * (grouped ? g->each : 1) * g->C, n);
+            filter[tap] = load_lanes(filters + (tap * each + one) * C, n);
 #pragma GCC unroll 16
         for (int i = 0; i < (rows - 1) * stride + R; i++) {
-            if (!inside && (uint64_t)(h0 + i) >= (uint64_t)g->H)
+            if (!inside && (uint64_t)(h0 + i) >= (uint64_t)H)
                 continue;
+            const float *line = source + i * x_row;
 #pragma GCC unroll 32
             for (int j = 0; j < (columns - 1) * stride + S; j++) {
-                if (!inside && (uint64_t)(w0 + j) >= (uint64_t)g->W)
+                if (!inside && (uint64_t)(w0 + j) >= (uint64_t)W)
                     continue;
-                vf value = load_lanes(source + (i * g->W + j) * g->C, n);
+                vf value = load_lanes(line + j * x_pixel, n);
                 if (grouped)
-                    value = v_spread(value, g->each, one);
+                    value = v_spread(value, each, one);
 #pragma GCC unroll 8
                 for (int r = 0; r < R; r++)
 #pragma GCC unroll 8
@@ -73,10 +79,8 @@ FC_INLINE void depthwise_block(const struct depthwise *g, const struct depthwise
 #pragma GCC unroll 2
     for (int i = 0; i < rows; i++)
 #pragma GCC unroll 8
-        for (int j = 0; j < columns; j++) {
-            vf bounded = v_min(v_set1(g->upper), v_max(v_set1(g->lower), acc[i][j]));
-            store_lanes(at->y + (((at->p + i) * g->Q) + at->q + j) * g->C + at->c, bounded, n);
-        }
+        for (int j = 0; j < columns; j++)
+            store_lanes(y + i * y_row + j * y_pixel, v_min(upper, v_max(lower, acc[i][j])), n);
 }
 
 /* The block, by whether it reads padding and whether its vector is whole. */
@@ -177,7 +181,7 @@ static float depthwise_one(const struct depthwise *g, const struct depthwise_at 
             int64_t w = at->q * g->stride_w + s * g->dilation_w - g->pad_left;
             if ((uint64_t)h >= (uint64_t)g->H || (uint64_t)w >= (uint64_t)g->W)
                 continue;
-            const float *x = at->image + (h * g->W + w) * g->C + k / g->each * g->each;
+            const float *x = at->image + (h * g->W + w) * g->x_pixel + k / g->each * g->each;
             const float *filter = g->filter + (r * g->S + s) * g->each * g->C + k;
             for (int64_t c = 0; c < g->each; c++)
                 sum += x[c] * filter[c * g->C];
@@ -192,7 +196,7 @@ static void depthwise_any(const struct depthwise *g, const struct depthwise_at *
     for (int64_t i = 0; i < at->n; i++)
         sums[i] = depthwise_one(g, at, at->c + i);
     vf y = v_min(v_set1(g->upper), v_max(v_set1(g->lower), load_lanes(sums, at->n)));
-    store_lanes(at->y + (at->p * g->Q + at->q) * g->C + at->c, y, at->n);
+    store_lanes(at->y + (at->p * g->Q + at->q) * g->y_pixel + at->c, y, at->n);
 }
 
 static void depthwise_fused(const struct depthwise *g, int tid, int nthreads)
@@ -204,8 +208,8 @@ static void depthwise_fused(const struct depthwise *g, int tid, int nthreads)
     for (int64_t item = begin; item < end; item++) {
         int64_t n = item / chunks / lines, c = item % chunks * DEPTHWISE_VECTORS * FC_LANES;
         int64_t last = min_i64(c + DEPTHWISE_VECTORS * FC_LANES, g->C);
-        struct depthwise_at at = {.image = g->x + n * g->H * g->W * g->C,
-                                  .y = g->y + n * g->P * g->Q * g->C,
+        struct depthwise_at at = {.image = g->x + n * g->H * g->W * g->x_pixel,
+                                  .y = g->y + n * g->P * g->Q * g->y_pixel,
                                   .p = item / chunks % lines * step};
         for (at.c = c; at.c < last; at.c += FC_LANES) {
             at.n = min_i64(FC_LANES, last - at.c);
@@ -233,6 +237,8 @@ static void depthwise_fused(const struct depthwise *g, int tid, int nthreads)
      .dilation_w = attrs->dilation_w,                                                              \
      .pad_top = attrs->pad_top,                                                                    \
      .pad_left = attrs->pad_left,                                                                  \
+     .x_pixel = (call)->in[0].ld,                                                                  \
+     .y_pixel = (call)->out[0].ld,                                                                 \
      .each = (channels_of_a_group),                                                                \
      .x = (call)->in[0].data,                                                                      \
      .filter = (call)->in[1].data,                                                                 \

@@ -4,66 +4,130 @@
  * bounds. The walk is that of conv.inc.h; a tile is FC_PANEL_ROWS pixels times a strip of filters.
  */
 
+enum {
+    CONV_RUNS = 256,
+    CONV_TILES = 4,                                  /* of pixels in one item of work */
+    CONV_PANELS = FC_LANES == PANEL_COLUMNS ? 2 : 1, /* of a strip */
+    CONV_NEAR = 64 << 10, /* floats of filters that a core's own cache holds beside all else */
+};
+
+/* Taps of which none reads padding: where each run of channels begins, from a pixel's source on.
+ * Filters lie as runs follow each other. */
+struct conv_runs {
+    int64_t count, depth; /* runs, and channels in each */
+    int64_t shift[CONV_RUNS];
+};
+
+/* No runs where there would be too many: then every pixel is taken as one at a border. */
+static void conv_find_runs(const struct conv_grid *g, struct conv_runs *runs)
+{
+    int merges = conv_merges(g);
+    int64_t taps = merges ? min_i64(g->w.taps, 1) : g->w.taps;
+    runs->count = g->h.taps * taps <= CONV_RUNS ? g->h.taps * taps : 0;
+    runs->depth = merges ? g->depth * g->w.taps : g->depth;
+    for (int64_t i = 0; i < runs->count; i++) {
+        int64_t dh = g->h.offset + i / taps * g->h.shift, dw = g->w.offset + i % taps * g->w.shift;
+        runs->shift[i] = dh * g->a_row + dw * g->a_pixel;
+    }
+}
+
 /* Up to PANEL_STRIP filters; source, outputs and epilogue from their first channel on. */
 struct conv_strip {
-    const struct conv_grid *grid;
     const float *source, *filters; /* filters (taps, depth, PANEL_COLUMNS) */
     float *y;
     struct epilogue epilogue;
-    int64_t columns;
+    int64_t columns, second; /* from the first vector of filters to the second */
+    const float *next;       /* the filters that follow, where they are to be fetched from far */
+    const struct conv_runs *runs;
+    const struct conv_grid *grid;
 };
 
-FC_INLINE void conv_strip_body(const struct conv_strip *strip, const struct conv_pixels *at,
-                               const int rows, const int vectors)
+/* Pixels none of whose taps reads padding: a run moves all of them alike. */
+FC_INLINE void conv_strip_inside(const struct conv_strip *strip, const struct conv_pixels *px,
+                                 const float *next, const int rows, const int vectors)
+{
+    int64_t depth = strip->runs->depth;
+    const float *b = strip->filters;
+    vf acc[FC_PANEL_ROWS][2];
+    panel_zero(acc, rows);
+    panel_expect(&strip->epilogue, strip->y, px->y, rows);
+    for (int64_t run = 0; run < strip->runs->count; run++) {
+        const float *from = strip->source + strip->runs->shift[run], *a[FC_PANEL_ROWS];
+        for (int i = 0; i < rows; i++)
+            a[i] = from + px->source[i];
+        if (next) {
+            panel_multiply_fetching(acc, a, b, strip->second, depth, next, CONV_TILES, rows,
+                                    vectors);
+            next += depth / CONV_TILES * PANEL_COLUMNS;
+        } else {
+            panel_multiply(acc, a, b, strip->second, depth, 0, rows, vectors);
+        }
+        b += depth * PANEL_COLUMNS;
+    }
+    panel_store(acc, &strip->epilogue, strip->y, px->y, strip->columns, rows, vectors);
+}
+
+/* Pixels at a border: for taps that read padding there are zeros. */
+FC_INLINE void conv_strip_border(const struct conv_strip *strip, const struct conv_pixels *at,
+                                 const int rows, const int vectors)
 {
     const struct conv_grid *g = strip->grid;
     struct conv_pixels px = *at;
-    int64_t taps = g->w.taps, depth = g->depth;
-    if (px.inside && conv_merges(g)) {
-        depth *= taps;
-        taps = min_i64(taps, 1);
-    }
-    int64_t chunk = px.inside ? depth : min_i64(depth, CONV_ZEROS);
     vf acc[FC_PANEL_ROWS][2];
     panel_zero(acc, rows);
     for (int64_t r = 0; r < g->h.taps; r++)
-        for (int64_t s = 0; s < taps; s++) {
+        for (int64_t s = 0; s < g->w.taps; s++) {
             int64_t dh = g->h.offset + r * g->h.shift, dw = g->w.offset + s * g->w.shift;
-            if (!px.inside && !conv_reach(g, &px, dh, dw, rows))
+            if (!conv_reach(g, &px, dh, dw, rows))
                 continue;
             int64_t shift = dh * g->a_row + dw * g->a_pixel;
             const float *b = strip->filters + r * g->b_row + s * g->b_tap;
-            for (int64_t c = 0; c < depth; c += chunk) {
+            for (int64_t c = 0; c < g->depth; c += CONV_ZEROS) {
                 const float *a[FC_PANEL_ROWS];
                 for (int i = 0; i < rows; i++)
                     a[i] = px.reads[i] ? strip->source + (px.source[i] + shift + c) : conv_zeros;
-                panel_multiply(acc, a, b + c * PANEL_COLUMNS, min_i64(chunk, depth - c), rows,
-                               vectors);
+                panel_multiply(acc, a, b + c * PANEL_COLUMNS, strip->second,
+                               min_i64(CONV_ZEROS, g->depth - c), 0, rows, vectors);
             }
         }
     panel_store(acc, &strip->epilogue, strip->y, px.y, strip->columns, rows, vectors);
 }
 
+/* Of 1 to FC_PANEL_ROWS pixels, by whether they lie inside; `tile` of CONV_TILES. */
 #define FC_CONV_STRIP(rows)                                                                        \
-    static void conv_strip_##rows(const struct conv_strip *strip, const struct conv_pixels *px)    \
+    static void conv_strip_inside_##rows(const struct conv_strip *strip,                           \
+                                         const struct conv_pixels *px, int tile)                   \
     {                                                                                              \
-        if (strip->columns > FC_LANES)                                                             \
-            conv_strip_body(strip, px, rows, 2);                                                   \
+        const float *next = strip->next + tile * strip->runs->count *                              \
+                                              (strip->runs->depth / CONV_TILES * PANEL_COLUMNS);   \
+        if (strip->columns > FC_LANES && strip->next)                                              \
+            conv_strip_inside(strip, px, next, rows, 2);                                           \
+        else if (strip->columns > FC_LANES)                                                        \
+            conv_strip_inside(strip, px, NULL, rows, 2);                                           \
         else                                                                                       \
-            conv_strip_body(strip, px, rows, 1);                                                   \
+            conv_strip_inside(strip, px, NULL, rows, 1);                                           \
+    }                                                                                              \
+    static void conv_strip_border_##rows(const struct conv_strip *strip,                           \
+                                         const struct conv_pixels *px, int tile)                   \
+    {                                                                                              \
+        (void)tile;                                                                                \
+        if (strip->columns > FC_LANES)                                                             \
+            conv_strip_border(strip, px, rows, 2);                                                 \
+        else                                                                                       \
+            conv_strip_border(strip, px, rows, 1);                                                 \
     }
 FC_FOR_PANEL_ROWS(FC_CONV_STRIP)
 #undef FC_CONV_STRIP
 
-typedef void (*conv_strip_fn)(const struct conv_strip *, const struct conv_pixels *);
-#define FC_CONV_STRIP(rows) [rows] = conv_strip_##rows,
-static const conv_strip_fn conv_strip_rows[FC_PANEL_ROWS + 1] = {FC_FOR_PANEL_ROWS(FC_CONV_STRIP)};
+typedef void (*conv_strip_fn)(const struct conv_strip *, const struct conv_pixels *, int tile);
+#define FC_CONV_STRIP(rows) [rows] = {conv_strip_border_##rows, conv_strip_inside_##rows},
+static const conv_strip_fn conv_strip_rows[FC_PANEL_ROWS + 1][2] = {
+    FC_FOR_PANEL_ROWS(FC_CONV_STRIP)};
 #undef FC_CONV_STRIP
-
-enum { CONV_TILES = 4 }; /* of pixels in one item of work */
 
 /* The tiles of one item: where their pixels lie, and how many there are in each. */
 struct conv_block {
+    int64_t first; /* of all tiles */
     int tiles, rows[CONV_TILES];
     struct conv_pixels pixels[CONV_TILES];
 };
@@ -74,59 +138,103 @@ static int64_t conv_tile_rows(const struct conv_grid *g)
     return g->a_pixel % 1024 == 0 ? min_i64(8, FC_PANEL_ROWS) : FC_PANEL_ROWS;
 }
 
-/* The pixels [first, last), in tiles of nearly equal size. */
-static void conv_locate_block(const struct conv_grid *g, int64_t first, int64_t last,
+/* The tiles of block `item` of `blocks`: all tiles of the grid have nearly the same size. */
+static void conv_locate_block(const struct conv_grid *g, int64_t item, int64_t blocks,
                               struct conv_block *block)
 {
-    int64_t tiles = ceil_div(last - first, conv_tile_rows(g)), begin, end;
-    block->tiles = (int)tiles;
-    for (int64_t i = 0; i < tiles; i++) {
-        share(last - first, (int)i, (int)tiles, &begin, &end);
+    int64_t pixels = g->N * g->P * g->Q, tiles = ceil_div(pixels, conv_tile_rows(g));
+    int64_t first, last, begin, end;
+    share(tiles, (int)item, (int)blocks, &first, &last);
+    block->first = first;
+    block->tiles = (int)(last - first);
+    for (int64_t i = 0; i < block->tiles; i++) {
+        share(pixels, (int)(first + i), (int)tiles, &begin, &end);
         block->rows[i] = (int)(end - begin);
-        conv_locate(g, first + begin, end - begin, block->rows[i], &block->pixels[i]);
+        conv_locate(g, begin, end - begin, block->rows[i], &block->pixels[i]);
     }
 }
 
-/* Panel `panel` of all groups' panels, for the pixels of one item of work. */
-static void conv_panel(const struct conv_grid *g, const struct epilogue *epilogue, int64_t panel,
-                       const struct conv_block *block)
+/* The strips of filters of one group, and of all. */
+static int64_t conv_strips(const struct conv_grid *g) { return ceil_div(g->columns, PANEL_STRIP); }
+
+/* What happens to a source before it is multiplied: min(max(x * scale + shift, lower), upper). */
+struct entrance {
+    const float *scale, *shift; /* (C), or NULL: nothing */
+    float lower, upper;
+    float *pixels; /* of a block, as they go in */
+};
+
+/* Let the pixels of a block through the entrance; they are read from there from then on. */
+static void conv_enter(const struct conv_grid *g, const struct entrance *e,
+                       struct conv_block *block)
 {
-    int64_t panels = ceil_div(g->columns, PANEL_COLUMNS), group = panel / panels;
-    int64_t column = panel % panels * PANEL_COLUMNS, k = group * g->columns + column;
-    int64_t columns = min_i64(PANEL_COLUMNS, g->columns - column);
-    for (int64_t at = 0; at < columns; at += PANEL_STRIP) {
-        const struct conv_strip strip = {
-            .grid = g,
-            .source = g->a + group * g->depth,
-            .filters = g->b + panel * g->b_group + at,
-            .y = g->y + k + at,
-            .epilogue = {epilogue->bias ? epilogue->bias + k + at : NULL,
-                         epilogue->residual ? epilogue->residual + k + at : NULL, epilogue->lower,
-                         epilogue->upper},
-            .columns = min_i64(PANEL_STRIP, columns - at),
-        };
-        for (int i = 0; i < block->tiles; i++)
-            conv_strip_rows[block->rows[i]](&strip, &block->pixels[i]);
+    const vf lower = v_set1(e->lower), upper = v_set1(e->upper);
+    int64_t C = g->depth, to = 0;
+    for (int tile = 0; tile < block->tiles; tile++)
+        for (int i = 0; i < block->rows[tile]; i++, to += C) {
+            const float *from = g->a + block->pixels[tile].source[i];
+            for (int64_t c = 0; c < C; c += FC_LANES) {
+                int64_t n = min_i64(FC_LANES, C - c);
+                __builtin_prefetch(from + 8 * g->a_pixel + c); /* channels of a wide image */
+                vf x = v_fma(load_lanes(from + c, n), load_lanes(e->scale + c, n),
+                             load_lanes(e->shift + c, n));
+                store_lanes(e->pixels + to + c, v_min(upper, v_max(lower, x)), n);
+            }
+            block->pixels[tile].source[i] = to;
+        }
+}
+
+/* Strip `item` of all groups' strips, for the pixels of one block. */
+static void conv_strip_of_block(const struct conv_grid *g, const struct conv_runs *runs,
+                                const struct entrance *entrance, const struct epilogue *epilogue,
+                                int64_t item, int far, const struct conv_block *block)
+{
+    int64_t group = item / conv_strips(g), at = item % conv_strips(g) * PANEL_STRIP;
+    int64_t k = group * g->columns + at;
+    int64_t panel = group * ceil_div(g->columns, PANEL_COLUMNS) + at / PANEL_COLUMNS;
+    const struct conv_strip strip = {
+        .grid = g,
+        .runs = runs,
+        .source = entrance->scale ? entrance->pixels : g->a + group * g->depth,
+        .filters = g->b + panel * g->b_group + at % PANEL_COLUMNS,
+        .y = g->y + k,
+        .epilogue = {epilogue->bias ? epilogue->bias + k : NULL,
+                     epilogue->residual ? epilogue->residual + k : NULL, epilogue->lower,
+                     epilogue->upper},
+        .columns = min_i64(PANEL_STRIP, g->columns - at),
+        .second = panel_second(g->h.taps * g->w.taps * g->depth),
+        .next = far ? g->b + (panel + CONV_PANELS) * g->b_group : NULL,
+    };
+    for (int i = 0; i < block->tiles; i++) {
+        const struct conv_pixels *px = &block->pixels[i];
+        conv_strip_rows[block->rows[i]][px->inside && runs->count > 0](
+            &strip, px, (int)((block->first + i) % CONV_TILES));
     }
 }
 
-static void conv_packed_walk(const struct conv_grid *g, const struct epilogue *epilogue, int tid,
-                             int nthreads)
+/* With an entrance the grid has one tap, so that every pixel of a block is its own source. */
+static void conv_packed_walk(const struct conv_grid *g, const struct entrance *entrance,
+                             const struct epilogue *epilogue, int tid, int nthreads)
 {
-    int64_t size = CONV_TILES * conv_tile_rows(g), pixels = g->N * g->P * g->Q;
-    int64_t blocks = ceil_div(pixels, size), located = -1, begin, end;
-    int64_t panels = ceil_div(g->columns, PANEL_COLUMNS) * g->groups;
-    /* The larger of the two is walked once: filters in the outer loop if they outweigh the image. */
-    int filters_outside = panels * g->b_group > g->N * g->a_image;
+    int64_t tiles = ceil_div(g->N * g->P * g->Q, conv_tile_rows(g)), begin, end, located = -1;
+    int64_t blocks = ceil_div(tiles, CONV_TILES);
+    int64_t strips = conv_strips(g) * g->groups;
+    /* What no near cache holds is walked once: filters in the outer loop if they outweigh the image. */
+    int64_t filters = strips * PANEL_STRIP / PANEL_COLUMNS * g->b_group;
+    int filters_outside = !entrance->scale && filters > CONV_NEAR && filters > g->N * g->a_image;
     struct conv_block at;
-    share(blocks * panels, tid, nthreads, &begin, &end);
+    struct conv_runs runs;
+    conv_find_runs(g, &runs);
+    share(blocks * strips, tid, nthreads, &begin, &end);
     for (int64_t item = begin; item < end; item++) {
-        int64_t block = filters_outside ? item % blocks : item / panels;
-        int64_t panel = filters_outside ? item / blocks : item % panels;
+        int64_t block = filters_outside ? item % blocks : item / strips;
+        int64_t strip = filters_outside ? item / blocks : item % strips;
         if (block != located)
-            conv_locate_block(g, block * size, min_i64((block + 1) * size, pixels), &at);
+            conv_locate_block(g, block, blocks, &at);
+        if (block != located && entrance->scale)
+            conv_enter(g, entrance, &at);
         located = block;
-        conv_panel(g, epilogue, panel, &at);
+        conv_strip_of_block(g, &runs, entrance, epilogue, strip, filters_outside, &at);
     }
 }
 
@@ -188,6 +296,7 @@ static struct conv_grid conv_packed_grid(const fc_call *call)
     const fc_tensor *x = call->in, *y = call->out;
     int64_t R = attrs->taps_h, S = attrs->taps_w, G = attrs->groups;
     int64_t H = x->dim[1], W = x->dim[2], C = x->dim[3], P = y->dim[1], Q = y->dim[2];
+    int64_t x_ld = x->ld, y_ld = y->ld;
     return (struct conv_grid){
         .h = forward_axis(H, R, attrs->stride_h, attrs->pad_top, attrs->dilation_h),
         .w = forward_axis(W, S, attrs->stride_w, attrs->pad_left, attrs->dilation_w),
@@ -198,17 +307,17 @@ static struct conv_grid conv_packed_grid(const fc_call *call)
         .depth = C / G,
         .columns = y->dim[3] / G,
         .a = x->data,
-        .a_image = H * W * C,
-        .a_row = W * C,
-        .a_pixel = C,
+        .a_image = H * W * x_ld,
+        .a_row = W * x_ld,
+        .a_pixel = x_ld,
         .b = call->in[1].data,
         .b_row = S * (C / G) * PANEL_COLUMNS,
         .b_tap = C / G * PANEL_COLUMNS,
         .b_group = R * S * (C / G) * PANEL_COLUMNS,
         .y = y->data,
-        .y_image = P * Q * y->dim[3],
-        .y_row = Q * y->dim[3],
-        .y_pixel = y->dim[3],
+        .y_image = P * Q * y_ld,
+        .y_row = Q * y_ld,
+        .y_pixel = y_ld,
     };
 }
 
@@ -237,7 +346,59 @@ FC_DEFINE(f32_packed_conv2d)
         grid.h.size = pad.H;
         grid.w.size = pad.W;
     }
+    const struct entrance none = {.scale = NULL};
     const struct epilogue epilogue = EPILOGUE(call);
-    conv_packed_walk(&grid, &epilogue, tid, nthreads);
+    conv_packed_walk(&grid, &none, &epilogue, tid, nthreads);
+    return FCNN_OK;
+}
+
+/* Floats of a block's pixels, a multiple of a cache line. */
+static int64_t conv_entered(const fc_call *call)
+{
+    return CONV_TILES * FC_PANEL_ROWS * ceil_div(call->in[0].dim[3], PANEL_COLUMNS) * PANEL_COLUMNS;
+}
+
+FC_DEFINE_PLAN(f32_preactivated_conv2d)
+{
+    return nthreads * conv_entered(call) * (int64_t)sizeof(float);
+}
+
+FC_DEFINE(f32_preactivated_conv2d)
+{
+    FC_ATTRS(f32_preactivated_conv2d);
+    const fc_tensor *x = call->in, *y = call->out;
+    int64_t H = x->dim[1], W = x->dim[2], C = x->dim[3];
+    const struct conv_grid grid = {
+        .h = forward_axis(H, 1, 1, 0, 1),
+        .w = forward_axis(W, 1, 1, 0, 1),
+        .N = x->dim[0],
+        .P = H,
+        .Q = W,
+        .groups = 1,
+        .depth = C,
+        .columns = y->dim[3],
+        .a = x->data,
+        .a_image = H * W * x->ld,
+        .a_row = W * x->ld,
+        .a_pixel = x->ld,
+        .b = call->in[1].data,
+        .b_row = C * PANEL_COLUMNS,
+        .b_tap = C * PANEL_COLUMNS,
+        .b_group = C * PANEL_COLUMNS,
+        .y = y->data,
+        .y_image = H * W * y->ld,
+        .y_row = W * y->ld,
+        .y_pixel = y->ld,
+    };
+    const struct entrance entrance = {
+        .scale = call->in[3].data,
+        .shift = call->in[4].data,
+        .lower = (float)attrs->enter_lower,
+        .upper = (float)attrs->enter_upper,
+        .pixels = (float *)call->scratch + tid * conv_entered(call),
+    };
+    const struct epilogue epilogue = {call->in[2].data, NULL, (float)attrs->lower,
+                                      (float)attrs->upper};
+    conv_packed_walk(&grid, &entrance, &epilogue, tid, nthreads);
     return FCNN_OK;
 }

@@ -1,37 +1,50 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Winograd's F(4x4, 3x3) on NHWC: 4x4 outputs of a 3x3 convolution from 36 products where the sum
- * has 144 (A. Lavin, S. Gray, "Fast Algorithms for Convolutional Neural Networks", 2015).
+ * Winograd's F(m x m, 3x3) on NHWC, m = 4 or 2: m x m outputs of a 3x3 convolution from (m + 2)^2
+ * products, 36 or 16, where the sum has 144 or 36 (A. Lavin, S. Gray, "Fast Algorithms for
+ * Convolutional Neural Networks", 2015).
  *
- *   V = B' d B   of every 6x6 patch d, per channel           (input transform)
- *   M = U V      36 matrix products over the channels        (with the panels of panel.inc.h)
- *   y = A' M A   4x4 pixels, then bias, residual, bounds     (output transform)
+ *   V = B' d B   of every patch d of m + 2 pixels squared, per channel  (input transform)
+ *   M = U V      one matrix product over the channels for every point   (with panels of panel.inc.h)
+ *   y = A' M A   m x m pixels, then bias, residual, bounds              (output transform)
  *
- * The points are 0, +-sqrt(2), +-1/sqrt(2) and infinity, which lose least to rounding. Work goes in
- * blocks of WINOGRAD_TILES patches whose V and M stay in a core's cache.
+ * The points are 0, +-sqrt(2), +-1/sqrt(2) and infinity for m = 4, which lose least to rounding, and
+ * 0, +-1 and infinity for m = 2. Work goes in blocks of patches whose V and M stay in a core's cache.
  */
 enum {
-    WINOGRAD_POINTS = 36,
-    WINOGRAD_TILES = 2 * FC_PANEL_ROWS,
-    WINOGRAD_COLUMNS = 2 * PANEL_COLUMNS, /* of M at a time */
-    WINOGRAD_SKEW = 16,                   /* floats between planes: strides off powers of two */
+    WINOGRAD_PANELS = 2, /* of filters at a time, */
+    WINOGRAD_COLUMNS = WINOGRAD_PANELS * PANEL_COLUMNS,
+    WINOGRAD_TILES = 4,         /* of rows in a block at most, and 2 at least, */
+    WINOGRAD_CACHE = 256 << 10, /* between which V and M fill so many bytes */
+    WINOGRAD_AHEAD = 16,        /* rows of a panel: a strip serves but the tiles of a block */
+    WINOGRAD_SHARED = 8 << 20,  /* bytes of V that threads share at most */
+    WINOGRAD_SKEW = 16,         /* floats between planes: strides off powers of two */
 };
 
 #define SQRT2 1.41421356237309505f
 
 struct winograd {
     int64_t N, H, W, C, K, P, Q, pad_top, pad_left;
-    int64_t tiles_h, tiles_w, tiles;
-    int64_t v_row, v_plane, m_plane; /* strides in floats */
-    const float *x, *u;              /* u (36, panels, C, PANEL_COLUMNS) */
+    int64_t m, points; /* outputs and products of a patch: m x m and (m + 2) x (m + 2) */
+    int64_t tiles_h, tiles_w, tiles; /* patches, */
+    int64_t block, at_once;          /* those of a block, and those transformed between barriers */
+    int64_t x_pixel, y_pixel, v_row, v_plane, m_plane; /* strides in floats */
+    const float *x, *u; /* u (groups, points, WINOGRAD_PANELS, C, PANEL_COLUMNS) */
     float *y;
-    int64_t panels;
+    int64_t groups; /* of WINOGRAD_PANELS panels */
     struct epilogue epilogue;
 };
 
-/* t = B' d for six values. */
-FC_INLINE void winograd_forward(const vf d[6], vf t[6])
+/* t = B' d for m + 2 values. */
+FC_INLINE void winograd_forward(const vf *d, vf *t, const int m)
 {
+    if (m == 2) {
+        t[0] = v_sub(d[0], d[2]);
+        t[1] = v_add(d[1], d[2]);
+        t[2] = v_sub(d[2], d[1]);
+        t[3] = v_sub(d[3], d[1]);
+        return;
+    }
     const vf half = v_set1(0.5f), two = v_set1(2.0f), c = v_set1(2.5f);
     vf even = v_sub(d[4], v_mul(half, d[2]));
     vf odd = v_mul(v_set1(SQRT2), v_sub(d[3], v_mul(half, d[1])));
@@ -45,16 +58,22 @@ FC_INLINE void winograd_forward(const vf d[6], vf t[6])
     t[5] = v_add(d[1], v_sub(d[5], v_mul(c, d[3])));
 }
 
-/* y = A' m for six values. */
-FC_INLINE void winograd_inverse(const vf m[6], vf y[4])
+/* y = A' a for m + 2 values. */
+FC_INLINE void winograd_inverse(const vf *a, vf *y, const int m)
 {
-    vf sum = v_add(m[1], m[2]), sum2 = v_add(m[3], m[4]);
-    vf difference = v_mul(v_set1(SQRT2), v_sub(m[1], m[2]));
-    vf difference2 = v_mul(v_set1(SQRT2 / 2), v_sub(m[3], m[4]));
-    y[0] = v_add(m[0], v_add(sum, sum2));
+    vf sum = v_add(a[1], a[2]), difference = v_sub(a[1], a[2]);
+    if (m == 2) {
+        y[0] = v_add(a[0], sum);
+        y[1] = v_add(difference, a[3]);
+        return;
+    }
+    vf sum2 = v_add(a[3], a[4]);
+    vf difference2 = v_mul(v_set1(SQRT2 / 2), v_sub(a[3], a[4]));
+    difference = v_mul(v_set1(SQRT2), difference);
+    y[0] = v_add(a[0], v_add(sum, sum2));
     y[1] = v_add(difference, difference2);
     y[2] = v_fma(v_set1(2.0f), sum, v_mul(v_set1(0.5f), sum2));
-    y[3] = v_fma(v_set1(2.0f), difference, v_fma(v_set1(0.5f), difference2, m[5]));
+    y[3] = v_fma(v_set1(2.0f), difference, v_fma(v_set1(0.5f), difference2, a[5]));
 }
 
 struct winograd_patch {
@@ -64,57 +83,67 @@ struct winograd_patch {
 static inline struct winograd_patch winograd_patch(const struct winograd *g, int64_t tile)
 {
     int64_t w = tile % g->tiles_w, h = tile / g->tiles_w % g->tiles_h;
-    return (struct winograd_patch){tile / g->tiles_w / g->tiles_h, 4 * h, 4 * w};
+    return (struct winograd_patch){tile / g->tiles_w / g->tiles_h, g->m * h, g->m * w};
 }
 
-/* v[36][lanes] of one patch, channels c to c + n. */
+/* v[points][lanes] of one patch, channels c to c + n. */
 FC_INLINE void winograd_patch_in(const struct winograd *g, const float *image, int64_t h0,
-                                 int64_t w0, const int inside, int64_t n, float *v)
+                                 int64_t w0, const int inside, int64_t n, float *v, const int m)
 {
+    const int64_t H = g->H, W = g->W, x_pixel = g->x_pixel, v_plane = g->v_plane;
     vf t[6][6];
 #pragma GCC unroll 6
-    for (int j = 0; j < 6; j++) {
+    for (int j = 0; j < m + 2; j++) {
         vf d[6], column[6];
         int64_t w = w0 + j;
 #pragma GCC unroll 6
-        for (int i = 0; i < 6; i++) {
+        for (int i = 0; i < m + 2; i++) {
             int64_t h = h0 + i;
-            int there = inside || ((uint64_t)h < (uint64_t)g->H && (uint64_t)w < (uint64_t)g->W);
-            const float *pixel = image + (h * g->W + w) * g->C;
+            int there = inside || ((uint64_t)h < (uint64_t)H && (uint64_t)w < (uint64_t)W);
+            const float *pixel = image + (h * W + w) * x_pixel;
             d[i] = there ? load_lanes(pixel, n) : v_zero();
         }
-        winograd_forward(d, column);
+        winograd_forward(d, column, m);
 #pragma GCC unroll 6
-        for (int i = 0; i < 6; i++)
+        for (int i = 0; i < m + 2; i++)
             t[i][j] = column[i];
     }
 #pragma GCC unroll 6
-    for (int i = 0; i < 6; i++) {
+    for (int i = 0; i < m + 2; i++) {
         vf row[6];
-        winograd_forward(t[i], row);
+        winograd_forward(t[i], row, m);
 #pragma GCC unroll 6
-        for (int j = 0; j < 6; j++)
-            store_lanes(v + (6 * i + j) * g->v_plane, row[j], n);
+        for (int j = 0; j < m + 2; j++)
+            store_lanes(v + ((m + 2) * i + j) * v_plane, row[j], n);
     }
 }
 
-/* Patches tile, ... to v[36][..][C], the first of them in row `row` of each plane. */
-static void winograd_input(const struct winograd *g, int64_t tile, int64_t count, float *v)
+/* Patches tile, ... to v[points][..][C], the first of them in row 0 of each plane. */
+FC_INLINE void winograd_input_body(const struct winograd *g, int64_t tile, int64_t count, float *v,
+                                   const int m)
 {
     for (int64_t i = 0; i < count; i++) {
         struct winograd_patch at = winograd_patch(g, tile + i);
         int64_t h = at.h - g->pad_top, w = at.w - g->pad_left;
-        int inside = h >= 0 && w >= 0 && h + 6 <= g->H && w + 6 <= g->W;
-        const float *image = g->x + at.n * g->H * g->W * g->C;
+        int inside = h >= 0 && w >= 0 && h + m + 2 <= g->H && w + m + 2 <= g->W;
+        const float *image = g->x + at.n * g->H * g->W * g->x_pixel;
         for (int64_t c = 0; c < g->C; c += FC_LANES) {
             int64_t n = min_i64(FC_LANES, g->C - c);
             float *to = v + i * g->v_row + c;
             if (inside && n == FC_LANES)
-                winograd_patch_in(g, image + c, h, w, 1, FC_LANES, to);
+                winograd_patch_in(g, image + c, h, w, 1, FC_LANES, to, m);
             else
-                winograd_patch_in(g, image + c, h, w, inside, n, to);
+                winograd_patch_in(g, image + c, h, w, inside, n, to, m);
         }
     }
+}
+
+static void winograd_input(const struct winograd *g, int64_t tile, int64_t count, float *v)
+{
+    if (g->m == 4)
+        winograd_input_body(g, tile, count, v, 4);
+    else
+        winograd_input_body(g, tile, count, v, 2);
 }
 
 /* m[rows][PANEL_STRIP] = v[rows][C] u[C][PANEL_STRIP] for one plane. */
@@ -122,27 +151,33 @@ struct winograd_product {
     const float *v, *u;
     float *m;
     int64_t v_row, m_row, depth;
+    int vectors;
 };
 
-FC_INLINE void winograd_product_body(const struct winograd_product *p, const int rows)
+FC_INLINE void winograd_product_body(const struct winograd_product *p, const int rows,
+                                     const int vectors)
 {
     const float *a[FC_PANEL_ROWS];
     vf acc[FC_PANEL_ROWS][2];
     for (int i = 0; i < rows; i++)
         a[i] = p->v + i * p->v_row;
     panel_zero(acc, rows);
-    panel_multiply(acc, a, p->u, p->depth, rows, 2);
+    panel_multiply(acc, a, p->u, panel_second(p->depth), p->depth, WINOGRAD_AHEAD, rows, vectors);
 #pragma GCC unroll 16
     for (int i = 0; i < rows; i++) {
         v_store(p->m + i * p->m_row, acc[i][0]);
-        v_store(p->m + i * p->m_row + FC_LANES, acc[i][1]);
+        if (vectors == 2)
+            v_store(p->m + i * p->m_row + FC_LANES, acc[i][1]);
     }
 }
 
 #define FC_WINOGRAD(rows)                                                                          \
     static void winograd_product_##rows(const struct winograd_product *p)                          \
     {                                                                                              \
-        winograd_product_body(p, rows);                                                            \
+        if (FC_LANES < PANEL_COLUMNS || p->vectors == 2)                                           \
+            winograd_product_body(p, rows, 2);                                                     \
+        else                                                                                       \
+            winograd_product_body(p, rows, 1);                                                     \
     }
 FC_FOR_PANEL_ROWS(FC_WINOGRAD)
 #undef FC_WINOGRAD
@@ -153,78 +188,98 @@ static const winograd_product_fn winograd_products[FC_PANEL_ROWS + 1] = {
     FC_FOR_PANEL_ROWS(FC_WINOGRAD)};
 #undef FC_WINOGRAD
 
-/* m[36][count][WINOGRAD_COLUMNS] for panels first, first + 1. */
+/* m[points][count][WINOGRAD_COLUMNS] for one group of panels, as far as there are filters. */
 static void winograd_multiply(const struct winograd *g, const float *v, int64_t count,
-                              int64_t first, int64_t panels, float *m)
+                              int64_t group, float *m)
 {
-    for (int64_t xi = 0; xi < WINOGRAD_POINTS; xi++)
-        for (int64_t k = 0; k < panels * PANEL_COLUMNS; k += PANEL_STRIP)
+    int64_t columns = min_i64(WINOGRAD_COLUMNS, g->K - group * WINOGRAD_COLUMNS);
+    const float *u = g->u + group * g->points * g->C * WINOGRAD_COLUMNS;
+    for (int64_t xi = 0; xi < g->points; xi++, u += g->C * WINOGRAD_COLUMNS)
+        for (int64_t k = 0; k < columns; k += PANEL_STRIP)
             for (int64_t t = 0; t < count; t += FC_PANEL_ROWS) {
-                const float *panel =
-                    g->u + (xi * g->panels + first + k / PANEL_COLUMNS) * g->C * PANEL_COLUMNS;
                 const struct winograd_product product = {
                     .v = v + xi * g->v_plane + t * g->v_row,
-                    .u = panel + k % PANEL_COLUMNS,
+                    .u = u + k / PANEL_COLUMNS * g->C * PANEL_COLUMNS + k % PANEL_COLUMNS,
                     .m = m + xi * g->m_plane + t * WINOGRAD_COLUMNS + k,
                     .v_row = g->v_row,
                     .m_row = WINOGRAD_COLUMNS,
                     .depth = g->C,
+                    .vectors = columns - k > FC_LANES ? 2 : 1,
                 };
                 winograd_products[min_i64(FC_PANEL_ROWS, count - t)](&product);
             }
 }
 
-/* The 4x4 pixels of one patch, channels k to k + n; m is its first product. */
-FC_INLINE void winograd_patch_out(const struct winograd *g, const float *m, int64_t h0, int64_t w0,
-                                  int64_t at, int64_t k, int64_t n)
+/* The m x m pixels of one patch, channels k to k + n; `from` is its first product. */
+FC_INLINE void winograd_patch_out(const struct winograd *g, const float *from, int64_t h0,
+                                  int64_t w0, int64_t at, int64_t k, int64_t n, const int m)
 {
+    const struct epilogue *e = &g->epilogue;
+    const vf lower = v_set1(e->lower), upper = v_set1(e->upper);
+    const vf bias = e->bias ? load_lanes(e->bias + k, n) : v_zero();
+    const float *residual = e->residual ? e->residual + at : NULL;
+    const int64_t m_plane = g->m_plane, y_pixel = g->y_pixel, y_row = g->Q * y_pixel;
+    const int64_t rows = min_i64(m, g->P - h0), columns = min_i64(m, g->Q - w0);
+    float *y = g->y + at;
     vf t[4][6];
 #pragma GCC unroll 6
-    for (int j = 0; j < 6; j++) {
-        vf column[6], y[4];
+    for (int j = 0; j < m + 2; j++) {
+        vf column[6], outputs[4];
 #pragma GCC unroll 6
-        for (int i = 0; i < 6; i++)
-            column[i] = v_load(m + (6 * i + j) * g->m_plane);
-        winograd_inverse(column, y);
+        for (int i = 0; i < m + 2; i++)
+            column[i] = v_load(from + ((m + 2) * i + j) * m_plane);
+        winograd_inverse(column, outputs, m);
 #pragma GCC unroll 4
-        for (int i = 0; i < 4; i++)
-            t[i][j] = y[i];
+        for (int i = 0; i < m; i++)
+            t[i][j] = outputs[i];
     }
-    const struct epilogue *e = &g->epilogue;
-    vf bias = e->bias ? load_lanes(e->bias + k, n) : v_zero();
 #pragma GCC unroll 4
-    for (int i = 0; i < 4; i++) {
-        vf y[4];
-        winograd_inverse(t[i], y);
-        if (h0 + i >= g->P)
+    for (int i = 0; i < m; i++) {
+        vf outputs[4];
+        winograd_inverse(t[i], outputs, m);
+        if (i >= rows)
             break;
 #pragma GCC unroll 4
-        for (int j = 0; j < 4; j++) {
-            int64_t to = at + (i * g->Q + j) * g->K;
-            if (w0 + j >= g->Q)
+        for (int j = 0; j < m; j++) {
+            int64_t to = i * y_row + j * y_pixel;
+            if (j >= columns)
                 break;
-            vf value = v_add(y[j], bias);
-            if (e->residual)
-                value = v_add(value, load_lanes(e->residual + to, n));
-            store_lanes(g->y + to, epilogue_bound(e, value), n);
+            vf value = v_add(outputs[j], bias);
+            if (residual)
+                value = v_add(value, load_lanes(residual + to, n));
+            store_lanes(y + to, v_min(upper, v_max(lower, value)), n);
         }
     }
 }
 
-static void winograd_output(const struct winograd *g, int64_t tile, int64_t count, int64_t first,
-                            const float *m)
+FC_INLINE void winograd_output_body(const struct winograd *g, int64_t tile, int64_t count,
+                                    int64_t group, const float *from, const int m)
 {
-    int64_t begin = first * PANEL_COLUMNS, end = min_i64(begin + WINOGRAD_COLUMNS, g->K);
+    int64_t begin = group * WINOGRAD_COLUMNS, end = min_i64(begin + WINOGRAD_COLUMNS, g->K);
     for (int64_t i = 0; i < count; i++) {
         struct winograd_patch at = winograd_patch(g, tile + i);
-        int64_t pixel = ((at.n * g->P + at.h) * g->Q + at.w) * g->K;
+        int64_t pixel = ((at.n * g->P + at.h) * g->Q + at.w) * g->y_pixel;
         for (int64_t k = begin; k < end; k += FC_LANES)
-            winograd_patch_out(g, m + i * WINOGRAD_COLUMNS + k - begin, at.h, at.w, pixel + k, k,
-                               min_i64(FC_LANES, end - k));
+            if (end - k >= FC_LANES)
+                winograd_patch_out(g, from + i * WINOGRAD_COLUMNS + k - begin, at.h, at.w,
+                                   pixel + k, k, FC_LANES, m);
+            else
+                winograd_patch_out(g, from + i * WINOGRAD_COLUMNS + k - begin, at.h, at.w,
+                                   pixel + k, k, end - k, m);
     }
 }
 
-static struct winograd winograd_of(const fc_call *call, int64_t pad_top, int64_t pad_left)
+static void winograd_output(const struct winograd *g, int64_t tile, int64_t count, int64_t group,
+                            const float *from)
+{
+    if (g->m == 4)
+        winograd_output_body(g, tile, count, group, from, 4);
+    else
+        winograd_output_body(g, tile, count, group, from, 2);
+}
+
+static struct winograd winograd_of(const fc_call *call, int64_t tile, int64_t pad_top,
+                                   int64_t pad_left)
 {
     const fc_tensor *x = call->in, *y = call->out;
     struct winograd g = {
@@ -237,88 +292,88 @@ static struct winograd winograd_of(const fc_call *call, int64_t pad_top, int64_t
         .Q = y->dim[2],
         .pad_top = pad_top,
         .pad_left = pad_left,
+        .m = tile,
+        .points = (tile + 2) * (tile + 2),
+        .x_pixel = x->ld,
+        .y_pixel = y->ld,
         .x = x->data,
         .u = call->in[1].data,
         .y = y->data,
     };
-    g.tiles_h = ceil_div(g.P, 4);
-    g.tiles_w = ceil_div(g.Q, 4);
+    g.tiles_h = ceil_div(g.P, tile);
+    g.tiles_w = ceil_div(g.Q, tile);
     g.tiles = g.N * g.tiles_h * g.tiles_w;
-    g.panels = ceil_div(g.K, PANEL_COLUMNS);
+    g.groups = ceil_div(g.K, WINOGRAD_COLUMNS);
     /* Rows 4 KB apart would fall on one set of the cache. */
     g.v_row = g.C % 512 == 0 ? g.C + WINOGRAD_SKEW : g.C;
-    g.m_plane = WINOGRAD_TILES * WINOGRAD_COLUMNS + WINOGRAD_SKEW;
     return g;
 }
 
-/* With few blocks or filters too large for a core's cache all threads transform patches together,
+/* With few patches or filters too large for a core's cache all threads transform patches together,
  * so that a core can take a range of filters; otherwise each keeps its own patches. */
 static int winograd_shares(const struct winograd *g, int nthreads)
 {
-    int64_t blocks = ceil_div(g->tiles, WINOGRAD_TILES);
-    return blocks < 4 * nthreads || g->C * g->K > 192 * 192;
+    return g->tiles < 8 * nthreads * FC_PANEL_ROWS || g->C * g->K > 192 * 192;
 }
 
-enum { WINOGRAD_SHARED = 8 << 20 }; /* bytes of V that threads share at most */
-
-static int64_t winograd_tiles_at_once(const struct winograd *g, int nthreads)
+/* Cut into blocks: alone, as many whole tiles of rows as leave V and M in a small L2. */
+static void winograd_cut(struct winograd *g, int shares)
 {
-    if (!winograd_shares(g, nthreads))
-        return WINOGRAD_TILES;
-    int64_t block = WINOGRAD_POINTS * WINOGRAD_TILES * g->v_row * (int64_t)sizeof(float);
-    int64_t blocks = max_i64(1, WINOGRAD_SHARED / block);
-    return min_i64(blocks, ceil_div(g->tiles, WINOGRAD_TILES)) * WINOGRAD_TILES;
-}
-
-static int64_t winograd_v_plane(const struct winograd *g, int64_t tiles)
-{
-    return tiles * g->v_row + WINOGRAD_SKEW;
+    int64_t bytes = g->points * (g->C + WINOGRAD_COLUMNS) * (int64_t)sizeof(float);
+    int64_t tiles = shares ? 2 : max_i64(2, WINOGRAD_CACHE / bytes / FC_PANEL_ROWS);
+    g->block = FC_PANEL_ROWS * min_i64(tiles, WINOGRAD_TILES);
+    g->m_plane = g->block * WINOGRAD_COLUMNS + WINOGRAD_SKEW;
+    g->at_once = g->block;
+    if (shares) {
+        int64_t block = g->points * g->block * g->v_row * (int64_t)sizeof(float);
+        int64_t blocks = max_i64(1, WINOGRAD_SHARED / block);
+        g->at_once *= min_i64(blocks, ceil_div(g->tiles, g->block));
+    }
+    g->v_plane = g->at_once * g->v_row + WINOGRAD_SKEW;
 }
 
 FC_DEFINE_PLAN(f32_winograd_conv2d)
 {
     FC_ATTRS(f32_winograd_conv2d);
-    const struct winograd g = winograd_of(call, attrs->pad_top, attrs->pad_left);
-    int64_t v = winograd_v_plane(&g, winograd_tiles_at_once(&g, nthreads));
-    /* A run may have fewer threads than planned for, and then share where these would not. */
-    int64_t alone = nthreads * winograd_v_plane(&g, WINOGRAD_TILES);
-    int64_t shared = winograd_v_plane(&g, winograd_tiles_at_once(&g, 1));
-    v = max_i64(v, max_i64(alone, shared));
-    return WINOGRAD_POINTS * (v + nthreads * g.m_plane) * (int64_t)sizeof(float);
+    struct winograd g = winograd_of(call, attrs->tile, attrs->pad_top, attrs->pad_left);
+    int64_t alone, shared; /* a run may have fewer threads than planned for, and choose otherwise */
+    winograd_cut(&g, 0);
+    alone = nthreads * (g.v_plane + g.m_plane);
+    winograd_cut(&g, 1);
+    shared = g.v_plane + nthreads * g.m_plane;
+    return g.points * max_i64(alone, shared) * (int64_t)sizeof(float);
 }
 
 static void winograd_alone(const struct winograd *g, float *v, float *m, int tid, int nthreads)
 {
     int64_t begin, end;
-    share(ceil_div(g->tiles, WINOGRAD_TILES), tid, nthreads, &begin, &end);
-    for (int64_t tile = begin * WINOGRAD_TILES; tile < end * WINOGRAD_TILES;
-         tile += WINOGRAD_TILES) {
-        int64_t count = min_i64(WINOGRAD_TILES, g->tiles - tile);
-        if (count <= 0)
-            break;
+    share(ceil_div(g->tiles, FC_PANEL_ROWS), tid, nthreads, &begin, &end);
+    end = min_i64(end * FC_PANEL_ROWS, g->tiles);
+    for (int64_t tile = begin * FC_PANEL_ROWS; tile < end; tile += g->block) {
+        int64_t count = min_i64(g->block, end - tile);
         winograd_input(g, tile, count, v);
-        for (int64_t panel = 0; panel < g->panels; panel += 2) {
-            winograd_multiply(g, v, count, panel, min_i64(2, g->panels - panel), m);
-            winograd_output(g, tile, count, panel, m);
+        for (int64_t group = 0; group < g->groups; group++) {
+            winograd_multiply(g, v, count, group, m);
+            winograd_output(g, tile, count, group, m);
         }
     }
 }
 
-static void winograd_together(const fc_call *call, const struct winograd *g, int64_t at_once,
-                              float *v, float *m, int tid, int nthreads)
+static void winograd_together(const fc_call *call, const struct winograd *g, float *v, float *m,
+                              int tid, int nthreads)
 {
-    int64_t begin, end, wide = ceil_div(g->panels, 2);
-    for (int64_t base = 0; base < g->tiles; base += at_once) {
-        int64_t tiles = min_i64(at_once, g->tiles - base), blocks = ceil_div(tiles, WINOGRAD_TILES);
+    int64_t begin, end;
+    for (int64_t base = 0; base < g->tiles; base += g->at_once) {
+        int64_t tiles = min_i64(g->at_once, g->tiles - base), blocks = ceil_div(tiles, g->block);
         share(tiles, tid, nthreads, &begin, &end);
         winograd_input(g, base + begin, end - begin, v + begin * g->v_row);
         fc_sync(call);
-        share(wide * blocks, tid, nthreads, &begin, &end);
+        share(g->groups * blocks, tid, nthreads, &begin, &end);
         for (int64_t item = begin; item < end; item++) {
-            int64_t panel = item / blocks * 2, t = item % blocks * WINOGRAD_TILES;
-            int64_t count = min_i64(WINOGRAD_TILES, tiles - t);
-            winograd_multiply(g, v + t * g->v_row, count, panel, min_i64(2, g->panels - panel), m);
-            winograd_output(g, base + t, count, panel, m);
+            int64_t group = item / blocks, t = item % blocks * g->block;
+            int64_t count = min_i64(g->block, tiles - t);
+            winograd_multiply(g, v + t * g->v_row, count, group, m);
+            winograd_output(g, base + t, count, group, m);
         }
         fc_sync(call);
     }
@@ -327,21 +382,21 @@ static void winograd_together(const fc_call *call, const struct winograd *g, int
 FC_DEFINE(f32_winograd_conv2d)
 {
     FC_ATTRS(f32_winograd_conv2d);
-    struct winograd g = winograd_of(call, attrs->pad_top, attrs->pad_left);
+    struct winograd g = winograd_of(call, attrs->tile, attrs->pad_top, attrs->pad_left);
+    int shares = winograd_shares(&g, nthreads);
+    winograd_cut(&g, shares);
     g.epilogue = (struct epilogue)EPILOGUE(call);
-    float *m = (float *)call->scratch + tid * WINOGRAD_POINTS * g.m_plane;
-    float *v = (float *)call->scratch + nthreads * WINOGRAD_POINTS * g.m_plane;
-    int64_t at_once = winograd_tiles_at_once(&g, nthreads);
-    g.v_plane = winograd_v_plane(&g, at_once);
-    if (winograd_shares(&g, nthreads))
-        winograd_together(call, &g, at_once, v, m, tid, nthreads);
+    float *m = (float *)call->scratch + tid * g.points * g.m_plane;
+    float *v = (float *)call->scratch + nthreads * g.points * g.m_plane;
+    if (shares)
+        winograd_together(call, &g, v, m, tid, nthreads);
     else
-        winograd_alone(&g, v + tid * WINOGRAD_POINTS * g.v_plane, m, tid, nthreads);
+        winograd_alone(&g, v + tid * g.points * g.v_plane, m, tid, nthreads);
     return FCNN_OK;
 }
 
 /* Rows of G: a filter's values at the points, scaled so that B' stays free of fractions. */
-static const double winograd_g[6][3] = {
+static const double winograd_g4[6][3] = {
     {1, 0, 0},
     {1.0 / 6, 1.41421356237309505 / 6, 2.0 / 6},
     {1.0 / 6, -1.41421356237309505 / 6, 2.0 / 6},
@@ -349,41 +404,49 @@ static const double winograd_g[6][3] = {
     {-2.0 / 3, 1.41421356237309505 / 3, -1.0 / 3},
     {0, 0, 1},
 };
+static const double winograd_g2[4][3] = {{1, 0, 0}, {0.5, 0.5, 0.5}, {0.5, -0.5, 0.5}, {0, 0, 1}};
 
 /* U = G g G' of PANEL_COLUMNS filters at one channel, in double: it is done once. */
-static void winograd_filter(const double g[9][PANEL_COLUMNS], double u[36][PANEL_COLUMNS])
+static void winograd_filter(const double (*G)[3], int points, const double g[9][PANEL_COLUMNS],
+                            double u[36][PANEL_COLUMNS])
 {
-    for (int i = 0; i < 6; i++) {
+    for (int i = 0; i < points; i++) {
         double row[3][PANEL_COLUMNS];
         for (int s = 0; s < 3; s++)
             for (int k = 0; k < PANEL_COLUMNS; k++)
-                row[s][k] = winograd_g[i][0] * g[s][k] + winograd_g[i][1] * g[3 + s][k] +
-                            winograd_g[i][2] * g[6 + s][k];
-        for (int j = 0; j < 6; j++)
+                row[s][k] = G[i][0] * g[s][k] + G[i][1] * g[3 + s][k] + G[i][2] * g[6 + s][k];
+        for (int j = 0; j < points; j++)
             for (int k = 0; k < PANEL_COLUMNS; k++)
-                u[6 * i + j][k] = winograd_g[j][0] * row[0][k] + winograd_g[j][1] * row[1][k] +
-                                  winograd_g[j][2] * row[2][k];
+                u[points * i + j][k] =
+                    G[j][0] * row[0][k] + G[j][1] * row[1][k] + G[j][2] * row[2][k];
     }
 }
 
 FC_DEFINE(f32_winograd_filters)
 {
+    FC_ATTRS(f32_winograd_filters);
     const fc_tensor *w = call->in;
-    int64_t C = w->dim[2], K = w->dim[3], panels = ceil_div(K, PANEL_COLUMNS), begin, end;
+    int64_t C = w->dim[2], K = w->dim[3], begin, end;
+    int64_t panels = ceil_div(K, WINOGRAD_COLUMNS) * WINOGRAD_PANELS;
+    int points = (int)attrs->tile + 2;
     const float *filters = w->data;
     float *to = call->out[0].data;
     double g[9][PANEL_COLUMNS], u[36][PANEL_COLUMNS];
     share(panels * C, tid, nthreads, &begin, &end);
     for (int64_t item = begin; item < end; item++) {
         int64_t c = item % C, panel = item / C, k0 = panel * PANEL_COLUMNS;
+        int64_t group = panel / WINOGRAD_PANELS, in_group = panel % WINOGRAD_PANELS;
         int64_t columns = min_i64(PANEL_COLUMNS, K - k0);
         for (int tap = 0; tap < 9; tap++)
             for (int64_t k = 0; k < PANEL_COLUMNS; k++)
                 g[tap][k] = k < columns ? filters[(tap * C + c) * K + k0 + k] : 0.0;
-        winograd_filter((const double (*)[PANEL_COLUMNS])g, u);
-        for (int64_t xi = 0; xi < WINOGRAD_POINTS; xi++)
+        winograd_filter(attrs->tile == 4 ? winograd_g4 : winograd_g2, points,
+                        (const double (*)[PANEL_COLUMNS])g, u);
+        for (int64_t xi = 0; xi < points * points; xi++) {
+            int64_t plane = (group * points * points + xi) * WINOGRAD_PANELS + in_group;
             for (int64_t k = 0; k < PANEL_COLUMNS; k++)
-                to[((xi * panels + panel) * C + c) * PANEL_COLUMNS + k] = (float)u[xi][k];
+                to[(plane * C + c) * PANEL_COLUMNS + k] = (float)u[xi][k];
+        }
     }
     return FCNN_OK;
 }

@@ -144,6 +144,46 @@ FC_DEFINE(f32_max_pool2d)
     return FCNN_OK;
 }
 
+/* The largest of a window, where only its value counts: the first NaN of it, if there is one. */
+FC_INLINE vf window_largest(const float *x, int64_t row, int64_t pixel, int64_t rows,
+                            int64_t columns, int64_t n)
+{
+    vf best = v_set1(-INFINITY);
+    for (int64_t h = 0; h < rows; h++)
+        for (int64_t w = 0; w < columns; w++) {
+            vf a = load_lanes(x + h * row + w * pixel, n);
+            /* v_max takes its second where either is NaN: a NaN of `a` must come in, and stay. */
+            best = v_select(v_eq(best, best), v_max(best, a), best);
+        }
+    return best;
+}
+
+FC_DEFINE(f32_max_pool2d_values)
+{
+    FC_ATTRS(f32_max_pool2d_values);
+    const fc_tensor *x = call->in, *y = call->out;
+    pool_shape s = pool_shape_of(x, y);
+    int64_t C = s.channels, first, last;
+    SLIDING(s);
+    share(s.samples * s.h.out, tid, nthreads, &first, &last);
+    for (int64_t i = first * s.w.out; i < last * s.w.out; i++) {
+        int64_t row = i / s.w.out;
+        pool_window o = window_at(s, row % s.h.out, i % s.w.out);
+        const float *from =
+            (const float *)x->data + ((row / s.h.out * s.h.in + o.h0) * s.w.in + o.w0) * x->ld;
+        float *to = (float *)y->data + i * y->ld;
+        for (int64_t c = 0; c < C; c += FC_LANES) {
+            int64_t n = min_i64(FC_LANES, C - c);
+            vf best = n == FC_LANES ? window_largest(from + c, s.w.in * x->ld, x->ld, o.h1 - o.h0,
+                                                     o.w1 - o.w0, FC_LANES)
+                                    : window_largest(from + c, s.w.in * x->ld, x->ld, o.h1 - o.h0,
+                                                     o.w1 - o.w0, n);
+            store_lanes(to + c, best, n);
+        }
+    }
+    return FCNN_OK;
+}
+
 /* Taps of a bin to positions h * W + w in the plane, in place. */
 static void taps_to_flat(int32_t *index, int64_t count, pool_window o, int64_t W)
 {

@@ -20,12 +20,12 @@ static inline float window_count(pool_shape s, pool_padding padding, int64_t p, 
 
 static void avg_pool(const fc_call *call, pool_shape s, pool_padding padding, int tid, int nthreads)
 {
-    int64_t C = s.channels, first, last;
+    int64_t C = s.channels, ld = call->in[0].ld, first, last;
     share(s.samples * s.h.out, tid, nthreads, &first, &last);
     for (int64_t i = first * s.w.out; i < last * s.w.out; i++) {
         int64_t row = i / s.w.out, p = row % s.h.out, q = i % s.w.out;
-        const float *x = (const float *)call->in[0].data + row / s.h.out * s.h.in * s.w.in * C;
-        float *y = (float *)call->out[0].data + i * C;
+        const float *x = (const float *)call->in[0].data + row / s.h.out * s.h.in * s.w.in * ld;
+        float *y = (float *)call->out[0].data + i * call->out[0].ld;
         pool_window o = window_at(s, p, q);
         vf count = v_set1(window_count(s, padding, p, q));
         for (int64_t c = 0; c < C; c += FC_LANES) {
@@ -33,7 +33,7 @@ static void avg_pool(const fc_call *call, pool_shape s, pool_padding padding, in
             vf sum = v_zero();
             for (int64_t h = o.h0; h < o.h1; h++)
                 for (int64_t w = o.w0; w < o.w1; w++)
-                    sum = v_add(sum, load_lanes(x + (h * s.w.in + w) * C + c, n));
+                    sum = v_add(sum, load_lanes(x + (h * s.w.in + w) * ld + c, n));
             store_lanes(y + c, v_div(sum, count), n);
         }
     }

@@ -19,6 +19,7 @@ from fastcnn.ops.conv_packed import (
     FusedGroupedConv2D,
     PackedConv2D,
     PackFilters,
+    PreactivatedConv2D,
     WinogradConv2D,
     WinogradFilters,
 )
@@ -72,14 +73,14 @@ def packed_case(geometry: Geometry, bounds: Bounds, residual: bool, name: str) -
 
 
 def winograd_inputs(
-    x: tuple[int, ...], filters: int, pads: tuple[int, ...], residual: bool
+    x: tuple[int, ...], filters: int, pads: tuple[int, ...], residual: bool, tile: int
 ) -> Make:
     """Images behind a ReLU and filters as He et al. draw them, on which accuracy is stated."""
 
     def make(rng: np.random.Generator) -> Sequence[Array]:
         N, H, W, C = x
         kernel = rng.standard_normal((3, 3, C, filters)) * math.sqrt(2 / (9 * C))
-        transformed = WinogradFilters().reference(kernel)
+        transformed = WinogradFilters(tile).reference(kernel)
         image = np.maximum(rng.standard_normal(x), 0)
         inputs = [image, transformed, 0.1 * rng.standard_normal(filters)]
         size = (N, H + pads[0] + pads[1] - 2, W + pads[2] + pads[3] - 2, filters)
@@ -95,12 +96,13 @@ def winograd_case(
     bounds: Bounds = UNBOUNDED,
     residual: bool = False,
     name: str = "",
+    tile: int = 4,
 ) -> Case:
     """Three times the error that float32 was measured to leave at these points."""
-    op = WinogradConv2D(pads=pads, filters=filters, bounds=bounds)
-    tolerance = 4.2e-6 if x[3] <= 64 else 7.5e-6
-    text = "x".join(map(str, x)) + f"-{filters}-{pads}-{name}".replace(" ", "")
-    make = winograd_inputs(x, filters, pads, residual)
+    op = WinogradConv2D(pads=pads, filters=filters, tile=tile, bounds=bounds)
+    tolerance = {4: (4.2e-6, 7.5e-6), 2: (7.8e-7, 1.3e-6)}[tile][x[3] > 64]
+    text = "x".join(map(str, x)) + f"-{filters}-{pads}-F{tile}{name}".replace(" ", "")
+    make = winograd_inputs(x, filters, pads, residual, tile)
     return Case(op, make, tolerance, differentiable=False, label=text)
 
 
@@ -147,6 +149,25 @@ GROUPED_BLOCKS = [
     Geometry((1, 9, 9, 16), (5, 3), 16, groups=4, padding=2, strides=(1, 2), dilations=(2, 1)),
 ]
 
+
+def preactivated_case(x: tuple[int, int, int, int], filters: int, bounds: Bounds) -> Case:
+    """What enters is bounded below, as by a ReLU."""
+    op = PreactivatedConv2D(filters=filters, enter=RELU, bounds=bounds)
+
+    def make(rng: np.random.Generator) -> Sequence[Array]:
+        panels = PackFilters().reference(rng.standard_normal((1, 1, x[3], filters)))
+        vectors = [rng.standard_normal(n) for n in (filters, x[3], x[3])]
+        return [rng.standard_normal(x), panels, *vectors]
+
+    return Case(op, make, 5e-6, False, label=f"{x}-{filters}-{bounds}".replace(" ", ""))
+
+
+# Pixels around a tile and a block, channels and filters around a vector and a strip.
+PREACTIVATED = [
+    *(((1, 1, q, 5), 33, UNBOUNDED) for q in (1, 5, 6, 7, 13, 14, 15, 24, 25, 56, 57)),
+    *(((2, 5, 7, c), k, RELU) for c, k in ((1, 1), (8, 16), (17, 15), (100, 70))),
+]
+
 KERNELS = [(3, 3, 5, 7), (1, 1, 3, 32), (3, 3, 17, 33), (3, 3, 4, 64), (3, 3, 2, 100)]
 
 CASES: list[Case] = [
@@ -159,7 +180,8 @@ CASES: list[Case] = [
     *(packed_case(geometry, RELU, True, "relu-sum") for geometry in PACKED[::3]),
     packed_case(PACKED[7], RELU6, False, "relu6"),
     *(
-        Case(WinogradFilters(), normal(kernel), 1e-6, differentiable=False, label=f"{kernel}")
+        Case(WinogradFilters(tile), normal(kernel), 1e-6, False, label=f"F{tile}-{kernel}")
+        for tile in (4, 2)
         for kernel in KERNELS
         if kernel[0] == 3
     ),
@@ -170,4 +192,7 @@ CASES: list[Case] = [
     *(winograd_case(*given) for given in WINOGRAD),
     *(winograd_case(*given, RELU, True, "relu-sum") for given in WINOGRAD[2::3]),
     winograd_case(*WINOGRAD[4], RELU6, name="relu6"),
+    *(winograd_case(*given, tile=2) for given in WINOGRAD),
+    *(winograd_case(*given, RELU, True, "relu-sum", tile=2) for given in WINOGRAD[2::3]),
+    *(preactivated_case(*given) for given in PREACTIVATED),
 ]

@@ -21,6 +21,7 @@ from fastcnn.ops.pool_average import AvgPool2D, AvgPool2DGrad
 from fastcnn.ops.pool_max import (
     MaxPool2D,
     MaxPool2DGrad,
+    MaxPool2DValues,
     MaxUnpool2D,
     MaxUnpool2DGrad,
     WindowToFlat,
@@ -75,6 +76,10 @@ def max_pool_of(g: Geometry) -> MaxPool2D:
     return MaxPool2D(g.pool, g.strides, normalize_padding(g.padding), g.ceil)
 
 
+def values_of(op: MaxPool2D) -> MaxPool2DValues:
+    return MaxPool2DValues(op.pool_size, op.strides, op.padding, op.ceil_mode)
+
+
 def repeated(shape: Shape, specials: bool = False) -> Make:
     """Few distinct values, so that most windows have ties; some NaN and infinities on demand."""
 
@@ -104,6 +109,7 @@ def sliding_cases(g: Geometry) -> list[Case]:
     cases = [
         Case(op, distinct(g.shape), 0.0, label=g.label),
         Case(op, repeated(g.shape, True), 0.0, False, label=f"ties-{g.label}"),
+        Case(values_of(op), repeated(g.shape, True), 0.0, False, label=g.label),
         Case(
             MaxPool2DGrad(size, g.pool, g.strides, pads),
             winners(op, g.shape),

@@ -10,6 +10,7 @@ import numpy as np
 
 from cases.case import Array, Case, Make, normal
 from fastcnn.ops.shape import BroadcastTo, ChannelShuffle, Reshape, Transpose
+from fastcnn.ops.shape_copy import CopyPixels
 from fastcnn.ops.shape_join import Concat, Pad, Slice
 from fastcnn.ops.shape_resize import (
     ResizeBilinear,
@@ -142,6 +143,10 @@ CASES: list[Case] = [
     *(Case(Transpose(p), normal(s), 0.0, label=_label(s, p)) for s, p in TRANSPOSES),
     Case(Transpose((1, 0)), integers(np.uint8, (5, 18)), 0.0, False, label="uint8"),
     Case(Transpose((1, 0)), integers(np.int64, (5, 18)), 0.0, False, label="int64"),
+    *(
+        Case(CopyPixels(), normal(s), 0.0, False, label=_label(s))
+        for s in ((3, 5), (1, 1), (2, 3, 4, 17), (2, 0, 4))
+    ),
     *(Case(Concat(a), normal(*s), 0.0, label=_label(a, *s)) for a, s in CONCATS),
     Case(Concat(1), integers(np.uint8, (3, 2), (3, 5)), 0.0, False, label="uint8"),
     *(Case(Slice(b, n), normal(s), 0.0, label=_label(s, b, n)) for s, b, n in SLICES),
