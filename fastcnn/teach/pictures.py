@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastcnn.errors import MissingDependencyError
 from fastcnn.graph import Array
 from fastcnn.teach.lesson import Frame
+from fastcnn.utils.figures import new_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -70,13 +70,10 @@ def _wrapped(text: str, inches: float, points: float) -> list[str]:
 
 
 def _figure(width: float, height: float) -> Figure:
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise MissingDependencyError(
-            'Pictures need matplotlib, which is not installed; run: pip install "fastcnn[plot]"'
-        ) from error
-    return Figure(figsize=(width, height), dpi=DPI, facecolor="white")
+    figure = new_figure(width, height)
+    figure.set_dpi(DPI)
+    figure.set_layout_engine("none")  # every inch is placed here
+    return figure
 
 
 def _write(
