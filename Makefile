@@ -12,7 +12,7 @@ CYTHON_FILES := $(wildcard fastcnn/*/*.pyx fastcnn/*/*.pxd)
 BUILD_NEEDS = $(shell sed -n 's/^requires = \[\(.*\)\]$$/\1/p' pyproject.toml | tr , ' ')
 
 .DELETE_ON_ERROR:
-.PHONY: help build demo test check spills parity bench peers asan emulate clean
+.PHONY: help build demo docs test check spills parity bench peers asan emulate clean
 
 help:  ## show this list (the default)
 	@sed -n 's/^\([a-z]*\):.*## */\1 /p' Makefile | awk '{ n = $$1; $$1 = ""; printf "  make %-7s%s\n", n, $$0 }'
@@ -21,6 +21,9 @@ build: $(VENV)/.built  ## compile into the source tree and install it, editable,
 
 demo: $(VENV)/.extra-demo  ## train LeNet-5 on real digits and write its pictures to demo/
 	$(BIN)/fastcnn demo
+
+docs: $(VENV)/.extra-demo  ## run the code in docs/lecture, write what it prints; ARGS=--check compares
+	$(BIN)/python docs/run_pages.py docs/lecture $(ARGS)
 
 test: $(VENV)/.extra-test  ## run the tests; ARGS="-k conv -x" goes to pytest
 	$(BIN)/python -m pytest $(ARGS)

@@ -29,6 +29,7 @@ _MODULES = (
     "ops",
     "optimizers",
     "regularizers",
+    "teach",
     "utils",
     "weights",
 )

@@ -17,6 +17,7 @@ from fastcnn import onnx as onnx
 from fastcnn import ops as ops
 from fastcnn import optimizers as optimizers
 from fastcnn import regularizers as regularizers
+from fastcnn import teach as teach
 from fastcnn import utils as utils
 from fastcnn import weights as weights
 from fastcnn.autodiff import gradients as gradients

@@ -157,8 +157,8 @@ def products(node: Node) -> int:
     columns = panels_of(filters // groups) * COLUMNS * groups
     if isinstance(op, WinogradConv2D):
         batch, height, width, _ = node.specs[0].sizes
-        patches = batch * math.ceil(height / 4) * math.ceil(width / 4)
-        return patches * 36 * specs[0].sizes[3] * columns
+        patches = batch * math.ceil(height / op.tile) * math.ceil(width / op.tile)
+        return patches * (op.tile + 2) ** 2 * specs[0].sizes[3] * columns
     return op.macs(*specs) // filters * columns
 
 

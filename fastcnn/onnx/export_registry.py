@@ -20,8 +20,10 @@ from fastcnn.ops.elementwise_dropout import Dropout
 from fastcnn.ops.loss import BinaryCrossEntropy, SoftmaxCrossEntropy, SparseSoftmaxCrossEntropy
 from fastcnn.ops.norm_batch import BatchNormTrain
 from fastcnn.ops.norm_batch_fused import OPS as NORM_FUSED
+from fastcnn.ops.pool_max import MaxPool2DValues
 from fastcnn.ops.reduce import Broadcast
 from fastcnn.ops.registry import BY_NAME
+from fastcnn.ops.shape_copy import CopyPixels
 from fastcnn.ops.update import OPS as UPDATE
 
 EMITTERS: dict[str, Emitter] = {
@@ -50,6 +52,8 @@ REASONS: dict[str, str] = {
         op.name: _LOSS
         for op in (BinaryCrossEntropy, SoftmaxCrossEntropy, SparseSoftmaxCrossEntropy)
     },
+    CopyPixels.name: _FUSED,
+    MaxPool2DValues.name: _FUSED,
     Broadcast.name: _GRADIENT,
     BatchNormTrain.name: "it takes the statistics of the batch; call the layer with training=False",
     CheckFinite.name: "it stops a training step; export the model for inference",
