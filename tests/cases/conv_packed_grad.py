@@ -168,7 +168,7 @@ CASES: list[Case] = [
     ),
     *(
         winograd_train_case(*given, exchanged)
-        for given in (*WINOGRAD[::4], *WINOGRAD[-3:])
+        for given in (*WINOGRAD[:-3:4], *WINOGRAD[-3:])
         for exchanged in (False, True)
     ),
     winograd_train_case((1, 9, 14, 40), 70, (1, 1, 1, 1), False, RELU, residual=True),
