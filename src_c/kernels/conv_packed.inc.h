@@ -34,6 +34,12 @@ static void conv_find_runs(const struct conv_grid *g, struct conv_runs *runs)
     }
 }
 
+/* Floats of a strip's filters that one of CONV_TILES tiles fetches. */
+static int64_t conv_quarter(const struct conv_runs *runs)
+{
+    return runs->count * (runs->depth / CONV_TILES * PANEL_COLUMNS);
+}
+
 /* Up to PANEL_STRIP filters; source, outputs and epilogue from their first channel on. */
 struct conv_strip {
     const float *source, *filters; /* filters (taps, depth, PANEL_COLUMNS) */
@@ -103,10 +109,8 @@ FC_INLINE void conv_strip_border(const struct conv_strip *strip, const struct co
     static void conv_strip_inside_##rows(const struct conv_strip *strip,                           \
                                          const struct conv_pixels *px, int tile)                   \
     {                                                                                              \
-        const float *next = strip->next + tile * strip->runs->count *                              \
-                                              (strip->runs->depth / CONV_TILES * PANEL_COLUMNS);   \
         if (strip->columns > FC_LANES && strip->next)                                              \
-            conv_strip_inside(strip, px, next, rows, 2);                                           \
+            conv_strip_inside(strip, px, strip->next + tile * conv_quarter(strip->runs), rows, 2); \
         else if (strip->columns > FC_LANES)                                                        \
             conv_strip_inside(strip, px, NULL, rows, 2);                                           \
         else                                                                                       \
