@@ -7,6 +7,7 @@ from fastcnn.graph import Op
 from fastcnn.ops.conv import OPS as CONV
 from fastcnn.ops.conv_packed import OPS as CONV_PACKED
 from fastcnn.ops.conv_packed_grad import OPS as CONV_PACKED_GRAD
+from fastcnn.ops.conv_separable import OPS as CONV_SEPARABLE
 from fastcnn.ops.dense import OPS as DENSE
 from fastcnn.ops.elementwise import OPS as ELEMENTWISE
 from fastcnn.ops.loss import OPS as LOSS
@@ -18,7 +19,7 @@ from fastcnn.ops.shape import OPS as SHAPE
 from fastcnn.ops.update import OPS as UPDATE
 
 FAMILIES = (
-    *(CONV, CONV_PACKED, CONV_PACKED_GRAD, DENSE, ELEMENTWISE),
+    *(CONV, CONV_PACKED, CONV_PACKED_GRAD, CONV_SEPARABLE, DENSE, ELEMENTWISE),
     *(REDUCE, LOSS, NORM, NORM_FUSED, POOL, SHAPE, UPDATE),
 )
 BY_NAME: dict[str, type[Op]] = {op.name: op for family in FAMILIES for op in family}

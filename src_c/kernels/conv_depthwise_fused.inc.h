@@ -20,7 +20,8 @@ struct depthwise {
     float lower, upper;
 };
 
-/* Outputs [p, p + rows) x [q, q + columns) of one image, n channels from c on. */
+/* Outputs [p, p + rows) x [q, q + columns) of one image, n channels from c on, where `image` and `y`
+ * begin. */
 struct depthwise_at {
     const float *image;
     float *y;
@@ -38,8 +39,8 @@ FC_INLINE void depthwise_block(const struct depthwise *g, const struct depthwise
     const int64_t x_pixel = g->x_pixel, x_row = W * x_pixel, each = grouped ? g->each : 1;
     const int64_t y_pixel = g->y_pixel, y_row = g->Q * y_pixel;
     const vf lower = v_set1(g->lower), upper = v_set1(g->upper);
-    const float *source = at->image + h0 * x_row + w0 * x_pixel + c, *filters = g->filter + c;
-    float *y = at->y + at->p * y_row + at->q * y_pixel + c;
+    const float *source = at->image + h0 * x_row + w0 * x_pixel, *filters = g->filter + c;
+    float *y = at->y + at->p * y_row + at->q * y_pixel;
     vf filter[R * S], acc[FC_DEPTHWISE_ROWS][DEPTHWISE_COLUMNS];
     const vf bias = load_lanes(g->bias + c, n);
 #pragma GCC unroll 2
@@ -181,7 +182,7 @@ static float depthwise_one(const struct depthwise *g, const struct depthwise_at 
             int64_t w = at->q * g->stride_w + s * g->dilation_w - g->pad_left;
             if ((uint64_t)h >= (uint64_t)g->H || (uint64_t)w >= (uint64_t)g->W)
                 continue;
-            const float *x = at->image + (h * g->W + w) * g->x_pixel + k / g->each * g->each;
+            const float *x = at->image + (h * g->W + w) * g->x_pixel + k / g->each * g->each - at->c;
             const float *filter = g->filter + (r * g->S + s) * g->each * g->C + k;
             for (int64_t c = 0; c < g->each; c++)
                 sum += x[c] * filter[c * g->C];
@@ -196,7 +197,20 @@ static void depthwise_any(const struct depthwise *g, const struct depthwise_at *
     for (int64_t i = 0; i < at->n; i++)
         sums[i] = depthwise_one(g, at, at->c + i);
     vf y = v_min(v_set1(g->upper), v_max(v_set1(g->lower), load_lanes(sums, at->n)));
-    store_lanes(at->y + (at->p * g->Q + at->q) * g->y_pixel + at->c, y, at->n);
+    store_lanes(at->y + (at->p * g->Q + at->q) * g->y_pixel, y, at->n);
+}
+
+/* Rows [p, last) of outputs for the vector of channels of `at`. */
+static void depthwise_rows(const struct depthwise *g, const struct depthwise_family *f,
+                           struct depthwise_at *at, int64_t p, int64_t last)
+{
+    for (at->p = p; at->p < last; at->p += f ? f->rows : 1) {
+        if (f)
+            depthwise_line(g, f, at, min_i64(f->rows, last - at->p));
+        else
+            for (at->q = 0; at->q < g->Q; at->q++)
+                depthwise_any(g, at);
+    }
 }
 
 static void depthwise_fused(const struct depthwise *g, int tid, int nthreads)
@@ -206,18 +220,15 @@ static void depthwise_fused(const struct depthwise *g, int tid, int nthreads)
     int64_t chunks = ceil_div(g->C, DEPTHWISE_VECTORS * FC_LANES);
     share(g->N * lines * chunks, tid, nthreads, &begin, &end);
     for (int64_t item = begin; item < end; item++) {
-        int64_t n = item / chunks / lines, c = item % chunks * DEPTHWISE_VECTORS * FC_LANES;
+        int64_t n = item / chunks / lines, p = item / chunks % lines * step;
+        int64_t c = item % chunks * DEPTHWISE_VECTORS * FC_LANES;
         int64_t last = min_i64(c + DEPTHWISE_VECTORS * FC_LANES, g->C);
-        struct depthwise_at at = {.image = g->x + n * g->H * g->W * g->x_pixel,
-                                  .y = g->y + n * g->P * g->Q * g->y_pixel,
-                                  .p = item / chunks % lines * step};
-        for (at.c = c; at.c < last; at.c += FC_LANES) {
-            at.n = min_i64(FC_LANES, last - at.c);
-            if (family)
-                depthwise_line(g, family, &at, min_i64(step, g->P - at.p));
-            else
-                for (at.q = 0; at.q < g->Q; at.q++)
-                    depthwise_any(g, &at);
+        for (; c < last; c += FC_LANES) {
+            struct depthwise_at at = {.image = g->x + n * g->H * g->W * g->x_pixel + c,
+                                      .y = g->y + n * g->P * g->Q * g->y_pixel + c,
+                                      .c = c,
+                                      .n = min_i64(FC_LANES, last - c)};
+            depthwise_rows(g, family, &at, p, min_i64(p + step, g->P));
         }
     }
 }

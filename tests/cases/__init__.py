@@ -8,6 +8,7 @@ from cases import (
     conv,
     conv_packed,
     conv_packed_grad,
+    conv_separable,
     dense,
     elementwise,
     loss,
@@ -21,7 +22,7 @@ from cases import (
 from cases.case import Case
 
 FAMILIES = (
-    *(conv, conv_packed, conv_packed_grad, dense, elementwise),
+    *(conv, conv_packed, conv_packed_grad, conv_separable, dense, elementwise),
     *(reduce, loss, norm, norm_fused, pool, shape, update),
 )
 CASES: list[Case] = [case for family in FAMILIES for case in family.CASES]
