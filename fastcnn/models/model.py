@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from fastcnn import arguments, passes
+from fastcnn import arguments
 from fastcnn.backends import cpu, threads
 from fastcnn.data.arrays import as_array
 from fastcnn.errors import ArgumentError, DtypeError, ShapeError
@@ -19,6 +19,7 @@ from fastcnn.models.derived import DerivedWeights
 from fastcnn.models.lowering import InferencePlan, Lowered, PlanCache, lower, sample_specs
 from fastcnn.models.summary import summary
 from fastcnn.models.trainer import Trainer
+from fastcnn.passes import Algorithms
 from fastcnn.structure import flatten, map_structure, pack_as
 
 if TYPE_CHECKING:
@@ -37,7 +38,15 @@ class Model(Layer):
         inputs: symbolic tensor, or a list or dict of them, from `fastcnn.Input`.
         outputs: symbolic tensors computed from them.
         name: name of the model.
+
+    Attributes:
+        exact: True forbids Winograd's algorithm, whose convolutions differ from direct sums by
+            about 1e-6 of the largest output: in every plan made from then on, of prediction,
+            training and explanation. FASTCNN_EXACT=1 forbids it for all models; of nested models,
+            the outermost counts.
     """
+
+    exact: bool = False
 
     input_structure: Any = None
     output_structure: Any = None
@@ -79,6 +88,7 @@ class Model(Layer):
         jit_compile: bool | str = "auto",
         auto_scale_loss: bool = True,
         backend: str | None = None,
+        exact: bool | None = None,
     ) -> None:
         """Choose what `fit` and `evaluate` use. Weights stay as they are.
 
@@ -92,6 +102,7 @@ class Model(Layer):
             run_eagerly, steps_per_execution, auto_scale_loss: only as they are by default.
             jit_compile: "auto" or True: a model always runs as a compiled plan.
             backend: "cpu" or "reference"; by the model's dtype when None.
+            exact: what `model.exact` becomes; as it is when None.
         """
         where = f"model '{self.name}': compile"
         arguments.only_default(where, "run_eagerly", run_eagerly, False)
@@ -100,6 +111,8 @@ class Model(Layer):
         arguments.only_default(where, "auto_scale_loss", auto_scale_loss, True)
         check_identifiers(loss, metrics, weighted_metrics)
         check_weights(loss_weights, where)
+        if exact is not None:
+            self.exact = arguments.one_of(where, "exact", exact, (True, False))
         self._trainer = Trainer(
             self, optimizer, loss, loss_weights, metrics, weighted_metrics, backend
         )
@@ -108,6 +121,8 @@ class Model(Layer):
         """`compile`, but a loss or metric that is not known only matters once it is needed."""
         names = ("optimizer", "loss", "loss_weights", "metrics", "weighted_metrics", "backend")
         self._trainer = Trainer(self, *(config[name] for name in names))
+        # Files that are older do not say it.
+        self.exact = config.get("exact") is True
 
     @property
     def trainer(self) -> Trainer:
@@ -278,24 +293,32 @@ class Model(Layer):
         backend = self._backend()
 
         def make() -> InferencePlan:
-            return InferencePlan(self, specs, backend, self._derived_weights(backend))
+            derived = self._derived_weights(backend)
+            return InferencePlan(self, specs, backend, derived, self.algorithms())
 
         return self._plans.get(self._circumstances(backend, specs), make)
 
     def keep_plan(
-        self, kind: Hashable, specs: Sequence[Spec], make: Callable[[str, DerivedWeights], T]
+        self, kind: Hashable, specs: Sequence[Spec], make: Callable[[str, DerivedWeights, Algorithms], T]
     ) -> T:
         """A plan of another kind over this model, kept as those of `predict` are.
 
         Args:
             kind: what tells it from others of the same input specs.
             specs: of the model's inputs.
-            make: makes it, given the backend and the weights that all plans of the model share.
+            make: makes it, given the backend, the weights that all plans of the model share and
+                the algorithms that its convolutions may have.
         """
         backend = self._backend()
         key = (kind, *self._circumstances(backend, specs))
-        kept: T = self._other_plans.get(key, lambda: make(backend, self._derived_weights(backend)))
+        kept: T = self._other_plans.get(
+            key, lambda: make(backend, self._derived_weights(backend), self.algorithms())
+        )
         return kept
+
+    def algorithms(self) -> Algorithms:
+        """Algorithms that convolutions of the model's plans may have."""
+        return Algorithms(exact=True) if self.exact else Algorithms()
 
     def forget_plans(self) -> None:
         """Drop all plans: the model is another one now."""
@@ -305,8 +328,7 @@ class Model(Layer):
     def _circumstances(self, backend: str, specs: Sequence[Spec]) -> tuple[Hashable, ...]:
         """All that a plan depends on, beside the model."""
         isa = cpu.default_isa() if backend == "cpu" else ""
-        exact = not passes.winograd_allowed()
-        return tuple(specs), backend, isa, threads.get_num_threads(), exact
+        return tuple(specs), backend, isa, threads.get_num_threads(), self.algorithms()
 
     def _derived_weights(self, backend: str) -> DerivedWeights:
         isa = cpu.default_isa() if backend == "cpu" else ""

@@ -56,7 +56,7 @@ class _StepPlan:
         outputs = [objective.total, *objective.parts, *lowered.outputs]
         if trainer.backend == "cpu":
             made = passes.fuse_norms([*outputs, *(tensor for _, tensor in updates)])
-            made = passes.pack_training(made)
+            made = passes.pack_training(made, model.algorithms())
             outputs, made = made[: len(outputs)], made[len(outputs) :]
             updates = [(weight, new) for (weight, _), new in zip(updates, made, strict=True)]
         self.plan = Plan(
@@ -110,6 +110,7 @@ class Trainer:
             "metrics": plain(given),
             "weighted_metrics": plain(weighted),
             "backend": self.backend,
+            "exact": self.model.exact,
         }
 
     # --- steps -----------------------------------------------------------------------------------
@@ -144,7 +145,8 @@ class Trainer:
         shapes = tuple((y.shape, y.dtype.name) for y in batch.y)
         weighted = tuple(None if w is None else w.shape for w in batch.w)
         isa = cpu.default_isa() if self.backend == "cpu" else ""
-        key = (tuple(specs), shapes, weighted, training, isa, threads.get_num_threads())
+        circumstances = isa, threads.get_num_threads(), self.model.algorithms()
+        key = (tuple(specs), shapes, weighted, training, *circumstances)
         return self._plans.get(key, lambda: _StepPlan(self, batch, specs, training))
 
     def random_state(self) -> Array:
