@@ -105,7 +105,9 @@ def test_an_exact_model_has_steps_without_winograd(monkeypatch: Any) -> None:
     def winograds() -> list[list[str]]:
         plans = model.trainer._plans._plans.values()
         calls = [[call.op for call in step.plan.calls] for step in plans]
-        return [[op for op in ops if "winograd" in op or op == "transform_filters"] for ops in calls]
+        return [
+            [op for op in ops if "winograd" in op or op == "transform_filters"] for ops in calls
+        ]
 
     model.exact = True
     model.train_on_batch(*batch())

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from fastcnn import arguments
 from fastcnn.backends import cpu, threads
@@ -15,11 +15,12 @@ from fastcnn.layers.base import Layer
 from fastcnn.metrics import Metric
 from fastcnn.models import loop, saving, state
 from fastcnn.models.checks import check_identifiers, check_weights
+from fastcnn.models.choices import measured_choices
 from fastcnn.models.derived import DerivedWeights
 from fastcnn.models.lowering import InferencePlan, Lowered, PlanCache, lower, sample_specs
 from fastcnn.models.summary import summary
 from fastcnn.models.trainer import Trainer
-from fastcnn.passes import Algorithms
+from fastcnn.passes.algorithms import Algorithms, Choices, exact_by_environment
 from fastcnn.structure import flatten, map_structure, pack_as
 
 if TYPE_CHECKING:
@@ -291,15 +292,19 @@ class Model(Layer):
     def inference_plan(self, specs: Sequence[Spec]) -> InferencePlan:
         """The plan that `predict` runs for these input specs; kept for the last few shapes."""
         backend = self._backend()
+        key = self._circumstances(backend, specs)
 
         def make() -> InferencePlan:
             derived = self._derived_weights(backend)
-            return InferencePlan(self, specs, backend, derived, self.algorithms())
+            return InferencePlan(self, specs, backend, derived, key.algorithms)
 
-        return self._plans.get(self._circumstances(backend, specs), make)
+        return self._plans.get(key, make)
 
     def keep_plan(
-        self, kind: Hashable, specs: Sequence[Spec], make: Callable[[str, DerivedWeights, Algorithms], T]
+        self,
+        kind: Hashable,
+        specs: Sequence[Spec],
+        make: Callable[[str, DerivedWeights, Algorithms], T],
     ) -> T:
         """A plan of another kind over this model, kept as those of `predict` are.
 
@@ -310,25 +315,27 @@ class Model(Layer):
                 the algorithms that its convolutions may have.
         """
         backend = self._backend()
-        key = (kind, *self._circumstances(backend, specs))
+        key = self._circumstances(backend, specs)
         kept: T = self._other_plans.get(
-            key, lambda: make(backend, self._derived_weights(backend), self.algorithms())
+            (kind, key), lambda: make(backend, self._derived_weights(backend), key.algorithms)
         )
         return kept
 
     def algorithms(self) -> Algorithms:
-        """Algorithms that convolutions of the model's plans may have."""
-        return Algorithms(exact=True) if self.exact else Algorithms()
+        """Algorithms that the model's convolutions may have now, nothing having been measured."""
+        return Algorithms(self.exact or exact_by_environment())
 
     def forget_plans(self) -> None:
         """Drop all plans: the model is another one now."""
         self._plans.clear()
         self._other_plans.clear()
 
-    def _circumstances(self, backend: str, specs: Sequence[Spec]) -> tuple[Hashable, ...]:
-        """All that a plan depends on, beside the model."""
+    def _circumstances(self, backend: str, specs: Sequence[Spec]) -> _Circumstances:
         isa = cpu.default_isa() if backend == "cpu" else ""
-        return tuple(specs), backend, isa, threads.get_num_threads(), self.algorithms()
+        exact = self.exact or exact_by_environment()
+        measured = measured_choices(isa) if isa else frozenset()
+        count = threads.get_num_threads()
+        return _Circumstances(tuple(specs), backend, isa, count, exact, measured)
 
     def _derived_weights(self, backend: str) -> DerivedWeights:
         isa = cpu.default_isa() if backend == "cpu" else ""
@@ -420,6 +427,21 @@ class Model(Layer):
     load_weights = saving.load_weights
     save_state = saving.save_state
     load_state = saving.load_state
+
+
+class _Circumstances(NamedTuple):
+    """All that a plan depends on, beside the model."""
+
+    specs: tuple[Spec, ...]
+    backend: str
+    isa: str
+    threads: int
+    exact: bool
+    measured: Choices
+
+    @property
+    def algorithms(self) -> Algorithms:
+        return Algorithms(self.exact, self.measured)
 
 
 def _fitting(spec: Spec, wanted: Spec, where: str) -> Spec:

@@ -38,7 +38,13 @@ from fastcnn.ops.elementwise_activations import ReLU, ReLU6
 from fastcnn.ops.elementwise_binary import Add
 from fastcnn.ops.elementwise_unary import Clip
 from fastcnn.ops.norm_batch import BatchNormInference
-from fastcnn.passes.algorithms import Algorithms
+from fastcnn.passes.algorithms import (
+    DIRECT,
+    WINOGRAD_2,
+    WINOGRAD_4,
+    Algorithms,
+    convolution_shape,
+)
 from fastcnn.passes.hoist import fixed_nodes
 
 # Channels of a group, of which a vector holds several groups.
@@ -284,7 +290,7 @@ def _convolution(
 
 
 def winograd_tile(op: Conv2D, x: Tensor, kernel: Tensor, algorithms: Algorithms) -> int:
-    """4 or 2 where F(4x4, 3x3) or F(2x2, 3x3) is allowed and costs least; 0 for the direct sum.
+    """4 or 2 where F(4x4, 3x3) or F(2x2, 3x3) is allowed and the best; 0 for the direct sum.
 
     Costs are counted in multiply-adds of a number per channel in and out: those of the products,
     the transforms of a patch, and reading the filters once.
@@ -294,14 +300,16 @@ def winograd_tile(op: Conv2D, x: Tensor, kernel: Tensor, algorithms: Algorithms)
         return 0
     if C < 16 or K < 16 or algorithms.exact:
         return 0
-    N, P, Q, _ = op.infer(x.spec, kernel.spec).sizes
-    costs = {0: 9.0 * N * P * Q + 9 * _FILTER_READ}
-    for tile in (4, 2):
+    y = op.infer(x.spec, kernel.spec)
+    N, P, Q, _ = y.sizes
+    costs = {DIRECT: 9.0 * N * P * Q + 9 * _FILTER_READ}
+    for name, tile in _TILES.items():
         patches, points = N * math.ceil(P / tile) * math.ceil(Q / tile), (tile + 2) ** 2
         transforms = 6 / C + 4 / K
-        costs[tile] = points * patches * (1 + transforms) + points * _FILTER_READ
-    return min(costs, key=lambda tile: costs[tile])
+        costs[name] = points * patches * (1 + transforms) + points * _FILTER_READ
+    return _TILES.get(algorithms.pick(convolution_shape(x.spec, y), costs), 0)
 
 
+_TILES = {WINOGRAD_4: 4, WINOGRAD_2: 2}
 # Reading a number of the filters from memory costs as much as so many multiply-adds with it.
 _FILTER_READ = 12

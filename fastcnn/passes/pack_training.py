@@ -34,18 +34,17 @@ from fastcnn.passes.fuse import FEW_CHANNELS, fuse_convolutions
 from fastcnn.passes.rewrite import rewrite
 
 
-def pack_training(
-    tensors: Sequence[Tensor], algorithms: Algorithms | None = None
-) -> list[Tensor]:
+def pack_training(tensors: Sequence[Tensor], algorithms: Algorithms | None = None) -> list[Tensor]:
     """The graph of a step with fused convolutions and packed gradients for inputs.
 
     Args:
         tensors: outputs and new values of weights, together: they share the graph.
-        algorithms: those allowed; those of the environment when None.
+        algorithms: those allowed; those of the environment when None. What was measured is of
+            inference, whose filters are transformed beforehand, and is left aside.
     """
-    algorithms = algorithms or Algorithms()
-    fused = fuse_convolutions(tensors, (Conv2D, DepthwiseConv2D), algorithms)
-    return rewrite(fused, functools.partial(_rule, algorithms.exact))
+    exact = (algorithms or Algorithms()).exact
+    fused = fuse_convolutions(tensors, (Conv2D, DepthwiseConv2D), Algorithms(exact))
+    return rewrite(fused, functools.partial(_rule, exact))
 
 
 def _rule(exact: bool, node: Node, inputs: list[Tensor]) -> Sequence[Tensor] | None:
