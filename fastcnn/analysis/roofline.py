@@ -34,8 +34,9 @@ from fastcnn import ops
 from fastcnn.analysis.lookup import AnyModel
 from fastcnn.backends import _cpu, cpu, threads
 from fastcnn.errors import FileError
-from fastcnn.graph import Node, Spec, State, placeholder
+from fastcnn.graph import Node, Op, Spec, State, placeholder
 from fastcnn.ops.conv_packed import COLUMNS, WinogradConv2D, panels_of
+from fastcnn.ops.conv_separable import FusedSeparableConv2D
 from fastcnn.plan import Plan
 from fastcnn.utils.atomic import write_atomically
 from fastcnn.utils.files import fastcnn_home
@@ -149,14 +150,23 @@ def features(plan: Plan, machine: Machine) -> list[tuple[float, float, float]]:
 
 def products(node: Node) -> int:
     """Products that the kernel of a node does, those with padded channels among them."""
-    op, specs = node.op, [t.spec for t in node.inputs]
+    return _products(node.op, [t.spec for t in node.inputs])
+
+
+def _products(op: Op, specs: Sequence[Spec]) -> int:
+    if isinstance(op, FusedSeparableConv2D):
+        x, count = specs[0], 0
+        for part, rest in op.parts(specs):
+            count += _products(part, [x, *rest])
+            x = part.infer(x, *rest)
+        return count
     filters: int | None = getattr(op, "filters", None)
     if filters is None:
         return op.macs(*specs)
     groups: int = getattr(op, "groups", 1)
     columns = panels_of(filters // groups) * COLUMNS * groups
     if isinstance(op, WinogradConv2D):
-        batch, height, width, _ = node.specs[0].sizes
+        batch, height, width, _ = op.infer(*specs).sizes
         patches = batch * math.ceil(height / op.tile) * math.ceil(width / op.tile)
         return patches * (op.tile + 2) ** 2 * specs[0].sizes[3] * columns
     return op.macs(*specs) // filters * columns

@@ -93,7 +93,7 @@ class InferencePlan:
         outputs = passes.fold_batch_norm(lowered.outputs)
         if backend == "cpu":
             outputs = passes.fuse_convolutions(passes.forget_winners(outputs))
-            outputs = passes.fuse_separable(outputs)
+            outputs = passes.fuse_shuffles(passes.fuse_separable(outputs))
         outputs = passes.hoist(outputs, derived.stand_in)
         self._derived = derived
         self._runs = 0

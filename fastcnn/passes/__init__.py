@@ -4,6 +4,7 @@
 fold_batch_norm     conv -> batch norm (inference)  becomes  conv with scaled filters + bias
 fuse_convolutions   conv -> bias -> sum -> bounds  becomes  one op with packed filters
 fuse_separable      [1x1 conv ->] depthwise -> 1x1 conv  becomes  one op, a few rows at a time
+fuse_shuffles       join -> channel shuffle  becomes  one op that joins channels in turns
 fuse_norms          batch norm (training) -> sum -> bounds  becomes  one op, and its gradient
 pack_training       the same for a training step, and the gradients of convolutions
 forget_winners      max pooling without the positions that gradients read
@@ -16,6 +17,7 @@ from fastcnn.passes.fuse import fuse_convolutions as fuse_convolutions
 from fastcnn.passes.fuse import winograd_allowed as winograd_allowed
 from fastcnn.passes.fuse_norms import fuse_norms as fuse_norms
 from fastcnn.passes.fuse_separable import fuse_separable as fuse_separable
+from fastcnn.passes.fuse_shuffle import fuse_shuffles as fuse_shuffles
 from fastcnn.passes.hoist import fixed_nodes as fixed_nodes
 from fastcnn.passes.hoist import hoist as hoist
 from fastcnn.passes.pack_training import pack_training as pack_training
