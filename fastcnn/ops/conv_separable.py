@@ -14,7 +14,6 @@ from fastcnn.graph import Array, Op, Spec
 from fastcnn.ops.conv_packed import UNBOUNDED, Bounds, FusedDepthwiseConv2D, PackedConv2D
 from fastcnn.ops.conv_window import Convolution
 
-
 Part = PackedConv2D | FusedDepthwiseConv2D
 
 
