@@ -14,7 +14,7 @@
  */
 enum {
     SEPARABLE_GROUP = PANEL_STRIP > PANEL_COLUMNS ? PANEL_STRIP : PANEL_COLUMNS, /* channels */
-    SEPARABLE_MIDDLE = 24 << 10, /* floats of `middle`, about */
+    SEPARABLE_MIDDLE = 24 << 10, /* floats of `middle`, about, unless the filters are many more */
 };
 
 struct separable {
@@ -185,6 +185,8 @@ static struct separable separable_of(const fc_call *call)
     int64_t P = y->dim[1], Q = y->dim[2], E = kernel->dim[2], S = kernel->dim[1];
     int64_t reach = (Q - 1) * attrs->stride_w + (S - 1) * attrs->dilation_w + 1;
     int64_t rows = (kernel->dim[0] - 1) * attrs->dilation_h + 1;
+    /* Every strip reads all filters, which may lie far away. */
+    int64_t middle = max_i64(SEPARABLE_MIDDLE, E * y->dim[3] / 2);
     const fc_tensor *more = call->in + 5; /* panels and bias in front, residual */
     const fc_tensor *residual =
         call->n_in > 5 + 2 * attrs->expands ? more + 2 * attrs->expands : NULL;
@@ -194,7 +196,7 @@ static struct separable separable_of(const fc_call *call)
         .C = x->dim[3],
         .E = E,
         /* An even number of them, as most teams are. */
-        .strips = min_i64(P, 2 * ceil_div(P * Q * E, 2 * SEPARABLE_MIDDLE)),
+        .strips = min_i64(P, 2 * ceil_div(P * Q * E, 2 * middle)),
         .pad_top = attrs->pad_top,
         .width = max_i64(reach, attrs->pad_left + x->dim[2]),
         .left = attrs->pad_left,
