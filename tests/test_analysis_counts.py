@@ -195,7 +195,15 @@ def test_forward_ops_have_a_rule():
     """Only gradients, losses, updates and what passes make may count nothing by default."""
     default = flops.dispatch(object)
     without = {name for name, op in BY_NAME.items() if flops.dispatch(op) is default}
-    made_by_passes = ("filters", "winograd", "fused", "preactivated", "_values", "copy_", "interleave_")
+    made_by_passes = (
+        "filters",
+        "winograd",
+        "fused",
+        "preactivated",
+        "_values",
+        "copy_",
+        "interleave_",
+    )
     words = ("_grad", "_update", "cross_entropy", *made_by_passes)
     assert [name for name in sorted(without) if not any(word in name for word in words)] == []
 

@@ -34,7 +34,7 @@ def test_digits_are_explained(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(sys, "argv", ["explain_digits.py", str(tmp_path)])
     runpy.run_path(str(EXAMPLES / "explain_digits.py"), run_name="__main__")
     printed = capsys.readouterr().out
-    assert float(re.findall(r"on ink / off ink (\S+)", printed)[0]) > 3
+    assert "saliency: Nothing speaks against this map." in printed
     assert "guided_backprop: The map shows little" in printed
     for name in ("methods.png", "features.png"):
         assert (tmp_path / name).read_bytes().startswith(b"\x89PNG")
