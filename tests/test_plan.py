@@ -16,7 +16,7 @@ from fastcnn.autodiff import evaluate
 from fastcnn.backends import threads
 from fastcnn.errors import ArgumentError, DtypeError, KernelMissing, NonFiniteError, ShapeError
 from fastcnn.graph import Parameter, Tensor, constant, placeholder
-from fastcnn.plan import Plan
+from fastcnn.plan import Arena, Plan
 
 Array = np.ndarray[Any, Any]
 BACKENDS = ["cpu", "reference"]
@@ -347,6 +347,25 @@ def test_wrong_graphs() -> None:
     with pytest.raises(KernelMissing, match="use float32"):
         Plan([double], [ops.relu(double)])
     np.testing.assert_array_equal(p.value, [1, 2])
+
+
+# --- memory that plans share -------------------------------------------------------------------
+
+
+def chain(rows: int, arena: Arena) -> Plan:
+    """y = relu(2 x + 1) + x, whose inner values lie in the arena."""
+    x = leaf(rows, 8)
+    return Plan([x], [ops.add(ops.relu(ops.add(ops.multiply(x, 2.0), 1.0)), x)], arena=arena)
+
+
+def test_plans_may_share_an_arena_that_grows() -> None:
+    arena = Arena()
+    plans = {rows: chain(rows, arena) for rows in (4, 400, 40)}
+    for rows in (4, 400, 40, 4):
+        x = np.random.default_rng(rows).standard_normal((rows, 8)).astype(np.float32)
+        (found,) = plans[rows].run(x)
+        np.testing.assert_allclose(found, np.maximum(2 * x + 1, 0) + x, rtol=1e-6)
+    assert arena.memory(0).nbytes == max(plan.arena_bytes for plan in plans.values()) > 0
 
 
 # --- the work of planning ----------------------------------------------------------------------

@@ -79,6 +79,7 @@ class Model(Layer):
         jit_compile: bool | str = "auto",
         auto_scale_loss: bool = True,
         backend: str | None = None,
+        gradient_accumulation_steps: int | None = None,
     ) -> None:
         """Choose what `fit` and `evaluate` use. Weights stay as they are.
 
@@ -92,6 +93,8 @@ class Model(Layer):
             run_eagerly, steps_per_execution, auto_scale_loss: only as they are by default.
             jit_compile: "auto" or True: a model always runs as a compiled plan.
             backend: "cpu" or "reference"; by the model's dtype when None.
+            gradient_accumulation_steps: the optimizer's argument of this name, for optimizers that
+                are given by name: one update for so many batches.
         """
         where = f"model '{self.name}': compile"
         arguments.only_default(where, "run_eagerly", run_eagerly, False)
@@ -100,9 +103,10 @@ class Model(Layer):
         arguments.only_default(where, "auto_scale_loss", auto_scale_loss, True)
         check_identifiers(loss, metrics, weighted_metrics)
         check_weights(loss_weights, where)
-        self._trainer = Trainer(
-            self, optimizer, loss, loss_weights, metrics, weighted_metrics, backend
-        )
+        trainer = Trainer(self, optimizer, loss, loss_weights, metrics, weighted_metrics, backend)
+        if gradient_accumulation_steps is not None:
+            trainer.optimizer.accumulate(gradient_accumulation_steps)
+        self._trainer = trainer
 
     def compile_as_saved(self, config: dict[str, Any]) -> None:
         """`compile`, but a loss or metric that is not known only matters once it is needed."""
