@@ -21,7 +21,8 @@ from fastcnn.backends import Call, RunStatus, Slot
 from fastcnn.backends.cpu import aligned_empty
 from fastcnn.errors import DtypeError, NonFiniteError, ShapeError
 from fastcnn.graph import Array, Tensor, native
-from fastcnn.placement import ARENA, Placement, Schedule, Updates, own_outputs
+from fastcnn.placement import ARENA, Placement
+from fastcnn.schedule import Schedule, Updates, own_outputs
 
 
 class Arena:
@@ -70,6 +71,8 @@ class Plan:
         self.inputs = list(inputs)
         owned = own_outputs(outputs)
         schedule = Schedule(owned, updates, guard)
+        for parameter in schedule.targets.values():
+            parameter.own()
         placement = Placement(self.inputs, owned, schedule, views=backend == "cpu")
         self.nodes = placement.nodes
         self.calls = placement.calls

@@ -56,9 +56,8 @@ class _StepPlan:
             updates = [*trainer.updates(objective.total, numbers), *lowered.trace.updates]
         outputs = [objective.total, *objective.parts, *lowered.outputs]
         if trainer.backend == "cpu":
-            made = passes.fuse_norms([*outputs, *(tensor for _, tensor in updates)])
-            made = passes.pack_training(made)
-            outputs, made = made[: len(outputs)], made[len(outputs) :]
+            new = [tensor for _, tensor in updates]
+            outputs, made = passes.for_training(outputs, new, trainer.recompute == "auto")
             updates = [(weight, new) for (weight, _), new in zip(updates, made, strict=True)]
         self.plan = Plan(
             [*lowered.inputs, *objective.targets, *objective.weights, numbers, lowered.trace.rng],
@@ -88,11 +87,13 @@ class Trainer:
         metrics_: Any,
         weighted_metrics: Any,
         backend: str | None,
+        recompute: str | None = None,
     ) -> None:
         self.model = model
         self.optimizer: optimizers.Optimizer = optimizers.get(optimizer)
         self.loss_argument = loss
         self.backend = backend or model.default_backend()
+        self.recompute = recompute
         self.seed = random.next_seed()
         self._loss_weights = loss_weights
         self._metric_arguments = (metrics_, weighted_metrics)
@@ -112,6 +113,7 @@ class Trainer:
             "metrics": plain(given),
             "weighted_metrics": plain(weighted),
             "backend": self.backend,
+            "recompute": self.recompute,
         }
 
     @property
