@@ -34,7 +34,9 @@ def options() -> argparse.ArgumentParser:
     add("--seconds", type=float, default=0.5, metavar="S", help="of a burst, at least")
     add("--pause", type=float, default=0.2, metavar="S", help="between two bursts")
     add("--work", type=Path, metavar="DIR", help="for temporary files of some GB")
-    add("--memory", action="store_true", help=f"measure peak memory of {footprint.MEMORY_CASE}")
+    add("--memory", action="store_true",
+        help=f"measure peak memory of {footprint.MEMORY_CASES[PREDICT]}, or of "
+        f"{footprint.MEMORY_CASES[TRAIN]}")  # fmt: skip
     add("--cold", action="store_true", help=f"measure cold start of {footprint.COLD_CASE}")
     add("--json", type=Path, metavar="FILE", help="write the numbers, after every case")
     add("--chart", type=Path, metavar="FILE", help="draw the ratios")
@@ -59,7 +61,7 @@ def measured(given: argparse.Namespace) -> Run:
         given.work.mkdir(parents=True, exist_ok=True)
     run = Run(report.facts(settings))
     if given.memory:
-        footprint.measure_memory(run, settings)
+        footprint.measure_memory(run, settings, given.task)
     if given.cold:
         footprint.measure_cold(run, settings)
     if not (given.memory or given.cold):
