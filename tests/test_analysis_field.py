@@ -186,7 +186,7 @@ def test_forward_ops_have_rules():
     """Only gradients, losses, updates and what passes make may depend on everything."""
     default = steps.dispatch(object)
     without = {name for name, op in BY_NAME.items() if steps.dispatch(op) is default}
-    words = ("_grad", "_update", "cross_entropy", *MADE_BY_PASSES)
+    words = ("_grad", "_update", "cross_entropy", "copy_", "interleave_", *MADE_BY_PASSES)
     assert [name for name in sorted(without) if not any(word in name for word in words)] == []
 
 
