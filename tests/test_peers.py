@@ -331,7 +331,9 @@ def test_the_program_shows_a_run_again(tmp_path: Path, capsys: pytest.CaptureFix
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_every_network_is_one_of_fastcnns(name: str) -> None:
-    assert applications.get(name).__name__ == name
+    ours, arguments = NETWORKS[name].ours or (name, {})
+    model = applications.get(ours)(classifier_activation=None, **arguments)
+    assert model.outputs[0].shape == (None, NETWORKS[name].classes)
 
 
 def test_facts_name_every_engine_with_its_version(monkeypatch: pytest.MonkeyPatch) -> None:

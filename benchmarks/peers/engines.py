@@ -17,7 +17,7 @@ from typing import Any, final
 
 import numpy as np
 
-from .cases import PREDICT, TRAIN, Case, Files
+from .cases import NETWORKS, PREDICT, TRAIN, Case, Files
 
 # Of SGD: so small that the loss stays finite however often the same batch comes.
 RATE, MOMENTUM = 1e-4, 0.9
@@ -54,7 +54,9 @@ def convert_fastcnn(case: Case, files: Files) -> Facts:
 
     from fastcnn import applications
 
-    model = applications.get(case.network)(classifier_activation=None)
+    known = NETWORKS.get(case.network)
+    name, arguments = (known and known.ours) or (case.network, {})
+    model = applications.get(name)(classifier_activation=None, **arguments)
     model.load_state_dict(load_file(files.weights))
     model.save(files.of("fastcnn"))
     return {"macs": model.count_macs()}
