@@ -1,59 +1,57 @@
 # SPDX-License-Identifier: Apache-2.0
 """Measure the built-in networks call by call, and fit what predictions know of kernels.
 
-    python benchmarks/fit_roofline.py measure --out FILE [NETWORK ...]   some minutes, quiet
+    python benchmarks/fit_roofline.py measure --out FILE [NETWORK ...]   quiet; all: some minutes
     python benchmarks/fit_roofline.py fit FILE ...                       writes roofline.json
     python benchmarks/fit_roofline.py check FILE ...                     table: predicted, measured
 
-A measurement keeps the machine's probe and, for every call, its kernel, its features and its
-seconds, so that constants can be fitted to several machines, and again when the formula changes.
-Times are the least of several runs.
+A measurement is of one number of threads (FASTCNN_NUM_THREADS). It keeps the machine's probe and,
+for every call, what it has to do and its seconds, so that constants can be fitted to several
+machines, and again when the formula changes. Times are the least of several runs. FILE is added to:
+networks may come one by one, and measuring them again later takes the lesser times, so that what
+disturbed one run is forgotten. Take another FILE when kernels have changed.
+
+The check fits, for each fifth of the networks, constants to the other networks only: the column
+"unseen" is how far off predictions are for networks that the fit does not know.
 """
 
 from __future__ import annotations
 
 import argparse
-import itertools
 import json
 import time
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, replace
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from fastcnn import applications
-from fastcnn.analysis import roofline
+from fastcnn.analysis import probing, roofline
+from fastcnn.analysis.roofline import Machine, Work
 
-NETWORKS = [
-    "LeNet5",
-    "ResNet20",
-    "ResNet18",
-    "ResNet50",
-    "ResNeXt50",
-    "SEResNet50",
-    "MobileNet",
-    "MobileNetV2",
-    "ShuffleNet",
-    "ShuffleNetV2",
-    "DenseNet121",
-    "GoogLeNet",
-    "InceptionV3",
-    "Xception",
-    "AlexNet",
-    "VGG11",
-    "WideResNet",
-    "InceptionResNetV1",
-]
-ROUNDS, RUNS = 4, 2
 CONSTANTS = Path(roofline.__file__).with_name("roofline.json")
 # Kernels seen in fewer calls are fitted together, as "other".
 FEW_CALLS = 12
+# How much more a network's time matters than the times of its calls, which add up to it.
+WHOLE = 4.0
+FOLDS = 5
+TARGET = 0.25
+
+Constants = dict[str, list[float]]
+Measured = dict[str, Any]
 
 
 class Case:
-    """A network that is ready to run, and the least seconds it was seen to take."""
+    """A network that is ready to run, and the least seconds it was seen to take.
+
+    Attributes:
+        seconds: of `predict_on_batch` for one image.
+        program: of its calls, run in one go.
+        calls: of each call, run alone, one after the other.
+    """
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -62,123 +60,203 @@ class Case:
         self.x = np.random.default_rng(0).random((1, *shape), np.float32)
         self.model.predict_on_batch(self.x)
         self.plan = self.model.plan(self.x.shape)
-        self.seconds = np.inf
+        self.seconds = self.program = np.inf
         self.calls = np.full(len(self.plan.calls), np.inf)
 
     def run(self) -> None:
-        """Some runs as a whole, and some call by call."""
+        """Once as users run it, once all calls, once call by call."""
         program = self.plan._program
         empty = min(_seconds(lambda: program.run(0, 0)) for _ in range(20))
-        for _ in range(RUNS):
-            whole = _seconds(lambda: self.model.predict_on_batch(self.x))
-            self.seconds = min(self.seconds, whole)
-            turn = [_seconds(lambda i=i: program.run(i, i + 1)) for i in range(len(self.calls))]
-            self.calls = np.minimum(self.calls, np.array(turn) - empty)
+        self.seconds = min(self.seconds, _seconds(lambda: self.model.predict_on_batch(self.x)))
+        self.program = min(self.program, _seconds(program.run) - empty)
+        turn = [_seconds(lambda i=i: program.run(i, i + 1)) for i in range(len(self.calls))]
+        self.calls = np.minimum(self.calls, np.array(turn) - empty)
 
-    def record(self, machine: roofline.Machine) -> dict[str, Any]:
+    def record(self) -> Measured:
         """What is kept."""
-        terms = roofline.features(self.plan, machine)
-        calls = zip(roofline.kinds(self.plan), terms, self.calls.clip(1e-7).tolist(), strict=True)
         return {
-            "network": self.name,
-            "machine": asdict(machine),
             "seconds": self.seconds,
-            "calls": [list(call) for call in calls],
+            "program": max(self.program, 1e-7),
+            "works": [asdict(work) for work in roofline.works(self.plan)],
+            "calls": self.calls.clip(1e-7).tolist(),
         }
 
 
-def measure(cases: Sequence[Case]) -> list[dict[str, Any]]:
-    """All networks in turns, so that a disturbance of seconds spoils no network's best."""
-    machines = []
-    for _ in range(ROUNDS):
-        machines.append(roofline.probe(refresh=True))
-        for case in cases:
+def measure(names: Iterable[str], file: Path, seconds: float) -> None:
+    """Run each network for so many seconds, three times at least, and add it to the file.
+
+    Networks are dropped one after the other: all of them together would take 10 GB. The probe is
+    taken again for every network.
+    """
+    kept: dict[str, Any] = json.loads(file.read_text()) if file.exists() else {}
+    for name in names:
+        case = Case(name)
+        begin, runs = time.perf_counter(), 0
+        while runs < 3 or time.perf_counter() - begin < seconds:
             case.run()
-    best = max(machines, key=lambda m: m.products)
-    bandwidths = np.max([m.bandwidths for m in machines], axis=0).tolist()
-    machine = replace(best, bandwidths=tuple(bandwidths))
-    return [case.record(machine) for case in cases]
+            runs += 1
+        kept = added(kept, probing.probe(refresh=True), name, case.record())
+        file.write_text(json.dumps(kept))
+        print(f"{name}: {kept['networks'][name]['seconds'] * 1e3:.3f} ms", flush=True)
 
 
-def _seconds(action: Any) -> float:
+def added(kept: dict[str, Any], machine: Machine, name: str, record: Measured) -> dict[str, Any]:
+    """A file's content with one more record; the lesser times of a network that is there."""
+    networks = dict(kept.get("networks", {}))
+    if kept:
+        before = probing.machine_of(kept["machine"])
+        if (before.isa, before.threads) != (machine.isa, machine.threads):
+            raise SystemExit(
+                f"the file is of {before.isa} with {before.threads} threads, this run of "
+                f"{machine.isa} with {machine.threads}; give another --out"
+            )
+        machine = probing.best_of([before, machine])
+    old = networks.get(name)
+    if old and json.dumps(old["works"]) == json.dumps(record["works"]):
+        record = {
+            "seconds": min(old["seconds"], record["seconds"]),
+            "program": min(old["program"], record["program"]),
+            "works": old["works"],
+            "calls": np.minimum(old["calls"], record["calls"]).tolist(),
+        }
+    networks[name] = record
+    return {"machine": asdict(machine), "networks": networks}
+
+
+def _seconds(action: Callable[[], object]) -> float:
     begin = time.perf_counter()
     action()
     return time.perf_counter() - begin
 
 
-def fit(measured: Sequence[dict[str, Any]]) -> dict[str, list[float]]:
-    """Factors of each kernel's features, none negative, and the seconds of a run beside.
+def read(content: dict[str, Any]) -> list[Measured]:
+    """The networks of a file, each with its machine and with the features of its calls."""
+    machine = probing.machine_of(content["machine"])
+    found = []
+    for name, record in content["networks"].items():
+        works = [
+            Work(w["kind"], w["threads"], w["products"], tuple(map(tuple, w["moved"])))
+            for w in record["works"]
+        ]
+        features = np.array([roofline.features(work, machine) for work in works])
+        kinds = [work.kind for work in works]
+        found.append(
+            {**record, "name": name, "machine": machine, "kinds": kinds, "features": features}
+        )
+    return found
 
-    The latter is what the quickest network takes beside its calls. Calls are at their best when
-    they run alone over and over, so they are stretched to add up to their network's time.
+
+def fit(measured: Sequence[Measured]) -> Constants:
+    """Factors of each kernel's features, none negative, and the one of a run.
+
+    They are fitted to the times of whole networks, of their calls, and of what is beside the calls,
+    all at once. Each network counts alike, large or small, and so does each second of it. Calls run
+    alone take longer or shorter than among others, so those of a network are stretched to add up
+    to what they take in one go.
     """
-    quickest = min(n["seconds"] for n in measured)
-    small = [n for n in measured if n["seconds"] < 2 * quickest]
-    beside = float(np.mean([n["seconds"] - sum(s for *_, s in n["calls"]) for n in small]))
-    by_kind: dict[str, list[tuple[Sequence[float], float]]] = {}
+    counts = Counter(kind for network in measured for kind in network["kinds"])
+    known = sorted(kind for kind, count in counts.items() if count >= FEW_CALLS)
+    place = {kind: 3 * i for i, kind in enumerate([*known, "other"])}
+    rows, seconds = [], []
     for network in measured:
-        alone = sum(seconds for *_, seconds in network["calls"])
-        stretch = max((network["seconds"] - beside) / alone, 1.0)
-        for kind, terms, seconds in network["calls"]:
-            by_kind.setdefault(kind, []).append((terms, seconds * stretch))
-    rest = [row for rows in by_kind.values() if len(rows) < FEW_CALLS for row in rows]
-    found = {k: _factors(rows) for k, rows in sorted(by_kind.items()) if len(rows) >= FEW_CALLS}
-    found["other"] = _factors(rest or list(itertools.chain(*by_kind.values())))
-    return {**found, "run": [float(f"{beside:.4g}")]}
+        terms, taken = _equations(network, place)
+        rows.append(terms)
+        seconds.append(taken)
+    solution = not_negative(np.concatenate(rows), np.concatenate(seconds))
+    factors = [float(f"{value:.4g}") for value in solution]
+    found = {kind: factors[at : at + 3] for kind, at in place.items()}
+    if not any(found["other"]):  # every kernel is known: a new one is like the mean of them
+        found["other"] = np.mean([found[kind] for kind in known], axis=0).round(3).tolist()
+    return {**found, "run": factors[-1:]}
 
 
-def _factors(rows: Iterable[tuple[Sequence[float], float]]) -> list[float]:
-    """Least squares of (predicted - seconds)^2 / seconds: long calls matter more, none alone."""
-    terms, seconds = (np.array(column) for column in zip(*rows, strict=True))
-    weight = 1 / np.sqrt(seconds)
-    a, b = terms * weight[:, None], seconds * weight
-    best, least = np.zeros(3), np.inf
-    for size in (1, 2, 3):  # with so few terms, every choice of them can be tried
-        for chosen in itertools.combinations(range(3), size):
-            solution = np.linalg.lstsq(a[:, chosen], b, rcond=None)[0]
-            error = float(((a[:, chosen] @ solution - b) ** 2).sum())
-            if (solution >= 0).all() and error < least:
-                best, least = np.zeros(3), error
-                best[list(chosen)] = solution
-    return [float(f"{value:.4g}") for value in best]
+def _equations(network: Measured, place: dict[str, int]) -> tuple[Any, Any]:
+    """What the factors times the rows should be, each divided by how far off it may be."""
+    calls = np.zeros((len(network["kinds"]), 3 * len(place) + 1))
+    for row, kind, terms in zip(calls, network["kinds"], network["features"], strict=True):
+        at = place.get(kind, place["other"])
+        row[at : at + 3] = terms
+    whole, beside = calls.sum(axis=0), np.zeros(calls.shape[1])
+    whole[-1] = beside[-1] = network["machine"].run
+    taken = np.array(network["calls"]) * (network["program"] / sum(network["calls"]))
+    scale = 1 / np.sqrt(taken * network["program"])
+    total = network["seconds"]
+    rows = [calls * scale[:, None], [WHOLE / total * whole, beside / total]]
+    return np.concatenate(rows), np.array([*(taken * scale), WHOLE, 1 - network["program"] / total])
 
 
-def check(measured: Sequence[dict[str, Any]], constants: dict[str, list[float]]) -> str:
+def not_negative(a: Any, b: Any) -> Any:
+    """Least squares |a x - b| over x >= 0, one number after the other until nothing moves."""
+    gram, aim = a.T @ a, a.T @ b
+    x = np.zeros(a.shape[1])
+    used = [int(j) for j in np.flatnonzero(np.diag(gram))]
+    for _ in range(20_000):
+        moved = 0.0
+        for j in used:
+            step = max(-x[j], (aim[j] - gram[j] @ x) / gram[j, j])
+            x[j] += step
+            moved = max(moved, abs(step))
+        if moved < 1e-6:
+            break
+    return x
+
+
+def predicted(network: Measured, constants: Constants) -> float:
+    """Seconds, as `predict_time` adds them up."""
+    factors = [constants.get(kind) or constants["other"] for kind in network["kinds"]]
+    calls = float((network["features"] * np.array(factors)).sum())
+    return calls + constants["run"][0] * network["machine"].run
+
+
+def unseen(measured: Sequence[Measured]) -> list[float]:
+    """Seconds of each network, predicted by a fit to networks of other names."""
+    names = sorted({network["name"] for network in measured})
+    fold = {name: i % FOLDS for i, name in enumerate(names)}
+    fits = [fit([n for n in measured if fold[n["name"]] != i]) for i in range(FOLDS)]
+    return [predicted(network, fits[fold[network["name"]]]) for network in measured]
+
+
+def check(measured: Sequence[Measured], constants: Constants) -> str:
     """Predicted and measured milliseconds of each network as a Markdown table."""
-    lines = ["| network | predicted: ms | measured: ms | off by |", "| --- | ---: | ---: | ---: |"]
-    worst = 0.0
-    for network in measured:
-        predicted = constants["run"][0] + sum(
-            float(np.dot(terms, constants.get(kind) or constants["other"]))
-            for kind, terms, _ in network["calls"]
-        )
-        off = predicted / network["seconds"] - 1
-        worst = max(worst, abs(off))
+    lines = [
+        "| network | threads | measured: ms | predicted: ms | off by | unseen |",
+        "| --- | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    offs = []
+    held_out = unseen(measured)
+    for network, blind in sorted(
+        zip(measured, held_out, strict=True), key=lambda pair: pair[0]["seconds"]
+    ):
+        seconds, found = network["seconds"], predicted(network, constants)
+        off = (found / seconds - 1, blind / seconds - 1)
+        offs.append(off)
         lines.append(
-            f"| {network['network']} | {predicted * 1e3:.2f} | {network['seconds'] * 1e3:.2f} | "
-            f"{off:+.0%} |"
+            f"| {network['name']} | {network['machine'].threads} | {seconds * 1e3:.3f} | "
+            f"{found * 1e3:.3f} | {off[0]:+.0%} | {off[1]:+.0%} |"
         )
-    return "\n".join([*lines, "", f"Off by at most {worst:.0%}."])
-
-
-def _read(files: Sequence[Path]) -> list[dict[str, Any]]:
-    return [network for file in files for network in json.loads(file.read_text())]
+    worst, near = np.abs(offs).max(axis=0), (np.abs(offs) <= TARGET).sum(axis=0)
+    lines += [
+        "",
+        f"Off by at most {worst[0]:.0%}, {worst[1]:.0%} unseen; within {TARGET:.0%}: {near[0]} of "
+        f"{len(offs)}, {near[1]} unseen.",
+    ]
+    return "\n".join(lines)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     verbs = parser.add_subparsers(dest="verb", required=True)
     verb = verbs.add_parser("measure", help="networks, call by call")
-    verb.add_argument("--out", type=Path, required=True)
-    verb.add_argument("networks", nargs="*", default=NETWORKS)
+    verb.add_argument("--out", type=Path, required=True, help="added to if it is there")
+    verb.add_argument("--seconds", type=float, default=2.0, help="of each network (%(default)s)")
+    verb.add_argument("networks", nargs="*", help="all by default")
     for name in ("fit", "check"):
         verbs.add_parser(name).add_argument("files", nargs="+", type=Path)
     arguments = parser.parse_args()
     if arguments.verb == "measure":
-        found = measure([Case(name) for name in arguments.networks])
-        arguments.out.write_text(json.dumps(found))
+        measure(arguments.networks or applications.BY_NAME, arguments.out, arguments.seconds)
         return
-    measured = _read(arguments.files)
+    measured = [n for file in arguments.files for n in read(json.loads(file.read_text()))]
     if arguments.verb == "fit":
         lines = [f'    "{k}": {json.dumps(v)}' for k, v in fit(measured).items()]
         CONSTANTS.write_text('{\n  "kernels": {\n' + ",\n".join(lines) + "\n  }\n}\n")

@@ -51,9 +51,6 @@ maps = {
 }
 explain.show(x, maps, folder / "methods.png", captions=names)
 
-saliency = maps["saliency"]
-ink = x[..., 0] > 0
-print(f"saliency on ink / off ink {saliency[ink].mean() / saliency[~ink].mean():.1f}")
 for method in (explain.saliency, explain.integrated_gradients, explain.guided_backprop):
     print(f"{method.__name__}: {explain.check(model, x_test[:32], method=method)}")
 

@@ -444,6 +444,13 @@ def infer(op: Op, specs: Sequence[Spec], layer: str = "") -> tuple[Spec, ...]:
     return out if isinstance(out, tuple) else (out,)
 
 
+def view_root(tensor: Tensor) -> Tensor:
+    """The tensor whose memory `tensor` is, under another shape or not."""
+    while tensor.node.op.is_view:
+        tensor = tensor.node.inputs[0]
+    return tensor
+
+
 def topological(outputs: Iterable[Tensor]) -> list[Node]:
     """All ancestors of `outputs`, inputs before users, in a fixed depth-first order."""
     order: list[Node] = []

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where a plan's tensors lie: the order of its nodes, a buffer for each tensor, and the calls."""
+"""Where a plan's tensors lie: a buffer for each tensor, and the calls over them."""
 
 from __future__ import annotations
 
@@ -10,100 +10,12 @@ import numpy as np
 
 from fastcnn.arena import Interval, lay_out
 from fastcnn.backends import Call, Slot
-from fastcnn.errors import ArgumentError, ShapeError
-from fastcnn.graph import Array, Constant, Node, Parameter, Placeholder, State, Tensor, topological
-from fastcnn.ops.elementwise import CheckFinite, Identity
+from fastcnn.errors import ArgumentError
+from fastcnn.graph import Array, Constant, Node, Parameter, Placeholder, State, Tensor, view_root
+from fastcnn.schedule import Schedule
 from fastcnn.views import channel_views, without_views
 
 ARENA = 0
-
-Updates = Sequence[tuple[Parameter, Tensor]]
-
-
-def own_outputs(outputs: Sequence[Tensor]) -> list[Tensor]:
-    """The outputs, with a copy wherever two would share memory with each other or with a leaf."""
-    taken: set[Tensor] = set()
-    owned = []
-    for tensor in outputs:
-        root = _view_root(tensor)
-        if not root.node.inputs or root in taken:
-            tensor = _copy(tensor)
-            root = tensor
-        taken.add(root)
-        owned.append(tensor)
-    return owned
-
-
-def _view_root(tensor: Tensor) -> Tensor:
-    while tensor.node.op.is_view:
-        tensor = tensor.node.inputs[0]
-    return tensor
-
-
-def _copy(tensor: Tensor) -> Tensor:
-    return Node(Identity(), (tensor,), (tensor.spec,), tensor.node.layer).outputs[0]
-
-
-class Schedule:
-    """Nodes in running order, in three parts, so that a run stopped by the guard changed no state.
-
-        early   all that outputs, guard and the late nodes read; then the guard itself
-        late    nodes that make new state and that nothing else reads
-        copies  new state that could not be made in its place
-
-    `targets` maps the tensors that are written straight into a parameter to that parameter.
-    """
-
-    def __init__(self, outputs: Sequence[Tensor], updates: Updates, guard: Tensor | None) -> None:
-        updates = [(p, _computed(t)) for p, t in _checked_updates(updates)]
-        writers = [t.node for _, t in updates if not t.node.op.is_view]
-        before = [*outputs, *(t for node in writers for t in node.inputs)]
-        before += [t for _, t in updates if t.node.op.is_view]
-        before += [guard] if guard is not None else []
-        early = [node for node in topological(before) if node.inputs]
-        done = {id(node) for node in early}
-        late = list({id(node): node for node in writers if id(node) not in done}.values())
-        if guard is not None:
-            early.append(Node(CheckFinite(), (guard,), (), guard.node.layer))
-        place = {id(node): i for i, node in enumerate(late)}
-        last_read = {_view_root(t): i for i, node in enumerate(late) for t in node.inputs}
-        self.targets: dict[Tensor, Parameter] = {}
-        for parameter, tensor in updates:
-            made, read = place.get(id(tensor.node), -1), last_read.get(parameter.tensor, -1)
-            # Nobody may read the parameter's old value once the new one is made in its place.
-            straight = made > read or (made == read >= 0 and _overwrites(parameter, tensor))
-            straight = straight and tensor not in self.targets
-            self.targets[tensor if straight else _copy(tensor)] = parameter
-        copies = [t.node for t in self.targets if id(t.node) not in place]
-        self.nodes = [*early, *late, *copies]
-
-
-def _checked_updates(updates: Updates) -> Updates:
-    """The updates, if each parameter is named once and takes a tensor of its own spec."""
-    seen: set[int] = set()
-    for parameter, tensor in updates:
-        label = parameter.path or parameter.name
-        if id(parameter) in seen:
-            raise ArgumentError(f"found two updates of weight '{label}', expected one; join them")
-        seen.add(id(parameter))
-        if tensor.spec != parameter.spec:
-            raise ShapeError(
-                f"weight '{label}' is {parameter.spec} but its update is {tensor.spec}, expected "
-                "the same shape and dtype; reshape the update"
-            )
-    return updates
-
-
-def _computed(tensor: Tensor) -> Tensor:
-    """The tensor, or a copy where it is the memory of a leaf, which may be state itself."""
-    return tensor if _view_root(tensor).node.inputs else _copy(tensor)
-
-
-def _overwrites(parameter: Parameter, tensor: Tensor) -> bool:
-    """Whether the node of `tensor` reads the parameter only as the input it may overwrite."""
-    node = tensor.node
-    reads = [i for i, t in enumerate(node.inputs) if _view_root(t) == parameter.tensor]
-    return reads == [node.op.inplace.get(tensor.index)]
 
 
 class Placement:
@@ -116,7 +28,7 @@ class Placement:
         schedule: Schedule,
         views: bool = False,
     ) -> None:
-        fixed = {*inputs, *(_view_root(t) for t in outputs), *schedule.targets}
+        fixed = {*inputs, *(view_root(t) for t in outputs), *schedule.targets}
         self._views = (
             channel_views(schedule.nodes, fixed) if views else without_views(schedule.nodes)
         )
@@ -134,7 +46,6 @@ class Placement:
         self.inputs = [self._new_buffer(t) for t in inputs]
         self.outputs = [self._new_buffer(self.root(t)) for t in outputs]
         for tensor, parameter in schedule.targets.items():
-            parameter.own()
             self._buffer[tensor] = self._state_buffer(parameter)
         for node in self.nodes:
             for tensor in node.inputs:

@@ -21,7 +21,26 @@ from fastcnn.backends import Call, RunStatus, Slot
 from fastcnn.backends.cpu import aligned_empty
 from fastcnn.errors import DtypeError, NonFiniteError, ShapeError
 from fastcnn.graph import Array, Tensor, native
-from fastcnn.placement import ARENA, Placement, Schedule, Updates, own_outputs
+from fastcnn.placement import ARENA, Placement
+from fastcnn.schedule import Schedule, Updates, own_outputs
+
+
+class Arena:
+    """Memory for what lives during a run: plans that share it run one after the other.
+
+    It is as large as the largest of them, so a model's training and validation take it in turns.
+    """
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self._memory = aligned_empty(0)
+
+    def memory(self, nbytes: int) -> Array:
+        """At least so many bytes; what they hold is lost when they become more."""
+        if self._memory.nbytes < nbytes:
+            self._memory = aligned_empty(0)  # the old ones are free before new ones are taken
+            self._memory = aligned_empty(nbytes)
+        return self._memory
 
 
 class Plan:
@@ -34,8 +53,9 @@ class Plan:
         guard: a tensor that must be finite, or no parameter is written.
         backend: "cpu" or "reference".
         isa: instruction set of the cpu backend; the default one when None.
+        arena: memory to share with other plans; the plan's own when None.
 
-    The arena belongs to the plan, so `run` holds a lock: threads take turns.
+    `run` holds the arena's lock: threads take turns.
     """
 
     def __init__(
@@ -46,10 +66,13 @@ class Plan:
         guard: Tensor | None = None,
         backend: str = "cpu",
         isa: str | None = None,
+        arena: Arena | None = None,
     ) -> None:
         self.inputs = list(inputs)
         owned = own_outputs(outputs)
         schedule = Schedule(owned, updates, guard)
+        for parameter in schedule.targets.values():
+            parameter.own()
         placement = Placement(self.inputs, owned, schedule, views=backend == "cpu")
         self.nodes = placement.nodes
         self.calls = placement.calls
@@ -61,12 +84,13 @@ class Plan:
         ]
         slots = [placement.slot(t) for t in owned]
         self._outputs = [(slot, slot.buffer, np.dtype(slot.dtype), slot.nbytes) for slot in slots]
-        self._buffers: dict[int, Array] = {ARENA: aligned_empty(self.arena_bytes)}
-        self._buffers.update(placement.fixed)
+        self._arena = arena or Arena()
+        self._buffers: dict[int, Array] = dict(placement.fixed)
         self._program = backends.get(backend, isa).compile(self.calls)
         for buffer, array in self._buffers.items():
             self._program.bind(buffer, array)
-        self._lock = threading.Lock()
+        with self._arena.lock:
+            self._bind_arena()
 
     @property
     def kernels(self) -> tuple[str, ...]:
@@ -85,7 +109,7 @@ class Plan:
             ShapeError, DtypeError: an input is not what its placeholder says; nothing ran.
             NonFiniteError: the guard is NaN or infinite; no parameter was written.
         """
-        with self._lock:
+        with self._arena.lock:
             results = self._bind(arrays)
             self._raise_if_stopped(self._program.run())
             self._count_writes()
@@ -93,7 +117,7 @@ class Plan:
 
     def step(self, *arrays: Array) -> Iterator[tuple[Call, list[Array], float]]:
         """Run one call at a time, yielding each with copies of its outputs and its seconds."""
-        with self._lock:
+        with self._arena.lock:
             self._bind(arrays)
             try:
                 for index, call in enumerate(self.calls):
@@ -107,7 +131,7 @@ class Plan:
 
     def time_calls(self, *arrays: Array) -> list[float]:
         """Run once, and return the seconds of every call, where it stands among the others."""
-        with self._lock:
+        with self._arena.lock:
             self._bind(arrays)
             clock, seconds = time.perf_counter, []
             try:
@@ -120,11 +144,18 @@ class Plan:
                 self._count_writes()
             return seconds
 
+    def _bind_arena(self) -> None:
+        memory = self._arena.memory(self.arena_bytes)
+        if memory is not self._buffers.get(ARENA):
+            self._buffers[ARENA] = memory
+            self._program.bind(ARENA, memory)
+
     def _bind(self, arrays: Sequence[Array]) -> list[Array]:
         if len(arrays) != len(self.inputs):
             raise ShapeError(
                 f"the plan takes {len(self.inputs)} inputs but was given {len(arrays)}"
             )
+        self._bind_arena()
         bind, held = self._program.bind, self._buffers
         for (tensor, buffer, dtype, shape), array in zip(self._inputs, arrays, strict=True):
             flags = array.flags

@@ -195,8 +195,16 @@ def test_forward_ops_have_a_rule():
     """Only gradients, losses, updates and what passes make may count nothing by default."""
     default = flops.dispatch(object)
     without = {name for name, op in BY_NAME.items() if flops.dispatch(op) is default}
-    made_by_passes = ("filters", "winograd", "fused", "preactivated", "_values", "copy_")
-    words = ("_grad", "_update", "cross_entropy", *made_by_passes)
+    made_by_passes = (
+        "filters",
+        "winograd",
+        "fused",
+        "preactivated",
+        "_values",
+        "copy_",
+        "interleave_",
+    )
+    words = ("_grad", "_update", "cross_entropy", "copy_", "interleave_", *made_by_passes)
     assert [name for name in sorted(without) if not any(word in name for word in words)] == []
 
 
@@ -210,13 +218,23 @@ def test_memory_is_that_of_the_plans():
     assert found.inference == plan.arena_bytes
     assert found.scratch == plan.scratch_bytes
     assert found.weights == model.count_params() * 4
-    # A step keeps a gradient of every weight until the end.
+    # The step's loss is another one, and its gradients as large.
     model.compile("sgd", "mse")
     model.train_on_batch(np.zeros((4, 32, 32, 3), np.float32), np.zeros((4, 4), np.float32))
     (step,) = model.trainer._plans._plans.values()
     assert isinstance(step.plan, Plan)
     assert found.training == pytest.approx(step.plan.arena_bytes, rel=0.1)
     assert "batch of 4" in str(found)
+
+
+def test_memory_of_training_counts_what_is_made_again():
+    model = applications.ResNet18(input_shape=(32, 32, 3), stem="cifar", classes=10)
+    kept = analysis.memory(model, batch=8)
+    less = analysis.memory(model, batch=8, recompute="auto")
+    assert less.training < 0.75 * kept.training
+    assert (less.inference, less.saved) == (kept.inference, kept.saved)
+    with pytest.raises(ArgumentError, match="recompute"):
+        analysis.memory(model, batch=8, recompute="all")
 
 
 def test_what_gradients_read_is_saved():

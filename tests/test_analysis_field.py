@@ -21,7 +21,16 @@ from fastcnn.initializers import RandomUniform
 from fastcnn.ops.registry import BY_NAME
 
 # No layer draws these: they stand in for others in plans.
-MADE_BY_PASSES = ("packed", "fused", "winograd", "filters", "preactivated", "_values", "copy_")
+MADE_BY_PASSES = (
+    "packed",
+    "fused",
+    "winograd",
+    "filters",
+    "preactivated",
+    "_values",
+    "copy_",
+    "interleave_",
+)
 
 POSITIVE = RandomUniform(0.5, 1.5, seed=1)
 

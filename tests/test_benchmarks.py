@@ -8,7 +8,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+
+import fastcnn
 
 FOLDER = Path(__file__).parent.parent / "benchmarks"
 MODULES = sorted(p.stem for p in (FOLDER / "benchmarks").glob("bench_*.py"))
@@ -68,3 +71,23 @@ def test_algorithms_are_told_for_every_direction_of_every_layer(monkeypatch: Any
     weights = 4 * (4096 * 4096 + 3 * 4096)  # and input, bias, output
     assert found["dense, 4096 to 4096"][0].endswith(f"**{weights / 1e9:.1f} GB/s** (bandwidth)")
     assert len({layer.name for layer in algorithms.LAYERS}) == len(algorithms.LAYERS)
+
+
+@pytest.mark.parametrize("tuned", [False, True])
+def test_what_saliency_is_measured_against_is_the_same_gradient(tuned: bool) -> None:
+    module = importlib.import_module("saliency")
+    model = fastcnn.applications.ResNet20()
+    x = np.random.default_rng(0).random((1, 32, 32, 3), np.float32)
+    scores, back = module.floor(model, x, tuned)()
+    expected = fastcnn.explain.saliency(model, x, module.TARGET, None)
+    np.testing.assert_allclose(back, expected, atol=1e-5 * np.abs(expected).max())
+    np.testing.assert_allclose(scores, fastcnn.explain.scores(model, x), rtol=1e-4)
+
+
+def test_runs_are_timed_in_turn() -> None:
+    module = importlib.import_module("saliency")
+    order: list[str] = []
+    runs = {name: (lambda name=name: order.append(name)) for name in "ab"}
+    seconds = module.interleaved(runs, 3)
+    assert "".join(order) == "ab" * 4  # the first turn plans
+    assert [len(taken) for taken in seconds.values()] == [3, 3]

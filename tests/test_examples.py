@@ -34,7 +34,17 @@ def test_digits_are_explained(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(sys, "argv", ["explain_digits.py", str(tmp_path)])
     runpy.run_path(str(EXAMPLES / "explain_digits.py"), run_name="__main__")
     printed = capsys.readouterr().out
-    assert float(re.findall(r"on ink / off ink (\S+)", printed)[0]) > 3
+    assert "saliency: Nothing speaks against this map." in printed
     assert "guided_backprop: The map shows little" in printed
     for name in ("methods.png", "features.png"):
         assert (tmp_path / name).read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_residual_network_learns_digits(monkeypatch, tmp_path, capsys):
+    monkeypatch.setenv("EPOCHS", "3")
+    monkeypatch.setattr(sys, "argv", ["train_digits.py", "ResNet20", str(tmp_path)])
+    runpy.run_path(str(EXAMPLES / "train_digits.py"), run_name="__main__")
+    printed = capsys.readouterr().out
+    assert len(re.findall(r"held out \S+%", printed)) == 3
+    assert float(re.findall(r"test accuracy (\S+),", printed)[0]) > 0.8
+    assert (tmp_path / "ResNet20.png").read_bytes().startswith(b"\x89PNG")

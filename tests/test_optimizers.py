@@ -394,7 +394,9 @@ def test_defaults_are_those_of_keras(name):
         ({"weight_decay": -0.1}, "weight_decay"),
         ({"use_ema": True, "ema_momentum": 2}, "ema_momentum"),
         ({"ema_overwrite_frequency": 0}, "ema_overwrite_frequency"),
-        ({"gradient_accumulation_steps": 4}, "gradient_accumulation_steps"),
+        ({"gradient_accumulation_steps": 1}, "gradient_accumulation_steps"),
+        ({"gradient_accumulation_steps": 2.5}, "gradient_accumulation_steps"),
+        ({"loss_scale_factor": 2.0}, "loss_scale_factor"),
     ],
 )
 def test_bad_arguments(arguments, message):

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from safetensors.numpy import save_file
+from safetensors.numpy import load_file, save_file
 
 import fastcnn
 from fastcnn import applications
@@ -187,6 +187,12 @@ def test_no_ratio_without_a_peer_or_without_fastcnn() -> None:
     assert result(fastcnn=1.0).best_peer() is None
 
 
+def test_other_settings_of_ours_are_no_peer() -> None:
+    found = result(**{"fastcnn": 10.0, "fastcnn-recompute": 5.0, "torch": 20.0})
+    assert found.best_peer() == "torch"
+    assert (found.ratio(), found.median_ratio()) == (2.0, 2.0)
+
+
 def test_share_of_peak_counts_direct_operations_of_the_batch() -> None:
     found = result(batch=8, fastcnn=200.0)
     assert found.share_of_peak(OURS) == pytest.approx(2 * 8 * 4e9 / 0.2 / 400e9)
@@ -250,6 +256,37 @@ def test_memory_and_cold_start_have_tables() -> None:
     assert "- ncnn: crashed (memory)" in text
 
 
+@pytest.mark.parametrize("task", ["predict", "train"])
+def test_memory_is_that_of_a_fresh_process(
+    task: str, files: Files, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Where PyTorch would write the case, what it would have written is put there."""
+    case = replace(CASE, task=task)
+    monkeypatch.setitem(footprint.MEMORY_CASES, task, case)
+
+    def prepare(_: Case, made: Files, engines: Any, threads: int) -> Any:
+        model = applications.LeNet5(classifier_activation=None)
+        labels = np.array([1, 7])
+        for name in ("weights.safetensors", "network.fastcnn", "images.npy", "logits.npy"):
+            (made.folder / name).write_bytes((files.folder / name).read_bytes())
+        np.save(made.labels, labels)
+        if task == "train":
+            model.load_state_dict(load_file(made.weights))
+            model.compile("sgd", fastcnn.losses.SparseCategoricalCrossentropy(from_logits=True))
+            loss = model.test_on_batch(np.load(made.images), labels)
+            np.save(made.logits, np.array([loss], np.float32))
+        return None, {}
+
+    monkeypatch.setattr(footprint, "prepare", prepare)
+    engines = [name for name in (OURS, "fastcnn-recompute") if task in ENGINES[name].tasks]
+    run = Run()
+    footprint.measure_memory(run, replace(SETTINGS, engines=engines, work=tmp_path), task)
+    assert run.facts["memory of"] == str(case)
+    assert not run.failures
+    assert list(run.memory) == engines
+    assert all(1e7 < peak < 1e9 for peak in run.memory.values())
+
+
 # --- chart, program ------------------------------------------------------------------------------
 
 
@@ -294,7 +331,9 @@ def test_the_program_shows_a_run_again(tmp_path: Path, capsys: pytest.CaptureFix
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_every_network_is_one_of_fastcnns(name: str) -> None:
-    assert applications.get(name).__name__ == name
+    ours, arguments = NETWORKS[name].ours or (name, {})
+    model = applications.get(ours)(classifier_activation=None, **arguments)
+    assert model.outputs[0].shape == (None, NETWORKS[name].classes)
 
 
 def test_facts_name_every_engine_with_its_version(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,11 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fastcnn import ops
-from fastcnn.autodiff import evaluate
+from fastcnn.autodiff import evaluate, gradients
 from fastcnn.backends import threads
 from fastcnn.errors import ArgumentError, DtypeError, KernelMissing, NonFiniteError, ShapeError
 from fastcnn.graph import Parameter, Tensor, constant, placeholder
-from fastcnn.plan import Plan
+from fastcnn.plan import Arena, Plan
 
 Array = np.ndarray[Any, Any]
 BACKENDS = ["cpu", "reference"]
@@ -223,6 +223,53 @@ def test_new_state_is_made_in_its_place() -> None:
     np.testing.assert_array_equal(p.value, np.arange(1000) - 1)
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_updates_that_read_each_others_weights_see_the_old_ones(backend: str) -> None:
+    """Two that swap, a ring of three, and one that builds on the new value of the first."""
+    names = "abcdef"
+    a, b, c, d, e, f = (parameter(name, i + 1.0, 10.0 * i) for i, name in enumerate(names))
+    new_f = ops.add(f.tensor, 1.0)
+    updates = [
+        (a, ops.multiply(b.tensor, a.tensor)),
+        (b, ops.add(a.tensor, b.tensor)),
+        (c, ops.add(d.tensor, 1.0)),
+        (d, ops.add(e.tensor, 1.0)),
+        (e, ops.add(c.tensor, 1.0)),
+        (f, new_f),
+    ]
+    old = {p.name: p.numpy() for p, _ in updates}
+    last = ops.multiply(ops.add(new_f, 0.5), f.tensor)
+    g = parameter("g", 0.0, 0.0)
+    Plan([], [], [*updates, (g, last)], backend=backend).run()
+    np.testing.assert_array_equal(a.value, old["a"] * old["b"])
+    np.testing.assert_array_equal(b.value, old["a"] + old["b"])
+    np.testing.assert_array_equal(c.value, old["d"] + 1)
+    np.testing.assert_array_equal(d.value, old["e"] + 1)
+    np.testing.assert_array_equal(e.value, old["c"] + 1)
+    np.testing.assert_array_equal(f.value, old["f"] + 1)
+    np.testing.assert_array_equal(g.value, (old["f"] + 1.5) * old["f"])
+
+
+def test_gradients_are_dropped_as_their_updates_take_them() -> None:
+    """Ten equal layers: the arena holds what forward kept, and few gradients of weights."""
+    x = leaf(4, 256)
+    weights = [Parameter(f"w{i}", np.eye(256, dtype=np.float32)) for i in range(10)]
+    y: Tensor = x
+    for weight in weights:
+        y = ops.relu(ops.matmul(y, weight.tensor))
+    loss = ops.sum(y)
+    found = gradients(loss, weights)
+    step = [
+        (w, ops.sgd_update(w, g, leaf(2, name="n"))) for w, g in zip(weights, found, strict=True)
+    ]
+    numbers = [t for _, new in step for t in new.node.inputs[2:]]
+    plan = Plan([x, *numbers], [loss], step, guard=loss)
+    assert plan.arena_bytes < 2 * weights[0].value.nbytes
+    calls = [call.op for call in plan.calls]
+    assert calls.index("check_finite") < calls.index("sgd_update")
+    assert calls.index("sgd_update") < len(calls) // 2
+
+
 def test_writes_are_counted() -> None:
     p, q, x = parameter("p", 1), parameter("q", 1), leaf(1)
     plan = Plan([x], [q.tensor], [(p, ops.add(p.tensor, x))], guard=x)
@@ -294,9 +341,9 @@ def test_a_step_left_after_a_write_has_counted_it() -> None:
     steps = plan.step(X)
     next(steps)
     steps.close()
-    assert p.value.any()
-    assert not q.value.any()
-    assert p.version == 1
+    assert q.value.any()  # updates come as gradients do, the last weight's first
+    assert not p.value.any()
+    assert q.version == 1
 
 
 def test_prints_a_row_per_call_and_the_memory() -> None:
@@ -358,6 +405,25 @@ def test_wrong_graphs() -> None:
     with pytest.raises(KernelMissing, match="use float32"):
         Plan([double], [ops.relu(double)])
     np.testing.assert_array_equal(p.value, [1, 2])
+
+
+# --- memory that plans share -------------------------------------------------------------------
+
+
+def chain(rows: int, arena: Arena) -> Plan:
+    """y = relu(2 x + 1) + x, whose inner values lie in the arena."""
+    x = leaf(rows, 8)
+    return Plan([x], [ops.add(ops.relu(ops.add(ops.multiply(x, 2.0), 1.0)), x)], arena=arena)
+
+
+def test_plans_may_share_an_arena_that_grows() -> None:
+    arena = Arena()
+    plans = {rows: chain(rows, arena) for rows in (4, 400, 40)}
+    for rows in (4, 400, 40, 4):
+        x = np.random.default_rng(rows).standard_normal((rows, 8)).astype(np.float32)
+        (found,) = plans[rows].run(x)
+        np.testing.assert_allclose(found, np.maximum(2 * x + 1, 0) + x, rtol=1e-6)
+    assert arena.memory(0).nbytes == max(plan.arena_bytes for plan in plans.values()) > 0
 
 
 # --- the work of planning ----------------------------------------------------------------------

@@ -11,7 +11,7 @@ from pathlib import Path
 from fastcnn.backends import cpu, threads
 
 from . import chart, footprint, report
-from .cases import BATCHES, NETWORKS, PREDICT, TASKS, TRAIN, TRAIN_BATCHES, Case
+from .cases import BATCHES, NETWORKS, PREDICT, PREDICTED, TASKS, TRAIN, TRAIN_BATCHES, Case
 from .engines import ENGINES
 from .process import EngineError
 from .results import Run
@@ -21,8 +21,8 @@ from .rounds import Settings, measure, say
 def options() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="peers", description=__doc__)
     add = parser.add_argument
-    add("--networks", nargs="+", choices=NETWORKS, default=list(NETWORKS), metavar="NAME",
-        help=f"of {', '.join(NETWORKS)}")  # fmt: skip
+    add("--networks", nargs="+", choices=NETWORKS, metavar="NAME",
+        help=f"of {', '.join(NETWORKS)}; default: those of the task's table")  # fmt: skip
     add("--task", choices=TASKS, default=PREDICT, help="default: %(default)s")
     add("--batches", nargs="+", type=positive, metavar="N",
         help=f"default: {BATCHES}; in training a batch of its own for each network")  # fmt: skip
@@ -34,7 +34,9 @@ def options() -> argparse.ArgumentParser:
     add("--seconds", type=float, default=0.5, metavar="S", help="of a burst, at least")
     add("--pause", type=float, default=0.2, metavar="S", help="between two bursts")
     add("--work", type=Path, metavar="DIR", help="for temporary files of some GB")
-    add("--memory", action="store_true", help=f"measure peak memory of {footprint.MEMORY_CASE}")
+    add("--memory", action="store_true",
+        help=f"measure peak memory of {footprint.MEMORY_CASES[PREDICT]}, or of "
+        f"{footprint.MEMORY_CASES[TRAIN]}")  # fmt: skip
     add("--cold", action="store_true", help=f"measure cold start of {footprint.COLD_CASE}")
     add("--json", type=Path, metavar="FILE", help="write the numbers, after every case")
     add("--chart", type=Path, metavar="FILE", help="draw the ratios")
@@ -59,7 +61,7 @@ def measured(given: argparse.Namespace) -> Run:
         given.work.mkdir(parents=True, exist_ok=True)
     run = Run(report.facts(settings))
     if given.memory:
-        footprint.measure_memory(run, settings)
+        footprint.measure_memory(run, settings, given.task)
     if given.cold:
         footprint.measure_cold(run, settings)
     if not (given.memory or given.cold):
@@ -79,9 +81,13 @@ def knows(engine: str, task: str) -> bool:
 def cases(given: argparse.Namespace) -> list[Case]:
     """What is to be measured, in this order."""
     if given.task == TRAIN and not given.batches:
-        return [Case(n, TRAIN_BATCHES[n], TRAIN) for n in given.networks if n in TRAIN_BATCHES]
-    batches = given.batches or BATCHES
-    return [Case(name, batch, given.task) for batch in batches for name in given.networks]
+        names = [n for n in given.networks or NETWORKS if n in TRAIN_BATCHES]
+        return [Case(n, TRAIN_BATCHES[n], TRAIN, NETWORKS[n].image) for n in names]
+    return [
+        Case(name, batch, given.task, NETWORKS[name].image)
+        for batch in given.batches or BATCHES
+        for name in given.networks or PREDICTED
+    ]
 
 
 def save(run: Run, given: argparse.Namespace) -> None:

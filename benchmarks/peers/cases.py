@@ -18,14 +18,21 @@ class Network:
     """One network by its name here and by its public definition.
 
     Attributes:
-        name: in fastcnn.applications.
-        source: "torchvision:name" or "timm:name", the definition all engines are given.
+        name: in this table, and in fastcnn.applications unless `ours` says another.
+        source: "torchvision:name", "timm:name", or "source:name" for a function of source.py; the
+            definition all engines are given.
         arguments: of that definition.
+        ours: name in fastcnn.applications, and arguments there.
+        image: (H, W, C) of one image.
+        classes: number of logits.
     """
 
     name: str
     source: str
     arguments: Mapping[str, Any] = field(default_factory=dict)
+    ours: tuple[str, Mapping[str, Any]] | None = None
+    image: tuple[int, ...] = (224, 224, 3)
+    classes: int = 1000
 
 
 NETWORKS = {
@@ -41,11 +48,23 @@ NETWORKS = {
         Network("MobileNet", "timm:mobilenetv1_100"),
         Network("MobileNetV2", "torchvision:mobilenet_v2"),
         Network("ShuffleNetV2", "torchvision:shufflenet_v2_x1_0"),
+        Network("LeNet5", "source:lenet5", image=(32, 32, 1), classes=10),
+        Network(
+            "CifarResNet18",
+            "source:cifar_resnet18",
+            ours=("ResNet18", {"stem": "cifar", "classes": 10, "input_shape": (32, 32, 3)}),
+            image=(32, 32, 3),
+            classes=10,
+        ),
     )
 }
+# What small images take to predict is overhead, which has a benchmark of its own.
+PREDICTED = [name for name, network in NETWORKS.items() if network.image[0] > 32]
 BATCHES = (1, 8)
 # What a training step takes at once: as much as its memory of some GB allows.
 TRAIN_BATCHES = {
+    "LeNet5": 64,
+    "CifarResNet18": 32,
     "AlexNet": 16,
     "VGG16": 4,
     "GoogLeNet": 16,
@@ -56,7 +75,6 @@ TRAIN_BATCHES = {
     "MobileNetV2": 16,
     "ShuffleNetV2": 16,
 }
-CLASSES = 1000
 
 
 @final

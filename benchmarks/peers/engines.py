@@ -17,7 +17,7 @@ from typing import Any, final
 
 import numpy as np
 
-from .cases import PREDICT, TRAIN, Case, Files
+from .cases import NETWORKS, PREDICT, TRAIN, Case, Files
 
 # Of SGD: so small that the loss stays finite however often the same batch comes.
 RATE, MOMENTUM = 1e-4, 0.9
@@ -54,7 +54,9 @@ def convert_fastcnn(case: Case, files: Files) -> Facts:
 
     from fastcnn import applications
 
-    model = applications.get(case.network)(classifier_activation=None)
+    known = NETWORKS.get(case.network)
+    name, arguments = (known and known.ours) or (case.network, {})
+    model = applications.get(name)(classifier_activation=None, **arguments)
     model.load_state_dict(load_file(files.weights))
     model.save(files.of("fastcnn"))
     return {"macs": model.count_macs()}
@@ -69,22 +71,28 @@ def predict_fastcnn(case: Case, files: Files, threads: int) -> Step:
     return lambda: model.predict_on_batch(images)
 
 
-def train_fastcnn(case: Case, files: Files, threads: int) -> Step:
-    import fastcnn
+def train_fastcnn(recompute: str | None = None) -> Callable[[Case, Files, int], Step]:
+    """What makes a training step, with `recompute` as `compile` takes it."""
 
-    fastcnn.set_num_threads(threads)
-    model = fastcnn.models.load_model(files.of("fastcnn"))
-    for layer in model.layers:
-        if isinstance(layer, fastcnn.layers.Dropout):
-            layer.rate = 0.0
-    loss = fastcnn.losses.SparseCategoricalCrossentropy(from_logits=True)
-    model.compile(fastcnn.optimizers.SGD(RATE, momentum=MOMENTUM), loss)
-    images, labels = np.load(files.images), np.load(files.labels)
+    def make(case: Case, files: Files, threads: int) -> Step:
+        import fastcnn
 
-    def step() -> np.ndarray:
-        return np.reshape(model.train_on_batch(images, labels), 1)
+        fastcnn.set_num_threads(threads)
+        model = fastcnn.models.load_model(files.of("fastcnn"))
+        for layer in model.layers:
+            if isinstance(layer, fastcnn.layers.Dropout):
+                layer.rate = 0.0
+        loss = fastcnn.losses.SparseCategoricalCrossentropy(from_logits=True)
+        optimizer = fastcnn.optimizers.SGD(RATE, momentum=MOMENTUM)
+        model.compile(optimizer, loss, recompute=recompute)
+        images, labels = np.load(files.images), np.load(files.labels)
 
-    return step
+        def step() -> np.ndarray:
+            return np.reshape(model.train_on_batch(images, labels), 1)
+
+        return step
+
+    return make
 
 
 # --- PyTorch -------------------------------------------------------------------------------------
@@ -272,7 +280,14 @@ ENGINES = {
         "fastcnn",
         "fastcnn",
         "load_state_dict, save, load_model, predict_on_batch or train_on_batch",
-        {PREDICT: predict_fastcnn, TRAIN: train_fastcnn},
+        {PREDICT: predict_fastcnn, TRAIN: train_fastcnn()},
+        convert_fastcnn,
+    ),
+    "fastcnn-recompute": Engine(
+        "fastcnn, recompute",
+        "fastcnn",
+        'as fastcnn, with compile(recompute="auto"); not among the peers',
+        {TRAIN: train_fastcnn("auto")},
         convert_fastcnn,
     ),
     "torch": Engine(
@@ -319,3 +334,8 @@ ENGINES = {
         convert_ncnn,
     ),
 }
+
+
+def is_peer(name: str) -> bool:
+    """Whether an engine is somebody else's."""
+    return name not in ENGINES or ENGINES[name].package != OURS

@@ -9,13 +9,16 @@ import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from .cases import Case, Files
+from .cases import PREDICT, TRAIN, TRAIN_BATCHES, Case, Files
 from .engines import ENGINES, OURS
 from .process import EngineError, Process, environment, on
 from .results import Run, Timing
 from .rounds import Settings, prepare, say
 
-MEMORY_CASE = Case("ResNet50", 1)
+MEMORY_CASES = {
+    PREDICT: Case("ResNet50", 1),
+    TRAIN: Case("ResNet50", TRAIN_BATCHES["ResNet50"], TRAIN),
+}
 COLD_CASE = Case("ResNet18", 1)
 MEMORY_SECONDS = 1.0
 
@@ -44,9 +47,9 @@ print(session.run(None, {"images": images})[0].argmax(), flush=True)
 FORMATS = {OURS: "fastcnn", "ort": "onnx"}
 
 
-def measure_memory(run: Run, settings: Settings) -> None:
+def measure_memory(run: Run, settings: Settings, task: str) -> None:
     """Note the peak memory of a fresh process of every engine that loads a network and runs it."""
-    case = MEMORY_CASE
+    case = MEMORY_CASES[task]
     run.facts["memory of"] = str(case)
     with TemporaryDirectory(dir=settings.work, prefix="peers-") as folder:
         files = Files(Path(folder))

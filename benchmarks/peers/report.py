@@ -55,7 +55,7 @@ def engine_of(name: str) -> str:
     try:
         version = importlib.metadata.version(engine.package)
     except importlib.metadata.PackageNotFoundError:  # as a source tree that was never installed
-        version = fastcnn.__version__ if name == OURS else "(not installed)"
+        version = fastcnn.__version__ if engine.package == OURS else "(not installed)"
     return f"{engine.package} {version}: {engine.settings}"
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, final
 
 from .cases import TRAIN, Case
-from .engines import OURS
+from .engines import OURS, is_peer
 
 
 @final
@@ -51,7 +51,7 @@ class Result:
 
     def best_peer(self) -> str | None:
         """The peer with the least time."""
-        peers = {name: t.least for name, t in self.timings.items() if name != OURS}
+        peers = {name: t.least for name, t in self.timings.items() if is_peer(name)}
         return min(peers, key=peers.__getitem__, default=None)
 
     def ratio(self) -> float | None:
@@ -61,7 +61,7 @@ class Result:
 
     def median_ratio(self) -> float | None:
         """The least median of a peer ÷ our median."""
-        peers = [t.median for name, t in self.timings.items() if name != OURS]
+        peers = [t.median for name, t in self.timings.items() if is_peer(name)]
         ours = self.timings.get(OURS)
         return None if not peers or ours is None else min(peers) / ours.median
 

@@ -8,6 +8,8 @@ the statistics that their own inputs have.
 
 from __future__ import annotations
 
+from collections import OrderedDict
+
 import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
@@ -22,7 +24,7 @@ for _name in ("nms", "qnms"):
 
 import torchvision  # noqa: E402
 
-from .cases import CLASSES, NETWORKS, TRAIN, Case, Files  # noqa: E402
+from .cases import NETWORKS, TRAIN, Case, Files  # noqa: E402
 
 SEED = 20240131
 OPSET = 18
@@ -34,11 +36,43 @@ def build(network: str) -> nn.Module:
     library, _, name = found.source.partition(":")
     if library == "torchvision":
         module: nn.Module = torchvision.models.get_model(name, weights=None, **found.arguments)
+    elif library == "source":
+        module = DEFINED[name]()
     else:
         import timm
 
         module = timm.create_model(name, pretrained=False, **found.arguments)
     return module.eval()
+
+
+def lenet5() -> nn.Module:
+    """LeNet-5 as it is taught: average pooling, tanh (LeCun et al. 1998)."""
+    layers = {
+        "c1": nn.Conv2d(1, 6, 5),
+        "a1": nn.Tanh(),
+        "s2": nn.AvgPool2d(2),
+        "c3": nn.Conv2d(6, 16, 5),
+        "a3": nn.Tanh(),
+        "s4": nn.AvgPool2d(2),
+        "flatten": nn.Flatten(),
+        "c5": nn.Linear(400, 120),
+        "a5": nn.Tanh(),
+        "f6": nn.Linear(120, 84),
+        "a6": nn.Tanh(),
+        "output": nn.Linear(84, 10),
+    }
+    return nn.Sequential(OrderedDict(layers))
+
+
+def cifar_resnet18() -> nn.Module:
+    """torchvision's ResNet-18 with a stem for images of 32x32."""
+    module = torchvision.models.resnet18(num_classes=10)
+    module.conv1 = nn.Conv2d(3, 64, 3, padding=1, bias=False)
+    module.maxpool = nn.Identity()
+    return module
+
+
+DEFINED = {"lenet5": lenet5, "cifar_resnet18": cifar_resnet18}
 
 
 def load(case: Case, files: Files) -> nn.Module:
@@ -52,7 +86,7 @@ def make(case: Case, files: Files) -> None:
     """Write weights, images and PyTorch's logits of a case; the same ones in every run."""
     random = np.random.default_rng([SEED, case.batch])
     images = random.standard_normal((case.batch, *case.image), np.float32)
-    labels = random.integers(0, CLASSES, case.batch)
+    labels = random.integers(0, NETWORKS[case.network].classes, case.batch)
     module = build(case.network)
     draw(module)
     settle(module, case)

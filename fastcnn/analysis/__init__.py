@@ -7,7 +7,8 @@ from fastcnn.analysis.effective import EffectiveField, effective_receptive_field
 from fastcnn.analysis.field import ReceptiveField, receptive_field
 from fastcnn.analysis.footprint import Memory, memory
 from fastcnn.analysis.pictures import draw_effective_receptive_field, draw_receptive_field
-from fastcnn.analysis.roofline import Machine, Prediction, predict_time, probe
+from fastcnn.analysis.probing import Machine, Team, probe
+from fastcnn.analysis.roofline import Prediction, predict_time
 
 __all__ = [
     "Count",
@@ -17,6 +18,7 @@ __all__ = [
     "Memory",
     "Prediction",
     "ReceptiveField",
+    "Team",
     "count",
     "draw_effective_receptive_field",
     "draw_receptive_field",

@@ -3,18 +3,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from typing import Any, final
 
 import numpy as np
 
-from fastcnn import ops
+from fastcnn import arguments, ops, passes
 from fastcnn.analysis.lookup import AnyModel, Graph
 from fastcnn.autodiff import gradients
-from fastcnn.graph import Spec, Tensor, topological
-from fastcnn.placement import Placement, Schedule
+from fastcnn.graph import Spec, Tensor, constant, placeholder, topological, view_root
+from fastcnn.placement import Placement
+from fastcnn.schedule import Schedule, own_outputs
 
 
 @final
@@ -27,8 +28,8 @@ class Memory:
         weights: weights and statistics.
         inference: arena of the plan that `predict` runs; tensors share it by their lifetimes.
         scratch: what its kernels need beside.
-        training: arena of a training step, with all gradients but without the optimizer's numbers:
-            momentum keeps one per weight, Adam two.
+        training: arena of a training step, gradients among it, but without what the optimizer
+            keeps: momentum one number per weight, Adam two.
         saved: by layer path, what its forward pass makes and a gradient reads later. Several
             layers may read one tensor; it counts for the one that made it.
     """
@@ -52,33 +53,32 @@ class Memory:
         )
 
 
-def memory(model: AnyModel, input_shape: Any = None, batch: int = 1) -> Memory:
+def memory(
+    model: AnyModel, input_shape: Any = None, batch: int = 1, recompute: str | None = None
+) -> Memory:
     """What inference and training of a batch hold in memory, without running either.
 
     Args:
         model: a model; compiled or not.
         input_shape: shape of one sample (H, W, C), or a list of shapes; the model's own when None.
         batch: number of samples.
+        recompute: as in `compile`.
 
     Raises:
         ArgumentError: sizes that are not known.
         NotDifferentiableError: the model cannot be trained.
     """
+    arguments.one_of("analysis.memory", "recompute", recompute, (None, "auto"))
     specs = [Spec(t.spec.sizes, t.dtype) for t in model.graph(input_shape, batch=batch).inputs]
     plan = model.inference_plan(specs).plan
     graph = model.graph(input_shape, training=True, batch=batch)
-    found = _gradients(model, graph)
-    arena = Placement(
-        [*graph.inputs, graph.trace.rng], found, Schedule(found, [], None)
-    ).arena_bytes
     return Memory(
         batch,
         weights=sum(p.size * np.dtype(p.dtype).itemsize for p in model.weights),
         inference=plan.arena_bytes,
         scratch=plan.scratch_bytes,
-        # Updates come after all gradients are there, so none takes another's place.
-        training=arena + sum(t.spec.nbytes for t in found),
-        saved=_saved(graph, found),
+        training=_step_arena(model, graph, recompute is not None),
+        saved=saved_activations(model, graph),
     )
 
 
@@ -92,27 +92,50 @@ def saved_activations(model: AnyModel, graph: Graph) -> dict[str, int]:
     Raises:
         NotDifferentiableError: the model cannot be trained.
     """
-    return _saved(graph, _gradients(model, graph))
+    return _saved(graph, [g for g in _gradients(model, graph) if g is not None])
 
 
-def _gradients(model: AnyModel, graph: Graph) -> list[Tensor]:
-    """Gradients for all trainable weights, as a loss of the outputs makes them."""
-    weights = [p.tensor for p in model.trainable_weights]
+def _step_arena(model: AnyModel, graph: Graph, recompute: bool) -> int:
+    """Bytes of the arena of a step of plain gradient descent."""
+    loss = _loss(graph)
+    numbers = placeholder((2,), loss.dtype, "numbers")
+    updates = [
+        (parameter, ops.sgd_update(parameter, gradient, numbers))
+        for parameter, gradient in zip(
+            model.trainable_weights, _gradients(model, graph), strict=True
+        )
+        if gradient is not None
+    ]
+    updates += graph.trace.updates
+    outputs, made = passes.for_training(
+        [loss, *graph.outputs], [new for _, new in updates], recompute, model.algorithms()
+    )
+    owned = own_outputs(outputs)
+    updates = [(weight, new) for (weight, _), new in zip(updates, made, strict=True)]
+    schedule = Schedule(owned, updates, guard=outputs[0])
+    inputs = [*graph.inputs, numbers, graph.trace.rng]
+    return Placement(inputs, owned, schedule, views=True).arena_bytes
+
+
+def _loss(graph: Graph) -> Tensor:
+    """A number of which all outputs have a part."""
     means = [ops.mean(ops.square(t)) for t in graph.outputs if t.dtype.startswith("float")]
-    if not means:
-        return []
-    return [g for g in gradients(reduce(ops.add, means), weights) if g is not None]
+    return reduce(ops.add, means) if means else constant(np.zeros((), np.float32))
 
 
-def _saved(graph: Graph, found: list[Tensor]) -> dict[str, int]:
+def _gradients(model: AnyModel, graph: Graph) -> list[Tensor | None]:
+    """Gradients for all trainable weights, as a loss of the outputs makes them."""
+    return gradients(_loss(graph), [p.tensor for p in model.trainable_weights])
+
+
+def _saved(graph: Graph, found: Sequence[Tensor]) -> dict[str, int]:
     forward = {id(node) for node in topological(graph.outputs)}
     kept: dict[Tensor, None] = {}
     for node in topological(found):
         if id(node) in forward:
             continue
         for tensor in node.inputs:
-            while tensor.node.op.is_view:
-                tensor = tensor.node.inputs[0]
+            tensor = view_root(tensor)
             if id(tensor.node) in forward and tensor.node.inputs:
                 kept[tensor] = None
     saved: dict[str, int] = {}

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from fastcnn.errors import ArgumentError
 from fastcnn.graph import Parameter, Spec, Tensor
 from fastcnn.layers.base import Layer
+from fastcnn.passes.algorithms import Algorithms
 
 
 class _Trace(Protocol):
@@ -48,6 +49,9 @@ class AnyModel(Protocol):
     @property
     def trainable_weights(self) -> list[Parameter]:
         """Weights that training changes."""
+
+    def algorithms(self) -> Algorithms:
+        """What its convolutions may have."""
 
     def graph(self, input_shape: Any = None, training: bool = False, batch: int = 1) -> Graph:
         """The model as one flat graph."""

@@ -56,7 +56,7 @@ def draw_receptive_field(
         inset = 0.07 * number if len(box) == 1 else 0.0
         _draw_box(axes, box, _COLORS[number % len(_COLORS)], _unit_name(field, unit), inset)
     _finish(axes, picture, str(field).replace(", stride", "\nstride", 1))
-    figure.legend(loc="outside lower center", ncols=2, fontsize=8, frameon=False)
+    _explain_marks(axes)
     return write_figure(figure, path)
 
 
@@ -81,15 +81,16 @@ def draw_effective_receptive_field(
     field = effective.field
     figure = new_figure(_SIDE + 1.2, _height(_picture(field, None)) + 1.4)
     axes = figure.add_subplot()
+    unit = effective.unit[0] if len(effective.unit) == 1 else effective.unit
     title = (
-        f"layer '{field.layer}', unit {effective.unit}\n"
+        f"layer '{field.layer}', unit {unit}\n"
         f"effective side {effective.size:.0f}, {effective.share:.0%} of the theoretical"
     )
     if len(field.input_size) == 1:
         _draw_bars(axes, effective, title)
     else:
         _draw_heat(axes, effective, image, title)
-    figure.legend(loc="outside lower center", ncols=2, fontsize=8, frameon=False)
+    _explain_marks(axes)
     return write_figure(figure, path)
 
 
@@ -103,7 +104,8 @@ def _draw_heat(axes: Axes, effective: EffectiveField, image: Any, title: str) ->
         alpha = 0.15 + 0.7 * influence**0.5
     shown = axes.imshow(influence, cmap="viridis", vmin=0, vmax=1, alpha=alpha)
     figure: Any = axes.get_figure()
-    bar = figure.colorbar(shown, ax=axes, shrink=0.85)
+    # Inside the axes' frame of reference: as tall as the image, whatever its shape.
+    bar = figure.colorbar(shown, cax=axes.inset_axes((1.04, 0, 0.05, 1)))
     bar.solids.set_alpha(1)  # the colours as they are, not as they lie over the image
     bar.set_label("influence, of the largest")
     above = influence > THRESHOLD
@@ -195,6 +197,18 @@ def _unit_name(field: ReceptiveField, unit: Any) -> str:
     if unit is None:
         unit = tuple(d // 2 for d in field.output_size)
     return f"unit {unit}" if unit != () else "every unit"
+
+
+def _explain_marks(axes: Axes) -> None:
+    """The legend, so many points below the axes that ticks and label fit between."""
+    axes.legend(
+        loc="upper center",
+        bbox_to_anchor=(0.5, 0),
+        borderaxespad=5.5,
+        ncols=2,
+        fontsize=8,
+        frameon=False,
+    )
 
 
 def _finish(axes: Axes, picture: Array, title: str) -> None:

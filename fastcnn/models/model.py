@@ -89,6 +89,8 @@ class Model(Layer):
         jit_compile: bool | str = "auto",
         auto_scale_loss: bool = True,
         backend: str | None = None,
+        gradient_accumulation_steps: int | None = None,
+        recompute: str | None = None,
         exact: bool | None = None,
     ) -> None:
         """Choose what `fit` and `evaluate` use. Weights stay as they are.
@@ -103,6 +105,10 @@ class Model(Layer):
             run_eagerly, steps_per_execution, auto_scale_loss: only as they are by default.
             jit_compile: "auto" or True: a model always runs as a compiled plan.
             backend: "cpu" or "reference"; by the model's dtype when None.
+            gradient_accumulation_steps: the optimizer's argument of this name, for optimizers that
+                are given by name: one update for so many batches.
+            recompute: "auto" trades time for memory: normalizations, activations, sums and pooling
+                are made again, to the same bits, where gradients read them, instead of kept.
             exact: what `model.exact` becomes; as it is when None.
         """
         where = f"model '{self.name}': compile"
@@ -110,19 +116,25 @@ class Model(Layer):
         arguments.only_default(where, "steps_per_execution", steps_per_execution, 1)
         arguments.only_default(where, "jit_compile", jit_compile, "auto", True)
         arguments.only_default(where, "auto_scale_loss", auto_scale_loss, True)
+        arguments.one_of(where, "recompute", recompute, (None, "auto"))
+        arguments.one_of(where, "exact", exact, (None, True, False))
         check_identifiers(loss, metrics, weighted_metrics)
         check_weights(loss_weights, where)
-        if exact is not None:
-            self.exact = arguments.one_of(where, "exact", exact, (True, False))
-        self._trainer = Trainer(
-            self, optimizer, loss, loss_weights, metrics, weighted_metrics, backend
+        trainer = Trainer(
+            self, optimizer, loss, loss_weights, metrics, weighted_metrics, backend, recompute
         )
+        if gradient_accumulation_steps is not None:
+            trainer.optimizer.accumulate(gradient_accumulation_steps)
+        if exact is not None:
+            self.exact = exact
+        self._trainer = trainer
 
     def compile_as_saved(self, config: dict[str, Any]) -> None:
         """`compile`, but a loss or metric that is not known only matters once it is needed."""
         names = ("optimizer", "loss", "loss_weights", "metrics", "weighted_metrics", "backend")
-        self._trainer = Trainer(self, *(config[name] for name in names))
-        # Files that are older do not say it.
+        # Older files know neither recompute nor exact.
+        given = [*(config[name] for name in names), config.get("recompute")]
+        self._trainer = Trainer(self, *given)
         self.exact = config.get("exact") is True
 
     @property

@@ -327,6 +327,7 @@ def _state(model: Model) -> tuple[dict[str, Array], dict[str, Any]]:
     training = {
         "seed": trainer.seed,
         "iterations": trainer.optimizer.iterations,
+        "accumulated": trainer.optimizer.accumulated,
         "compile": arguments,
     }
     return tensors, {"training": training}
@@ -335,12 +336,14 @@ def _state(model: Model) -> tuple[dict[str, Array], dict[str, Any]]:
 def _restore_training(model: Model, tensors: Mapping[str, Array], training: dict[str, Any]) -> None:
     trainer = model.trainer
     iterations = arguments.integer("training", "iterations", training["iterations"])
+    accumulated = trainer.optimizer.check_accumulated(training.get("accumulated", 0))
     seed = arguments.integer("training", "seed", training["seed"])
     trainer.build_optimizer()
     slots = _unprefixed(_OPTIMIZER, tensors)
     if slots:
         trainer.optimizer.load_state(slots)
     trainer.optimizer.iterations = iterations
+    trainer.optimizer.accumulated = accumulated
     trainer.seed = seed
 
 

@@ -20,13 +20,14 @@ from fastcnn.graph import Array, Spec, Tensor, placeholder
 from fastcnn.losses import Loss
 from fastcnn.metrics import Metric
 from fastcnn.models.lowering import Lowered, PlanCache, lower
-from fastcnn.plan import Plan
+from fastcnn.plan import Arena, Plan
 from fastcnn.utils.interrupt import uninterrupted
 
 if TYPE_CHECKING:
     from fastcnn.models.model import Model
 
-PLANS_KEPT = 4
+# The last batch of an epoch, batches that end in no update and validation have plans of their own.
+PLANS_KEPT = 8
 
 
 @dataclass(frozen=True)
@@ -55,9 +56,9 @@ class _StepPlan:
             updates = [*trainer.updates(objective.total, numbers), *lowered.trace.updates]
         outputs = [objective.total, *objective.parts, *lowered.outputs]
         if trainer.backend == "cpu":
-            made = passes.fuse_norms([*outputs, *(tensor for _, tensor in updates)])
-            made = passes.pack_training(made, model.algorithms())
-            outputs, made = made[: len(outputs)], made[len(outputs) :]
+            new = [tensor for _, tensor in updates]
+            keep_less, algorithms = trainer.recompute == "auto", model.algorithms()
+            outputs, made = passes.for_training(outputs, new, keep_less, algorithms)
             updates = [(weight, new) for (weight, _), new in zip(updates, made, strict=True)]
         self.plan = Plan(
             [*lowered.inputs, *objective.targets, *objective.weights, numbers, lowered.trace.rng],
@@ -65,6 +66,7 @@ class _StepPlan:
             updates,
             guard=outputs[0] if training else None,
             backend=trainer.backend,
+            arena=trainer.arena,
         )
         self._parts = len(objective.parts)
 
@@ -86,11 +88,13 @@ class Trainer:
         metrics_: Any,
         weighted_metrics: Any,
         backend: str | None,
+        recompute: str | None = None,
     ) -> None:
         self.model = model
         self.optimizer: optimizers.Optimizer = optimizers.get(optimizer)
         self.loss_argument = loss
         self.backend = backend or model.default_backend()
+        self.recompute = recompute
         self.seed = random.next_seed()
         self._loss_weights = loss_weights
         self._metric_arguments = (metrics_, weighted_metrics)
@@ -111,12 +115,18 @@ class Trainer:
             "weighted_metrics": plain(weighted),
             "backend": self.backend,
             "exact": self.model.exact,
+            "recompute": self.recompute,
         }
+
+    @property
+    def arena(self) -> Arena:
+        """What all plans of the trainer share, since one of them runs at a time."""
+        return self._plans.shared("arena", Arena)
 
     # --- steps -----------------------------------------------------------------------------------
 
     def train(self, batch: Batch) -> dict[str, float]:
-        """One update; running means of loss and metrics since `reset_metrics`."""
+        """One batch, and the update it ends in; running means since `reset_metrics`."""
         return self._step(batch, training=True)
 
     def test(self, batch: Batch) -> dict[str, float]:
@@ -145,13 +155,14 @@ class Trainer:
         shapes = tuple((y.shape, y.dtype.name) for y in batch.y)
         weighted = tuple(None if w is None else w.shape for w in batch.w)
         isa = cpu.default_isa() if self.backend == "cpu" else ""
+        phase = (training, training and self.optimizer.completes)
         circumstances = isa, threads.get_num_threads(), self.model.algorithms()
-        key = (tuple(specs), shapes, weighted, training, *circumstances)
+        key = (tuple(specs), shapes, weighted, phase, *circumstances)
         return self._plans.get(key, lambda: _StepPlan(self, batch, specs, training))
 
     def random_state(self) -> Array:
-        """uint32 (4,): the seed and the number of the step, which key all random draws."""
-        step = self.optimizer.iterations
+        """uint32 (4,): the seed and the number of the batch, which key all random draws."""
+        step = self.optimizer.batches
         words = (self.seed, self.seed >> 32, step, step >> 32)
         return np.array([w & 0xFFFFFFFF for w in words], np.uint32)
 
@@ -201,7 +212,7 @@ class Trainer:
         self.optimizer.build(self._trainables())
 
     def updates(self, total: Tensor, numbers: Tensor) -> list[Any]:
-        """Updates of the trainable weights and of the optimizer's slots."""
+        """Updates of the trainable weights and the optimizer's slots, or of sums of gradients."""
         parameters = self._trainables()
         found = gradients(total, parameters)
         pairs = [(g, p) for g, p in zip(found, parameters, strict=True) if g is not None]
@@ -212,7 +223,9 @@ class Trainer:
             )
         self.build_optimizer()
         with scope("update"):
-            return self.optimizer.updates(pairs, numbers)
+            if self.optimizer.completes:
+                return self.optimizer.updates(pairs, numbers)
+            return self.optimizer.accumulation(pairs)
 
     # --- losses and targets ----------------------------------------------------------------------
 

@@ -15,6 +15,7 @@ from fastcnn.onnx.export_reduce import EMITTERS as REDUCE
 from fastcnn.onnx.export_shape import EMITTERS as SHAPE
 from fastcnn.ops.conv_packed import OPS as CONV_PACKED
 from fastcnn.ops.conv_packed_grad import OPS as CONV_PACKED_GRAD
+from fastcnn.ops.conv_separable import OPS as CONV_SEPARABLE
 from fastcnn.ops.elementwise import CheckFinite
 from fastcnn.ops.elementwise_dropout import Dropout
 from fastcnn.ops.loss import BinaryCrossEntropy, SoftmaxCrossEntropy, SparseSoftmaxCrossEntropy
@@ -23,7 +24,7 @@ from fastcnn.ops.norm_batch_fused import OPS as NORM_FUSED
 from fastcnn.ops.pool_max import MaxPool2DValues
 from fastcnn.ops.reduce import Broadcast
 from fastcnn.ops.registry import BY_NAME
-from fastcnn.ops.shape_copy import CopyPixels
+from fastcnn.ops.shape_copy import OPS as SHAPE_COPY
 from fastcnn.ops.update import OPS as UPDATE
 
 EMITTERS: dict[str, Emitter] = {
@@ -41,7 +42,14 @@ _GRADIENT = "it belongs to a gradient; export the model for inference"
 _LOSS = "it is a loss; end the model before it"
 _FUSED = "it is what a plan makes of other operations; export the model"
 _UPDATE = "it is an optimizer's step; export the model for inference"
-_FUSED_OPS: tuple[type[Op], ...] = (*CONV_PACKED, *CONV_PACKED_GRAD, *NORM_FUSED)
+_FUSED_OPS: tuple[type[Op], ...] = (
+    *CONV_PACKED,
+    *CONV_PACKED_GRAD,
+    *CONV_SEPARABLE,
+    *NORM_FUSED,
+    *SHAPE_COPY,
+    MaxPool2DValues,
+)
 
 # What no graph for inference should hold.
 REASONS: dict[str, str] = {
@@ -52,8 +60,6 @@ REASONS: dict[str, str] = {
         op.name: _LOSS
         for op in (BinaryCrossEntropy, SoftmaxCrossEntropy, SparseSoftmaxCrossEntropy)
     },
-    CopyPixels.name: _FUSED,
-    MaxPool2DValues.name: _FUSED,
     Broadcast.name: _GRADIENT,
     BatchNormTrain.name: "it takes the statistics of the batch; call the layer with training=False",
     CheckFinite.name: "it stops a training step; export the model for inference",

@@ -365,7 +365,7 @@ class WinogradConv2D(Op):
         return self.infer(*inputs).size * 9 * inputs[0].sizes[3]
 
 
-OPS = (
+OPS: tuple[type[Op], ...] = (
     PackFilters,
     PackedConv2D,
     PreactivatedConv2D,

@@ -6,12 +6,15 @@ What a pass puts in the place of the three; it has no gradient.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, final
+from typing import Any, ClassVar, final
 
-from fastcnn.graph import Array, Op, Spec, spec_of
+from fastcnn.graph import Array, Op, Spec
 from fastcnn.ops.conv_packed import UNBOUNDED, Bounds, FusedDepthwiseConv2D, PackedConv2D
 from fastcnn.ops.conv_window import Convolution
+
+Part = PackedConv2D | FusedDepthwiseConv2D
 
 
 @final
@@ -50,47 +53,48 @@ class FusedSeparableConv2D(Convolution):
 
     def infer(self, *inputs: Spec) -> Spec:
         """All inputs -> (N, P, Q, K)."""
-        spec = inputs[0]
-        for op, rest in self._parts(inputs):
-            spec = op.infer(spec, *rest)
-        return spec
+        x = inputs[0]
+        for op, rest in self.parts(inputs):
+            x = op.infer(x, *rest)
+        return x
 
     def reference(self, *inputs: Array) -> Array:
         """One after the other."""
-        y = inputs[0]
-        for op, rest in self._parts(inputs):
-            y = op.reference(y, *rest)
-        return y
+        x = inputs[0]
+        for op, rest in self.parts(inputs):
+            x = op.reference(x, *rest)
+        return x
 
     def attributes(self, *inputs: Spec) -> dict[str, int | float]:
         """Geometry of the depthwise convolution, all bounds."""
-        bounds = {
-            "expand": self.expand_bounds,
-            "depthwise": self.depthwise_bounds,
-            "": self.bounds,
+        return {
+            **self.numbers(inputs[0].sizes[1:3], inputs[1].sizes[:2]),
+            "expands": int(self.expands),
+            "expand_lower": self.expand_bounds[0],
+            "expand_upper": self.expand_bounds[1],
+            "depthwise_lower": self.depthwise_bounds[0],
+            "depthwise_upper": self.depthwise_bounds[1],
+            "lower": self.bounds[0],
+            "upper": self.bounds[1],
         }
-        named = {
-            f"{part}_{side}".strip("_"): value
-            for part, pair in bounds.items()
-            for side, value in zip(("lower", "upper"), pair, strict=True)
-        }
-        numbers = self.numbers(inputs[0].sizes[1:3], inputs[1].sizes[:2])
-        return {**numbers, "expands": int(self.expands), **named}
 
     def macs(self, *inputs: Spec) -> int:
         """The sum of the parts'."""
-        spec, macs = inputs[0], 0
-        for op, rest in self._parts(inputs):
-            macs += op.macs(spec, *rest)
-            spec = op.infer(spec, *rest)
+        x, macs = inputs[0], 0
+        for op, rest in self.parts(inputs):
+            macs += op.macs(x, *rest)
+            x = op.infer(x, *rest)
         return macs
 
-    def _parts(self, inputs: tuple) -> list:
-        """The ops that this one stands for, each with its inputs beside what the one before made."""
+    def parts(self, inputs: Sequence[Any]) -> list[tuple[Part, list[Any]]]:
+        """The ops that this one stands for, each with its inputs beside what the one before made.
+
+        Args:
+            inputs: specs or arrays.
+        """
         _, kernel, depthwise_bias, panels, bias, *more = inputs
         front, residual = more[: 2 * self.expands], more[2 * self.expands :]
-        E = kernel.shape[2]
-        expand = PackedConv2D(taps=(1, 1), filters=E, bounds=self.expand_bounds)
+        expand = PackedConv2D(taps=(1, 1), filters=kernel.shape[2], bounds=self.expand_bounds)
         depthwise = FusedDepthwiseConv2D(bounds=self.depthwise_bounds, **self.siblings())
         project = PackedConv2D(taps=(1, 1), filters=self.filters, bounds=self.bounds)
         return [
@@ -100,4 +104,4 @@ class FusedSeparableConv2D(Convolution):
         ]
 
 
-OPS = (FusedSeparableConv2D,)
+OPS: tuple[type[Op], ...] = (FusedSeparableConv2D,)

@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Copying pixels to where a join wants them."""
+"""Copying pixels to where a join wants them, and shuffling channels as they are joined."""
 
 from __future__ import annotations
 
 from typing import ClassVar, final
 
+import numpy as np
+
+from fastcnn.errors import ShapeError
 from fastcnn.graph import Array, Op, Spec
 from fastcnn.records import dataclass
 
@@ -33,4 +36,32 @@ class CopyPixels(Op):
         return True
 
 
-OPS: tuple[type[Op], ...] = (CopyPixels,)
+@final
+@dataclass(frozen=True)
+class InterleaveChannels(Op):
+    """Two tensors' channels in turns: a[0], b[0], a[1], b[1], ...; float32, rank 2 at least.
+
+    What a join and a shuffle of two groups behind it come to (Zhang et al. 2017, ShuffleNet).
+    """
+
+    name: ClassVar[str] = "interleave_channels"
+    strided_inputs: ClassVar[frozenset[int]] = frozenset({0, 1})
+
+    def infer(self, *inputs: Spec) -> Spec:
+        """a (..., C), b (..., C) -> (..., 2 C)."""
+        a, b = inputs
+        if a.shape != b.shape:
+            raise ShapeError(f"found shapes {a.shape} and {b.shape} to interleave, expected one")
+        return a.with_shape(*a.shape[:-1], 2 * a.sizes[-1])
+
+    def reference(self, *inputs: Array) -> Array:
+        """Side by side, then flattened."""
+        a, b = inputs
+        return np.stack([a, b], axis=-1).reshape(*a.shape[:-1], 2 * a.shape[-1])
+
+    def strided_output(self, index: int, *inputs: Spec) -> bool:
+        """Always."""
+        return True
+
+
+OPS: tuple[type[Op], ...] = (CopyPixels, InterleaveChannels)

@@ -21,7 +21,7 @@ from fastcnn.drawing import add_node
 from fastcnn.errors import ArgumentError, ShapeError
 from fastcnn.graph import Array, Parameter, Tensor
 from fastcnn.ops.update import Update
-from fastcnn.optimizers import schedules
+from fastcnn.optimizers import accumulation, schedules
 
 Pairs = Sequence[tuple[Tensor, Parameter]]
 Updates = list[tuple[Parameter, Tensor]]
@@ -41,7 +41,8 @@ class Optimizer(Configurable):
         ema_overwrite_frequency: steps after which the weights take the averages; never when None,
             beside the end of `fit`.
         loss_scale_factor: must be None.
-        gradient_accumulation_steps: must be None.
+        gradient_accumulation_steps: batches, at least 2, whose gradients are averaged for one
+            update; schedules, averages of weights and `iterations` count updates.
         name: for errors and configs.
 
     Raises:
@@ -78,21 +79,20 @@ class Optimizer(Configurable):
             arguments.integer(
                 self._who, "ema_overwrite_frequency", ema_overwrite_frequency, at_least=1
             )
+        arguments.only_default(self._who, "loss_scale_factor", loss_scale_factor, None)
         self.loss_scale_factor = loss_scale_factor
-        self.gradient_accumulation_steps = gradient_accumulation_steps
-        for unsupported in ("loss_scale_factor", "gradient_accumulation_steps"):
-            if getattr(self, unsupported) is not None:
-                raise ArgumentError(
-                    f"{self._who}: found {unsupported}={getattr(self, unsupported)!r}, which "
-                    "is not supported; leave it None"
-                )
+        self.gradient_accumulation_steps: int | None = None
         self._iterations = 0
+        self._accumulated = 0
+        self._sums: dict[int, Parameter] = {}
         self._parameters: list[Parameter] = []
         self._slots: dict[int, list[Parameter]] = {}
         self._averages: dict[int, Parameter] = {}
         self._averages_in_model = False
         self._no_decay: list[Parameter] = []
         self._no_decay_names: list[str] = []
+        if gradient_accumulation_steps is not None:
+            self.accumulate(gradient_accumulation_steps)
 
     @property
     def _who(self) -> str:
@@ -168,6 +168,53 @@ class Optimizer(Configurable):
     def iterations(self, value: int) -> None:
         self._iterations = arguments.integer(self._who, "iterations", value)
 
+    @property
+    def accumulated(self) -> int:
+        """Batches whose gradients wait for the next update; 0 without accumulation."""
+        return self._accumulated
+
+    @accumulated.setter
+    def accumulated(self, value: int) -> None:
+        self._accumulated = self.check_accumulated(value)
+
+    def check_accumulated(self, value: int) -> int:
+        """`value` where `accumulated` may take it, or an ArgumentError."""
+        found = arguments.integer(self._who, "accumulated", value)
+        if found >= (self.gradient_accumulation_steps or 1):
+            raise ArgumentError(
+                f"{self._who}: found accumulated={found}, expected less than "
+                f"gradient_accumulation_steps={self.gradient_accumulation_steps}; make the "
+                "optimizer with the settings of the run that goes on"
+            )
+        return found
+
+    @property
+    def batches(self) -> int:
+        """Number of batches seen, which keys random draws: every one has its own."""
+        return self._iterations * (self.gradient_accumulation_steps or 1) + self._accumulated
+
+    @property
+    def completes(self) -> bool:
+        """Whether the next batch ends in an update; else its gradients are added to the sums."""
+        return self._accumulated + 1 == (self.gradient_accumulation_steps or 1)
+
+    def accumulate(self, steps: int) -> None:
+        """Average the gradients of so many batches for one update; to be called before training.
+
+        Raises:
+            ArgumentError: `steps` is below 2, or another number was set, or training has begun.
+        """
+        name = "gradient_accumulation_steps"
+        steps = arguments.integer(self._who, name, steps, at_least=2)
+        if self.gradient_accumulation_steps == steps:
+            return
+        if self.gradient_accumulation_steps or self.built:
+            raise ArgumentError(
+                f"{self._who}: found {name}={steps} where {self.gradient_accumulation_steps} was "
+                "chosen before; make a new optimizer with one number"
+            )
+        self.gradient_accumulation_steps = steps
+
     def numbers(self) -> Array:
         """(2,) float64: step size and decay of the next step."""
         rate = self.current_learning_rate()
@@ -201,6 +248,9 @@ class Optimizer(Configurable):
                 self._averages[id(parameter)] = Parameter(
                     f"{path}/average", parameter.numpy(), trainable=False
                 )
+            if self.gradient_accumulation_steps:
+                zeros = np.zeros(parameter.shape, parameter.dtype)
+                self._sums[id(parameter)] = Parameter(f"{path}/gradient", zeros, trainable=False)
 
     def _path(self, parameter: Parameter, position: int) -> str:
         path = parameter.path or parameter.name
@@ -215,10 +265,12 @@ class Optimizer(Configurable):
             found += self._slots[id(parameter)]
             if self.use_ema:
                 found.append(self._averages[id(parameter)])
+            if self.gradient_accumulation_steps:
+                found.append(self._sums[id(parameter)])
         return found
 
     def state(self) -> dict[str, Array]:
-        """Copies of all slots by name; `iterations` is not among them."""
+        """Copies of all slots by name; `iterations` and `accumulated` are not among them."""
         return {slot.name: slot.numpy() for slot in self.variables}
 
     def load_state(self, state: Mapping[str, Any]) -> None:
@@ -258,12 +310,10 @@ class Optimizer(Configurable):
         """
         result: Updates = []
         latest: dict[int, Tensor] = {}
+        self._check_known(pairs)
+        if self.gradient_accumulation_steps:
+            pairs, result = accumulation.close(pairs, self._sums, self.gradient_accumulation_steps)
         for gradient, (_, parameter) in zip(self._clipped(pairs), pairs, strict=True):
-            if id(parameter) not in self._slots:
-                raise ArgumentError(
-                    f"{self._who} does not know weight '{parameter.path or parameter.name}'; call "
-                    "build with all weights first"
-                )
             slots = self._slots[id(parameter)]
             op = self.update_op(self._decays(parameter))
             inputs = [parameter.tensor, gradient, numbers, *(slot.tensor for slot in slots)]
@@ -276,6 +326,19 @@ class Optimizer(Configurable):
                 value = latest.get(id(parameter), parameter.tensor)
                 result.append((average, ops.ema_update(average, value, self.ema_momentum)))
         return result
+
+    def accumulation(self, pairs: Pairs) -> Updates:
+        """The sums of gradients with these added, for a batch that ends in no update."""
+        self._check_known(pairs)
+        return accumulation.add(pairs, self._sums)
+
+    def _check_known(self, pairs: Pairs) -> None:
+        for _, parameter in pairs:
+            if id(parameter) not in self._slots:
+                raise ArgumentError(
+                    f"{self._who} does not know weight '{parameter.path or parameter.name}'; call "
+                    "build with all weights first"
+                )
 
     def _clipped(self, pairs: Pairs) -> list[Tensor]:
         gradients = [gradient for gradient, _ in pairs]
@@ -309,8 +372,12 @@ class Optimizer(Configurable):
     # --- after a step ----------------------------------------------------------------------------
 
     def after_step(self) -> None:
-        """Count an update that has run; averages start as the weights after the first one."""
+        """Count a batch that has run; averages start as the weights after the first update."""
+        if not self.completes:
+            self._accumulated += 1
+            return
         self._iterations += 1
+        self._accumulated = 0
         if not self.use_ema:
             return
         if self._iterations == 1:

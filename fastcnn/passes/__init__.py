@@ -4,8 +4,11 @@
 fold_batch_norm     conv -> batch norm (inference)  becomes  conv with scaled filters + bias
 fuse_convolutions   conv -> bias -> sum -> bounds  becomes  one op with packed filters
 fuse_separable      [1x1 conv ->] depthwise -> 1x1 conv  becomes  one op, a few rows at a time
+fuse_shuffles       join -> channel shuffle  becomes  one op that joins channels in turns
 fuse_norms          batch norm (training) -> sum -> bounds  becomes  one op, and its gradient
 pack_training       the same for a training step, and the gradients of convolutions
+recompute           what is cheap to make is made again for the gradients, instead of kept
+for_training        these three for a training step
 forget_winners      max pooling without the positions that gradients read
 turn_convolutions   a convolution backwards  becomes  a convolution of turned filters
 hoist               what depends on weights alone is cut off, to be computed when weights change
@@ -16,9 +19,12 @@ from fastcnn.passes.fold import fold_batch_norm as fold_batch_norm
 from fastcnn.passes.fuse import fuse_convolutions as fuse_convolutions
 from fastcnn.passes.fuse_norms import fuse_norms as fuse_norms
 from fastcnn.passes.fuse_separable import fuse_separable as fuse_separable
+from fastcnn.passes.fuse_shuffle import fuse_shuffles as fuse_shuffles
 from fastcnn.passes.hoist import fixed_nodes as fixed_nodes
 from fastcnn.passes.hoist import hoist as hoist
 from fastcnn.passes.pack_training import pack_training as pack_training
+from fastcnn.passes.recompute import recompute as recompute
 from fastcnn.passes.rewrite import rewrite as rewrite
+from fastcnn.passes.training import for_training as for_training
 from fastcnn.passes.turn import turn_convolutions as turn_convolutions
 from fastcnn.passes.values import forget_winners as forget_winners

@@ -111,7 +111,7 @@ def _fused(norm: _Norm, new: dict[Tensor, Tensor]) -> dict[Tensor, Tensor]:
     assert isinstance(op, BatchNormTrain)
     inputs = [*norm.node.inputs, *([] if norm.residual is None else [norm.residual])]
     fused = FusedBatchNormTrain(epsilon=op.epsilon, bounds=norm.bounds)
-    y, mean, variance = apply(fused, *(new.get(t, t) for t in inputs))
+    y, mean, variance, *_ = apply(fused, *(new.get(t, t) for t in inputs))
     _, old_mean, old_variance = norm.node.outputs
     return {norm.end: y, old_mean: mean, old_variance: variance}
 

@@ -3,14 +3,15 @@
 
     [1x1 convolution ->]  depthwise convolution  ->  1x1 convolution
 
-What lies between them is as wide as their channels and would go to memory and back; the one op keeps
-it in a core's own cache, a few rows at a time.
+What lies between them would go to memory and back; the one op keeps it in a core's own cache, a few
+rows at a time.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from fastcnn.drawing import scope_path
 from fastcnn.graph import Node, Tensor
@@ -64,8 +65,7 @@ def _is_pointwise(node: Node) -> bool:
     op = node.op
     if not isinstance(op, PackedConv2D) or op.taps != (1, 1) or op.groups != 1:
         return False
-    same = op.infer(*(t.spec for t in node.inputs)).sizes[:3] == node.inputs[0].spec.sizes[:3]
-    return same and op.strides == (1, 1) and op.pads(node.inputs[0].spec.sizes[1:3], (1, 1))[0] == 0
+    return op.strides == (1, 1) and node.specs[0].sizes[:3] == node.inputs[0].spec.sizes[:3]
 
 
 def _has_loops(depthwise: Node) -> bool:
@@ -88,9 +88,8 @@ def _costs(project: Node, depthwise: Node, expand: Node | None) -> dict[str, flo
     """Of what need not be moved, and of the filters, which are read once for every image."""
     inner = [depthwise, *([expand] if expand else [])]
     moved = 2 * sum(math.prod(node.specs[0].sizes[1:]) for node in inner)
-    filters = sum(
-        math.prod(n.inputs[1].spec.sizes) for n in (project, *([expand] if expand else []))
-    )
+    around = [project, *([expand] if expand else [])]
+    filters = sum(math.prod(node.inputs[1].spec.sizes) for node in around)
     return {APART: moved, FUSED: _FILTERS_READ * filters}
 
 
@@ -101,10 +100,11 @@ _FILTERS_READ = 0.4
 def _fused(node: Node, inputs: list[Tensor], expands: bool) -> Tensor:
     """One op for `node`, which projects, and what is in front of it."""
     project, depthwise = node.op, inputs[0].node
-    assert isinstance(project, PackedConv2D) and isinstance(depthwise.op, FusedDepthwiseConv2D)
+    assert isinstance(project, PackedConv2D)
+    assert isinstance(depthwise.op, FusedDepthwiseConv2D)
     x, *kernel = depthwise.inputs
     front: list[Tensor] = []
-    fields = {}
+    fields: dict[str, Any] = {}
     if expands:
         assert isinstance(x.node.op, PackedConv2D)
         fields = {"expands": True, "expand_bounds": x.node.op.bounds}

@@ -182,7 +182,8 @@ static float depthwise_one(const struct depthwise *g, const struct depthwise_at 
             int64_t w = at->q * g->stride_w + s * g->dilation_w - g->pad_left;
             if ((uint64_t)h >= (uint64_t)g->H || (uint64_t)w >= (uint64_t)g->W)
                 continue;
-            const float *x = at->image + (h * g->W + w) * g->x_pixel + k / g->each * g->each - at->c;
+            const float *x =
+                at->image + (h * g->W + w) * g->x_pixel + k / g->each * g->each - at->c;
             const float *filter = g->filter + (r * g->S + s) * g->each * g->C + k;
             for (int64_t c = 0; c < g->each; c++)
                 sum += x[c] * filter[c * g->C];

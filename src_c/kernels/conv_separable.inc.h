@@ -14,7 +14,7 @@
  */
 enum {
     SEPARABLE_GROUP = PANEL_STRIP > PANEL_COLUMNS ? PANEL_STRIP : PANEL_COLUMNS, /* channels */
-    SEPARABLE_MIDDLE = 24 << 10, /* floats of `middle`, about */
+    SEPARABLE_MIDDLE = 24 << 10, /* floats of `middle`, about, unless the filters are many more */
 };
 
 struct separable {
@@ -96,9 +96,11 @@ static void separable_expand(const struct separable *s, const float *x, int64_t 
                              int64_t n, float *lines)
 {
     int64_t pixels = rows * s->W, tiles = ceil_div(pixels, FC_PANEL_ROWS);
-    int64_t least = pixels / tiles, larger = pixels % tiles; /* tiles of one pixel more come first */
+    int64_t least = pixels / tiles,
+            larger = pixels % tiles; /* tiles of one pixel more come first */
     for (int64_t k = c; k < c + n; k += PANEL_STRIP) {
-        const float *panel = s->expand + k / PANEL_COLUMNS * s->C * PANEL_COLUMNS + k % PANEL_COLUMNS;
+        const float *panel =
+            s->expand + k / PANEL_COLUMNS * s->C * PANEL_COLUMNS + k % PANEL_COLUMNS;
         const struct epilogue epilogue = {s->entry.bias + k, NULL, s->entry.lower, s->entry.upper};
         struct separable_pixels px = {x, s->places};
         for (int64_t tile = 0; tile < tiles; tile++) {
@@ -183,15 +185,18 @@ static struct separable separable_of(const fc_call *call)
     int64_t P = y->dim[1], Q = y->dim[2], E = kernel->dim[2], S = kernel->dim[1];
     int64_t reach = (Q - 1) * attrs->stride_w + (S - 1) * attrs->dilation_w + 1;
     int64_t rows = (kernel->dim[0] - 1) * attrs->dilation_h + 1;
+    /* Every strip reads all filters, which may lie far away. */
+    int64_t middle = max_i64(SEPARABLE_MIDDLE, E * y->dim[3] / 2);
     const fc_tensor *more = call->in + 5; /* panels and bias in front, residual */
-    const fc_tensor *residual = call->n_in > 5 + 2 * attrs->expands ? more + 2 * attrs->expands : NULL;
+    const fc_tensor *residual =
+        call->n_in > 5 + 2 * attrs->expands ? more + 2 * attrs->expands : NULL;
     struct separable s = {
         .H = x->dim[1],
         .W = x->dim[2],
         .C = x->dim[3],
         .E = E,
         /* An even number of them, as most teams are. */
-        .strips = min_i64(P, 2 * ceil_div(P * Q * E, 2 * SEPARABLE_MIDDLE)),
+        .strips = min_i64(P, 2 * ceil_div(P * Q * E, 2 * middle)),
         .pad_top = attrs->pad_top,
         .width = max_i64(reach, attrs->pad_left + x->dim[2]),
         .left = attrs->pad_left,

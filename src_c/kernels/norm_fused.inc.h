@@ -5,15 +5,13 @@
  * again to see where the bounds held: x and dy are all that it reads.
  */
 
-/* y = min(max((x - center) * scale + offset + residual, lower), upper) over all rows. */
-FC_INLINE void fused_apply(const fc_call *call, norm_shape s, vf lower, vf upper,
-                           const float *residual, int64_t first, int64_t last)
+/* y = min(max((x - center) * scale + offset + residual, lower), upper) over rows [first, last). */
+FC_INLINE void fused_apply(const fc_call *call, int64_t C, const float *center, const float *scale,
+                           const float *offset, const float *residual, vf lower, vf upper,
+                           int64_t first, int64_t last)
 {
     const float *x = call->in[0].data;
-    const float *center = norm_table(call, s, CENTER, 0), *scale = norm_table(call, s, SCALE, 0);
-    const float *offset = norm_table(call, s, OFFSET, 0);
     float *y = call->out[0].data;
-    int64_t C = s.channels;
     for (int64_t row = first; row < last; row++)
         for (int64_t c = 0; c < C; c += FC_LANES) {
             int64_t n = min_i64(FC_LANES, C - c), at = row * C + c;
@@ -23,6 +21,19 @@ FC_INLINE void fused_apply(const fc_call *call, norm_shape s, vf lower, vf upper
                 value = v_add(value, load_lanes(residual + at, n));
             store_lanes(y + at, v_min(upper, v_max(lower, value)), n);
         }
+}
+
+/* This thread's rows; input `after` is the residual, if there is one. */
+static void fused_share(const fc_call *call, norm_shape s, const float *center, const float *scale,
+                        const float *offset, int after, vf lower, vf upper, int tid, int nthreads)
+{
+    int64_t first, last;
+    share(s.rows, tid, nthreads, &first, &last);
+    if (call->n_in > after)
+        fused_apply(call, s.channels, center, scale, offset, call->in[after].data, lower, upper,
+                    first, last);
+    else
+        fused_apply(call, s.channels, center, scale, offset, NULL, lower, upper, first, last);
 }
 
 FC_DEFINE_PLAN(f32_fused_batch_norm_train)
@@ -38,11 +49,23 @@ FC_DEFINE(f32_fused_batch_norm_train)
     vf lower = v_set1((float)attrs->lower), upper = v_set1((float)attrs->upper);
     int64_t first, last;
     fill_tables(call, s, attrs->epsilon, 1, tid, nthreads);
-    share(s.rows, tid, nthreads, &first, &last);
-    if (call->n_in > 3)
-        fused_apply(call, s, lower, upper, call->in[3].data, first, last);
-    else
-        fused_apply(call, s, lower, upper, NULL, first, last);
+    const float *scale = norm_table(call, s, SCALE, 0), *offset = norm_table(call, s, OFFSET, 0);
+    share(s.channels, tid, nthreads, &first, &last);
+    for (int64_t c = first; c < last; c++) {
+        ((float *)call->out[3].data)[c] = scale[c];
+        ((float *)call->out[4].data)[c] = offset[c];
+    }
+    fused_share(call, s, norm_table(call, s, CENTER, 0), scale, offset, 3, lower, upper, tid,
+                nthreads);
+    return FCNN_OK;
+}
+
+FC_DEFINE(f32_fused_batch_norm_again)
+{
+    FC_ATTRS(f32_fused_batch_norm_again);
+    vf lower = v_set1((float)attrs->lower), upper = v_set1((float)attrs->upper);
+    fused_share(call, batch_norm_shape(&call->in[0]), call->in[1].data, call->in[2].data,
+                call->in[3].data, 4, lower, upper, tid, nthreads);
     return FCNN_OK;
 }
 

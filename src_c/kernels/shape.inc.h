@@ -389,6 +389,18 @@ FC_DEFINE(f32_channel_shuffle)
     return FCNN_OK;
 }
 
+/* y[i] = a[i][0], b[i][0], a[i][1], ...; pixels `ld` apart. */
+FC_DEFINE(f32_interleave_channels)
+{
+    const fc_tensor *a = call->in, *b = call->in + 1, *y = call->out;
+    int64_t C = a->dim[a->rank - 1], begin, end;
+    share(C ? count_of(a) / C : 0, tid, nthreads, &begin, &end);
+    for (int64_t i = begin; i < end; i++)
+        interleave((float *)y->data + i * y->ld, (const float *)a->data + i * a->ld,
+                   (const float *)b->data + i * b->ld, C);
+    return FCNN_OK;
+}
+
 /* The sizes of a tensor before, along and behind one axis. */
 typedef struct {
     int64_t before, along, behind;

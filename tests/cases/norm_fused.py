@@ -9,7 +9,11 @@ from cases.case import Array, Case, Make
 from cases.conv_packed import RELU, RELU6
 from cases.norm import BATCH_SHAPES, Shape
 from fastcnn.ops.conv_packed import UNBOUNDED, Bounds
-from fastcnn.ops.norm_batch_fused import FusedBatchNormGrad, FusedBatchNormTrain
+from fastcnn.ops.norm_batch_fused import (
+    FusedBatchNormAgain,
+    FusedBatchNormGrad,
+    FusedBatchNormTrain,
+)
 
 
 def forward(shape: Shape, residual: bool) -> Make:
@@ -18,6 +22,17 @@ def forward(shape: Shape, residual: bool) -> Make:
     def make(rng: np.random.Generator) -> list[Array]:
         x, vector = rng.standard_normal(shape) * 1.5 + 0.5, shape[-1:]
         inputs = [x, rng.standard_normal(vector) + 1, 2 * rng.standard_normal(vector)]
+        return [*inputs, rng.standard_normal(shape)] if residual else inputs
+
+    return make
+
+
+def again(shape: Shape, residual: bool) -> Make:
+    """x, mean, scale, offset, and a residual on demand."""
+
+    def make(rng: np.random.Generator) -> list[Array]:
+        vectors = [rng.standard_normal(shape[-1:]) for _ in range(3)]
+        inputs = [rng.standard_normal(shape), *vectors]
         return [*inputs, rng.standard_normal(shape)] if residual else inputs
 
     return make
@@ -55,6 +70,17 @@ CASES: list[Case] = [
         )
         for shape in BATCH_SHAPES
         for bounds, residual in ((RELU, False), (RELU, True), (RELU6, False), (UNBOUNDED, True))
+    ),
+    *(
+        Case(
+            FusedBatchNormAgain(bounds=bounds),
+            again(shape, residual),
+            1e-6,
+            differentiable=False,
+            label=words(shape, bounds, residual),
+        )
+        for shape in BATCH_SHAPES
+        for bounds, residual in ((RELU, False), (RELU6, True), (UNBOUNDED, False))
     ),
     *(
         Case(

@@ -10,7 +10,7 @@ import numpy as np
 
 from cases.case import Array, Case, Make, normal
 from fastcnn.ops.shape import BroadcastTo, ChannelShuffle, Reshape, Transpose
-from fastcnn.ops.shape_copy import CopyPixels
+from fastcnn.ops.shape_copy import CopyPixels, InterleaveChannels
 from fastcnn.ops.shape_join import Concat, Pad, Slice
 from fastcnn.ops.shape_resize import (
     ResizeBilinear,
@@ -146,6 +146,10 @@ CASES: list[Case] = [
     *(
         Case(CopyPixels(), normal(s), 0.0, False, label=_label(s))
         for s in ((3, 5), (1, 1), (2, 3, 4, 17), (2, 0, 4))
+    ),
+    *(
+        Case(InterleaveChannels(), normal(s, s), 0.0, False, label=_label(s))
+        for s in ((3, 5), (1, 1), (2, 3, 4, 58), (2, 4, 5, 16), (2, 0, 4))
     ),
     *(Case(Concat(a), normal(*s), 0.0, label=_label(a, *s)) for a, s in CONCATS),
     Case(Concat(1), integers(np.uint8, (3, 2), (3, 5)), 0.0, False, label="uint8"),

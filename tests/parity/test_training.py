@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from typing import Any
 
@@ -54,20 +55,33 @@ def cifar_resnet18() -> nn.Module:
 
 
 def test_losses_of_a_residual_network_follow(monkeypatch: Any) -> None:
-    """20 steps within 1 %, Winograd's algorithm in forward and in both gradients."""
+    """100 steps with Winograd's algorithm in forward and in both gradients.
+
+    The first 20 stay within 1 %. What rounding has begun then grows by itself, in PyTorch too, so
+    all together are measured by how far its float32 goes from its float64.
+    """
     monkeypatch.delenv("FASTCNN_EXACT", raising=False)
     peer = cifar_resnet18()
     model = applications.ResNet18(
         input_shape=(32, 32, 3), stem="cifar", classes=10, classifier_activation=None
     )
     model.load_state_dict({k: v.numpy() for k, v in peer.state_dict().items()})
+    exact = copy.deepcopy(peer).double()
+    # Four batches in turn: losses fall all the way, and rounding has something to work on.
     batches = [
-        (harness.images(8, 32, 32, seed=i % 2), harness.labels(8, 10, seed=i % 2))
-        for i in range(20)
+        (harness.images(4, 32, 32, seed=i % 4), harness.labels(4, 10, seed=i % 4))
+        for i in range(100)
     ]
-    ours, expected = losses_of(model, batches), losses_of_torch(peer, batches)
-    assert expected[-2:].max() < 0.5 * expected[:2].min()  # it learns its two batches
-    np.testing.assert_allclose(ours, expected, rtol=1e-2)
+    ours, theirs = losses_of(model, batches), losses_of_torch(peer, batches)
+    expected = losses_of_torch(exact, [(x.astype(np.float64), y) for x, y in batches])
+    assert expected[-4:].max() < 0.5 * expected[:4].min()  # it learns them
+    np.testing.assert_allclose(ours[:20], theirs[:20], rtol=1e-2)
+    assert distance(ours, expected) < 3 * distance(theirs, expected)
+
+
+def distance(losses: Array, expected: Array) -> float:
+    """Root of the mean square of the relative deviations."""
+    return float(np.sqrt(np.mean(np.square(losses / expected - 1))))
 
 
 def small_pair() -> tuple[nn.Module, Model]:
