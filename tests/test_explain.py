@@ -297,6 +297,23 @@ def test_plans_are_kept_until_the_model_is_another_one() -> None:
     assert explain.scores(copy.deepcopy(model), x).shape == (2, 4)
 
 
+def test_an_exact_model_is_explained_exactly(monkeypatch: Any) -> None:
+    monkeypatch.delenv("FASTCNN_EXACT", raising=False)
+    layer = Conv2D(32, 3, padding="same")
+    model = fastcnn.Sequential([fastcnn.Input((24, 24, 32)), layer, Flatten(), Dense(2)])
+    recipe = Backward(way=Gradient(), best=True)
+
+    def winograd() -> int:
+        kernels = plan_of(model, Spec((1, 24, 24, 32)), recipe).plan.kernels
+        return kernels.count("f32_winograd_conv2d")
+
+    assert winograd() == 2  # forward and back
+    model.exact = True
+    assert winograd() == 0
+    model.exact = False
+    assert winograd() == 2
+
+
 def test_cpu_and_reference_agree() -> None:
     single, double = settle(small()), settle(small(float64=True))
     double.set_weights(single.get_weights())
