@@ -45,6 +45,7 @@ _NAMES = {
     "Plan": "fastcnn.plan",
     "Regularizer": "fastcnn.regularizers",
     "Sequential": "fastcnn.models",
+    "autotune": "fastcnn.models.tuning",
     "get_num_threads": "fastcnn.backends.threads",
     "gradients": "fastcnn.autodiff",
     "set_num_threads": "fastcnn.backends.threads",

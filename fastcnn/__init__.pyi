@@ -32,6 +32,7 @@ from fastcnn.metrics import Metric as Metric
 from fastcnn.models import Functional as Functional
 from fastcnn.models import Model as Model
 from fastcnn.models import Sequential as Sequential
+from fastcnn.models.tuning import autotune as autotune
 from fastcnn.optimizers import Optimizer as Optimizer
 from fastcnn.plan import Plan as Plan
 from fastcnn.random import set_random_seed as set_random_seed

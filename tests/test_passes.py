@@ -11,6 +11,7 @@ import pytest
 from fastcnn import Input, Model, gradients, layers, ops
 from fastcnn.autodiff import evaluate
 from fastcnn.backends.cpu import default_isa
+from fastcnn.errors import ArgumentError
 from fastcnn.graph import Parameter, Spec, placeholder, topological
 from fastcnn.models.lowering import lower
 from fastcnn.passes import (
@@ -160,6 +161,63 @@ def test_forbidding_winograd_changes_the_next_predict(monkeypatch: Any) -> None:
     assert "f32_winograd_conv2d" in model.plan((1, 56, 56, 64)).kernels
     monkeypatch.setenv("FASTCNN_EXACT", "1")
     assert "f32_winograd_conv2d" not in model.plan((1, 56, 56, 64)).kernels
+
+
+def winograd_shaped() -> tuple[Model, Any]:
+    """A model whose convolution is Winograd's unless forbidden, and an input."""
+    image = Input((24, 24, 64))
+    model = Model(image, layers.Conv2D(64, 3, padding="same")(image))
+    return model, np.random.default_rng(3).standard_normal((1, 24, 24, 64)).astype(np.float32)
+
+
+def test_an_exact_model_has_no_winograd_and_can_be_used_both_ways(monkeypatch: Any) -> None:
+    monkeypatch.delenv("FASTCNN_EXACT", raising=False)
+    model, x = winograd_shaped()
+    fast = model.predict_on_batch(x)
+    model.exact = True
+    assert model.plan(x.shape).kernels == ("f32_packed_conv2d",)
+    exact = model.predict_on_batch(x)
+    kernel, bias = (w.numpy().astype(np.float64) for w in model.weights)
+    wide = x.astype(np.float64)
+    truth = ops.conv2d(wide, kernel, bias, padding="same")
+    # What a direct sum of so many products in float32 cannot exceed, in whatever order.
+    bound = 9 * 64 * 2**-24 * ops.conv2d(np.abs(wide), np.abs(kernel), padding="same")
+    assert np.all(np.abs(exact - truth) <= bound)
+    assert np.abs(exact - truth).max() < np.abs(fast - truth).max()
+    model.exact = False
+    assert model.plan(x.shape).kernels == ("f32_winograd_conv2d",)
+    np.testing.assert_array_equal(model.predict_on_batch(x), fast)
+    assert len(model._plans._plans) == 2
+
+
+def test_the_environment_forbids_winograd_for_models_that_do_not(monkeypatch: Any) -> None:
+    model, x = winograd_shaped()
+    model.exact = False
+    monkeypatch.setenv("FASTCNN_EXACT", "1")
+    assert model.plan(x.shape).kernels == ("f32_packed_conv2d",)
+
+
+def test_compile_says_exact_or_leaves_it_as_it_is() -> None:
+    model, _ = winograd_shaped()
+    model.compile(loss="mse", exact=True)
+    assert model.exact is True
+    model.compile(loss="mse")
+    assert model.exact is True
+    model.compile(loss="mse", exact=False)
+    assert model.exact is False
+    with pytest.raises(ArgumentError, match="exact='yes'"):
+        model.compile(loss="mse", exact="yes")
+
+
+def test_of_nested_models_the_outermost_says_exact(monkeypatch: Any) -> None:
+    monkeypatch.delenv("FASTCNN_EXACT", raising=False)
+    inner, x = winograd_shaped()
+    image = Input(x.shape[1:])
+    outer = Model(image, inner(image))
+    inner.exact = True
+    assert outer.plan(x.shape).kernels == ("f32_winograd_conv2d",)
+    outer.exact = True
+    assert outer.plan(x.shape).kernels == ("f32_packed_conv2d",)
 
 
 def test_plans_share_derived_weights() -> None:

@@ -97,6 +97,38 @@ def test_winograd_can_be_forbidden(monkeypatch: Any) -> None:
     assert not [op for op in ops_of(model) if "winograd" in op or op == "transform_filters"]
 
 
+def test_an_exact_model_has_steps_without_winograd(monkeypatch: Any) -> None:
+    """Steps and tests of both kinds are kept side by side."""
+    monkeypatch.delenv("FASTCNN_EXACT", raising=False)
+    model = compiled(network)
+
+    def winograds() -> list[list[str]]:
+        plans = model.trainer._plans._plans.values()
+        calls = [[call.op for call in step.plan.calls] for step in plans]
+        return [
+            [op for op in ops if "winograd" in op or op == "transform_filters"] for ops in calls
+        ]
+
+    model.exact = True
+    model.train_on_batch(*batch())
+    model.test_on_batch(*batch())
+    assert winograds() == [[], []]
+    model.exact = False
+    model.train_on_batch(*batch())
+    assert [bool(found) for found in winograds()] == [False, False, True]
+
+
+def test_an_exact_model_trains_as_the_environment_says(monkeypatch: Any) -> None:
+    monkeypatch.delenv("FASTCNN_EXACT", raising=False)
+    one, other = compiled(network), compiled(network)
+    one.exact = True
+    one.train_on_batch(*batch())
+    monkeypatch.setenv("FASTCNN_EXACT", "1")
+    other.train_on_batch(*batch())
+    for a, b in zip(one.get_weights(), other.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
 def test_what_others_read_stays() -> None:
     """A normalized map that is read twice is not fused, nor is its gradient."""
 

@@ -314,6 +314,17 @@ def test_step_yields_every_call_with_its_outputs(backend: str) -> None:
         assert seconds >= 0
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_timing_calls_runs_each_of_them_once(backend: str) -> None:
+    weight = parameter("w", 1.0, 2.0)
+    x = leaf(2)
+    plan = Plan([x], [ops.exp(x)], [(weight, ops.add(weight.tensor, x))], backend=backend)
+    seconds = plan.time_calls(np.ones(2, np.float32))
+    assert len(seconds) == len(plan.calls)
+    assert all(0 < taken < 60 for taken in seconds)
+    np.testing.assert_array_equal(weight.value, [2.0, 3.0])
+
+
 def test_an_abandoned_step_frees_the_plan() -> None:
     x = leaf(2, 3)
     plan = Plan([x], [ops.relu(ops.add(x, 1.0))])

@@ -64,6 +64,19 @@ def test_saved_model_goes_on_bit_for_bit(tmp_path: Path) -> None:
         assert a.tobytes() == b.tobytes()
 
 
+def test_exact_is_saved_with_what_compile_was_given(tmp_path: Path) -> None:
+    for exact in (True, False):
+        model = model_of()
+        model.compile("sgd", "mse", exact=exact)
+        model.save(tmp_path / "m.fastcnn")
+        assert models.load_model(tmp_path / "m.fastcnn").exact is exact
+    config = {**model.trainer.get_config(), "optimizer": optimizers.SGD()}
+    del config["exact"]  # as in a file that is older
+    model.exact = True
+    model.compile_as_saved(config)
+    assert model.exact is False
+
+
 def test_the_file_is_plain_safetensors_without_code(tmp_path: Path) -> None:
     from safetensors.numpy import load_file
 

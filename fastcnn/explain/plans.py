@@ -154,12 +154,19 @@ class ExplainingPlan:
     """A recipe, compiled for one model and one shape of images."""
 
     def __init__(
-        self, model: Model, spec: Spec, recipe: Recipe, backend: str, derived: DerivedWeights
+        self,
+        model: Model,
+        spec: Spec,
+        recipe: Recipe,
+        backend: str,
+        derived: DerivedWeights,
+        algorithms: passes.Algorithms,
     ) -> None:
         network = draw(model, spec, recipe.logits, recipe.output, recipe.layer)
         given, outputs = recipe.graph(network)
         if backend == "cpu":
-            outputs = passes.fuse_convolutions(passes.turn_convolutions(outputs))
+            outputs = passes.turn_convolutions(outputs)
+            outputs = passes.fuse_convolutions(outputs, algorithms=algorithms)
         outputs = passes.hoist(outputs, derived.stand_in)
         self._derived = derived
         self.scores = network.scores.spec
@@ -178,7 +185,7 @@ def plan_of(model: Model, spec: Spec, recipe: Recipe) -> ExplainingPlan:
     return model.keep_plan(
         recipe,
         [spec],
-        lambda backend, derived: ExplainingPlan(model, spec, recipe, backend, derived),
+        lambda *shared: ExplainingPlan(model, spec, recipe, *shared),
     )
 
 

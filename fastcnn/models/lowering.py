@@ -86,14 +86,20 @@ class InferencePlan:
     """A model's outputs for one set of input shapes."""
 
     def __init__(
-        self, model: Model, specs: Sequence[Spec], backend: str, derived: DerivedWeights
+        self,
+        model: Model,
+        specs: Sequence[Spec],
+        backend: str,
+        derived: DerivedWeights,
+        algorithms: passes.Algorithms,
     ) -> None:
         lowered = lower(model, specs, training=False)
         self.structure = lowered.structure
         outputs = passes.fold_batch_norm(lowered.outputs)
         if backend == "cpu":
-            outputs = passes.fuse_convolutions(passes.forget_winners(outputs))
-            outputs = passes.fuse_shuffles(passes.fuse_separable(outputs))
+            outputs = passes.forget_winners(outputs)
+            outputs = passes.fuse_convolutions(outputs, algorithms=algorithms)
+            outputs = passes.fuse_shuffles(passes.fuse_separable(outputs, algorithms))
         outputs = passes.hoist(outputs, derived.stand_in)
         self._derived = derived
         self._runs = 0

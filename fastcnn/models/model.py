@@ -4,9 +4,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from fastcnn import arguments, passes
+from fastcnn import arguments
 from fastcnn.backends import cpu, threads
 from fastcnn.data.arrays import as_array
 from fastcnn.errors import ArgumentError, DtypeError, ShapeError
@@ -15,10 +15,12 @@ from fastcnn.layers.base import Layer
 from fastcnn.metrics import Metric
 from fastcnn.models import loop, saving, state
 from fastcnn.models.checks import check_identifiers, check_weights
+from fastcnn.models.choices import measured_choices
 from fastcnn.models.derived import DerivedWeights
 from fastcnn.models.lowering import InferencePlan, Lowered, PlanCache, lower, sample_specs
 from fastcnn.models.summary import summary
 from fastcnn.models.trainer import Trainer
+from fastcnn.passes.algorithms import Algorithms, Choices, exact_by_environment
 from fastcnn.structure import flatten, map_structure, pack_as
 
 if TYPE_CHECKING:
@@ -37,7 +39,15 @@ class Model(Layer):
         inputs: symbolic tensor, or a list or dict of them, from `fastcnn.Input`.
         outputs: symbolic tensors computed from them.
         name: name of the model.
+
+    Attributes:
+        exact: True forbids Winograd's algorithm, whose convolutions differ from direct sums by
+            about 1e-6 of the largest output: in every plan made from then on, of prediction,
+            training and explanation. FASTCNN_EXACT=1 forbids it for all models; of nested models,
+            the outermost counts.
     """
+
+    exact: bool = False
 
     input_structure: Any = None
     output_structure: Any = None
@@ -81,6 +91,7 @@ class Model(Layer):
         backend: str | None = None,
         gradient_accumulation_steps: int | None = None,
         recompute: str | None = None,
+        exact: bool | None = None,
     ) -> None:
         """Choose what `fit` and `evaluate` use. Weights stay as they are.
 
@@ -98,6 +109,7 @@ class Model(Layer):
                 are given by name: one update for so many batches.
             recompute: "auto" trades time for memory: normalizations, activations, sums and pooling
                 are made again, to the same bits, where gradients read them, instead of kept.
+            exact: what `model.exact` becomes; as it is when None.
         """
         where = f"model '{self.name}': compile"
         arguments.only_default(where, "run_eagerly", run_eagerly, False)
@@ -107,6 +119,8 @@ class Model(Layer):
         arguments.one_of(where, "recompute", recompute, (None, "auto"))
         check_identifiers(loss, metrics, weighted_metrics)
         check_weights(loss_weights, where)
+        if exact is not None:
+            self.exact = arguments.one_of(where, "exact", exact, (True, False))
         trainer = Trainer(
             self, optimizer, loss, loss_weights, metrics, weighted_metrics, backend, recompute
         )
@@ -120,6 +134,7 @@ class Model(Layer):
         # Older files do not know the last one.
         given = [*(config[name] for name in names), config.get("recompute")]
         self._trainer = Trainer(self, *given)
+        self.exact = config.get("exact") is True
 
     @property
     def trainer(self) -> Trainer:
@@ -288,37 +303,50 @@ class Model(Layer):
     def inference_plan(self, specs: Sequence[Spec]) -> InferencePlan:
         """The plan that `predict` runs for these input specs; kept for the last few shapes."""
         backend = self._backend()
+        key = self._circumstances(backend, specs)
 
         def make() -> InferencePlan:
-            return InferencePlan(self, specs, backend, self._derived_weights(backend))
+            derived = self._derived_weights(backend)
+            return InferencePlan(self, specs, backend, derived, key.algorithms)
 
-        return self._plans.get(self._circumstances(backend, specs), make)
+        return self._plans.get(key, make)
 
     def keep_plan(
-        self, kind: Hashable, specs: Sequence[Spec], make: Callable[[str, DerivedWeights], T]
+        self,
+        kind: Hashable,
+        specs: Sequence[Spec],
+        make: Callable[[str, DerivedWeights, Algorithms], T],
     ) -> T:
         """A plan of another kind over this model, kept as those of `predict` are.
 
         Args:
             kind: what tells it from others of the same input specs.
             specs: of the model's inputs.
-            make: makes it, given the backend and the weights that all plans of the model share.
+            make: makes it, given the backend, the weights that all plans of the model share and
+                the algorithms that its convolutions may have.
         """
         backend = self._backend()
-        key = (kind, *self._circumstances(backend, specs))
-        kept: T = self._other_plans.get(key, lambda: make(backend, self._derived_weights(backend)))
+        key = self._circumstances(backend, specs)
+        kept: T = self._other_plans.get(
+            (kind, key), lambda: make(backend, self._derived_weights(backend), key.algorithms)
+        )
         return kept
+
+    def algorithms(self) -> Algorithms:
+        """Algorithms that the model's convolutions may have now, nothing having been measured."""
+        return Algorithms(self.exact or exact_by_environment())
 
     def forget_plans(self) -> None:
         """Drop all plans: the model is another one now."""
         self._plans.clear()
         self._other_plans.clear()
 
-    def _circumstances(self, backend: str, specs: Sequence[Spec]) -> tuple[Hashable, ...]:
-        """All that a plan depends on, beside the model."""
+    def _circumstances(self, backend: str, specs: Sequence[Spec]) -> _Circumstances:
         isa = cpu.default_isa() if backend == "cpu" else ""
-        exact = not passes.winograd_allowed()
-        return tuple(specs), backend, isa, threads.get_num_threads(), exact
+        exact = self.exact or exact_by_environment()
+        measured = measured_choices(isa) if isa else frozenset()
+        count = threads.get_num_threads()
+        return _Circumstances(tuple(specs), backend, isa, count, exact, measured)
 
     def _derived_weights(self, backend: str) -> DerivedWeights:
         isa = cpu.default_isa() if backend == "cpu" else ""
@@ -410,6 +438,21 @@ class Model(Layer):
     load_weights = saving.load_weights
     save_state = saving.save_state
     load_state = saving.load_state
+
+
+class _Circumstances(NamedTuple):
+    """All that a plan depends on, beside the model."""
+
+    specs: tuple[Spec, ...]
+    backend: str
+    isa: str
+    threads: int
+    exact: bool
+    measured: Choices
+
+    @property
+    def algorithms(self) -> Algorithms:
+        return Algorithms(self.exact, self.measured)
 
 
 def _fitting(spec: Spec, wanted: Spec, where: str) -> Spec:

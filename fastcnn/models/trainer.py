@@ -57,7 +57,9 @@ class _StepPlan:
         outputs = [objective.total, *objective.parts, *lowered.outputs]
         if trainer.backend == "cpu":
             new = [tensor for _, tensor in updates]
-            outputs, made = passes.for_training(outputs, new, trainer.recompute == "auto")
+            outputs, made = passes.for_training(
+                outputs, new, model.algorithms(), trainer.recompute == "auto"
+            )
             updates = [(weight, new) for (weight, _), new in zip(updates, made, strict=True)]
         self.plan = Plan(
             [*lowered.inputs, *objective.targets, *objective.weights, numbers, lowered.trace.rng],
@@ -114,6 +116,7 @@ class Trainer:
             "weighted_metrics": plain(weighted),
             "backend": self.backend,
             "recompute": self.recompute,
+            "exact": self.model.exact,
         }
 
     @property
@@ -154,7 +157,8 @@ class Trainer:
         weighted = tuple(None if w is None else w.shape for w in batch.w)
         isa = cpu.default_isa() if self.backend == "cpu" else ""
         phase = (training, training and self.optimizer.completes)
-        key = (tuple(specs), shapes, weighted, phase, isa, threads.get_num_threads())
+        circumstances = isa, threads.get_num_threads(), self.model.algorithms()
+        key = (tuple(specs), shapes, weighted, phase, *circumstances)
         return self._plans.get(key, lambda: _StepPlan(self, batch, specs, training))
 
     def random_state(self) -> Array:

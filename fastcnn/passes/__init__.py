@@ -14,9 +14,9 @@ turn_convolutions   a convolution backwards  becomes  a convolution of turned fi
 hoist               what depends on weights alone is cut off, to be computed when weights change
 """
 
+from fastcnn.passes.algorithms import Algorithms as Algorithms
 from fastcnn.passes.fold import fold_batch_norm as fold_batch_norm
 from fastcnn.passes.fuse import fuse_convolutions as fuse_convolutions
-from fastcnn.passes.fuse import winograd_allowed as winograd_allowed
 from fastcnn.passes.fuse_norms import fuse_norms as fuse_norms
 from fastcnn.passes.fuse_separable import fuse_separable as fuse_separable
 from fastcnn.passes.fuse_shuffle import fuse_shuffles as fuse_shuffles

@@ -10,7 +10,6 @@ transformed by an op of their own, which `hoist` moves to the prologue.
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -39,6 +38,13 @@ from fastcnn.ops.elementwise_activations import ReLU, ReLU6
 from fastcnn.ops.elementwise_binary import Add
 from fastcnn.ops.elementwise_unary import Clip
 from fastcnn.ops.norm_batch import BatchNormInference
+from fastcnn.passes.algorithms import (
+    DIRECT,
+    WINOGRAD_2,
+    WINOGRAD_4,
+    Algorithms,
+    convolution_shape,
+)
 from fastcnn.passes.hoist import fixed_nodes
 
 # Channels of a group, of which a vector holds several groups.
@@ -75,13 +81,16 @@ class Chain:
 def fuse_convolutions(
     outputs: Sequence[Tensor],
     products: tuple[type[Op], ...] = (Conv2D, DepthwiseConv2D, MatMul),
+    algorithms: Algorithms | None = None,
 ) -> list[Tensor]:
     """The graph with a fused op in the place of every chain that begins with fixed weights.
 
     Args:
         outputs: of the graph.
         products: ops that a chain may begin with.
+        algorithms: those allowed; those of the environment when None.
     """
+    algorithms = algorithms or Algorithms()
     chains = {
         chain.end: chain for chain in _chains(outputs) if isinstance(chain.product.op, products)
     }
@@ -90,7 +99,7 @@ def fuse_convolutions(
         inputs = [new.get(t, t) for t in node.inputs]
         chain = chains.get(node.outputs[0]) if node.outputs else None
         if chain is not None:
-            new[chain.end] = _fused(chain, new)
+            new[chain.end] = _fused(chain, new, algorithms)
         elif any(a != b for a, b in zip(inputs, node.inputs, strict=True)):
             copy = Node(node.op, tuple(inputs), node.specs, node.layer, node.source)
             new.update(zip(node.outputs, copy.outputs, strict=True))
@@ -198,7 +207,7 @@ def _with(chain: Chain, reader: Node, fixed: set[int], position: dict[int, int])
     return replace(chain, residual=other) if chain.residual is None and same and later else None
 
 
-def _fused(chain: Chain, new: dict[Tensor, Tensor]) -> Tensor:
+def _fused(chain: Chain, new: dict[Tensor, Tensor], algorithms: Algorithms) -> Tensor:
     """The op that does the whole chain."""
     x, kernel = (new.get(t, t) for t in chain.product.inputs)
     bias = chain.bias
@@ -214,7 +223,7 @@ def _fused(chain: Chain, new: dict[Tensor, Tensor]) -> Tensor:
             return _dense(x, kernel, rest, chain.bounds)
         if isinstance(chain.product.op, DepthwiseConv2D):
             return _depthwise(chain.product.op, x, kernel, rest, chain.bounds)
-        return _convolution(chain.product.op, x, kernel, rest, chain.bounds)
+        return _convolution(chain.product.op, x, kernel, rest, chain.bounds, algorithms)
 
 
 def _preactivated(
@@ -251,7 +260,14 @@ def _depthwise(
     return fused
 
 
-def _convolution(op: Any, x: Tensor, kernel: Tensor, rest: list[Tensor], bounds: Bounds) -> Tensor:
+def _convolution(
+    op: Any,
+    x: Tensor,
+    kernel: Tensor,
+    rest: list[Tensor],
+    bounds: Bounds,
+    algorithms: Algorithms,
+) -> Tensor:
     """Winograd's algorithm where it costs less; groups of few channels in lanes; the direct sum."""
     R, S, C, K = kernel.spec.sizes
     fused: Tensor
@@ -260,7 +276,7 @@ def _convolution(op: Any, x: Tensor, kernel: Tensor, rest: list[Tensor], bounds:
         geometry = {k: v for k, v in op.siblings().items() if k != "groups"}
         fused = apply(FusedGroupedConv2D(bounds=bounds, **geometry), x, kernel, *rest)
         return fused
-    tile = winograd_tile(op, x, kernel)
+    tile = winograd_tile(op, x, kernel, algorithms)
     if tile:
         pads = op.pads(x.spec.sizes[1:3], (R, S))
         transformed = apply(WinogradFilters(tile), kernel)
@@ -273,13 +289,8 @@ def _convolution(op: Any, x: Tensor, kernel: Tensor, rest: list[Tensor], bounds:
     return fused
 
 
-def winograd_allowed() -> bool:
-    """Whether convolutions may differ from direct sums by rounding; FASTCNN_EXACT=1 forbids it."""
-    return os.environ.get("FASTCNN_EXACT", "0") in ("", "0")
-
-
-def winograd_tile(op: Conv2D, x: Tensor, kernel: Tensor) -> int:
-    """4 or 2 where F(4x4, 3x3) or F(2x2, 3x3) is allowed and costs least; 0 for the direct sum.
+def winograd_tile(op: Conv2D, x: Tensor, kernel: Tensor, algorithms: Algorithms) -> int:
+    """4 or 2 where F(4x4, 3x3) or F(2x2, 3x3) is allowed and the best; 0 for the direct sum.
 
     Costs are counted in multiply-adds of a number per channel in and out: those of the products,
     the transforms of a patch, and reading the filters once.
@@ -287,16 +298,18 @@ def winograd_tile(op: Conv2D, x: Tensor, kernel: Tensor) -> int:
     R, S, C, K = kernel.spec.sizes
     if (R, S) != (3, 3) or op.strides != (1, 1) or op.dilations != (1, 1) or op.groups != 1:
         return 0
-    if C < 16 or K < 16 or not winograd_allowed():
+    if C < 16 or K < 16 or algorithms.exact:
         return 0
-    N, P, Q, _ = op.infer(x.spec, kernel.spec).sizes
-    costs = {0: 9.0 * N * P * Q + 9 * _FILTER_READ}
-    for tile in (4, 2):
+    y = op.infer(x.spec, kernel.spec)
+    N, P, Q, _ = y.sizes
+    costs = {DIRECT: 9.0 * N * P * Q + 9 * _FILTER_READ}
+    for name, tile in _TILES.items():
         patches, points = N * math.ceil(P / tile) * math.ceil(Q / tile), (tile + 2) ** 2
         transforms = 6 / C + 4 / K
-        costs[tile] = points * patches * (1 + transforms) + points * _FILTER_READ
-    return min(costs, key=lambda tile: costs[tile])
+        costs[name] = points * patches * (1 + transforms) + points * _FILTER_READ
+    return _TILES.get(algorithms.pick(convolution_shape(x.spec, y), costs), 0)
 
 
+_TILES = {WINOGRAD_4: 4, WINOGRAD_2: 2}
 # Reading a number of the filters from memory costs as much as so many multiply-adds with it.
 _FILTER_READ = 12

@@ -18,14 +18,21 @@ from fastcnn.graph import Node, Tensor
 from fastcnn.ops._apply import apply
 from fastcnn.ops.conv_packed import FusedDepthwiseConv2D, PackedConv2D
 from fastcnn.ops.conv_separable import FusedSeparableConv2D
+from fastcnn.passes.algorithms import APART, FUSED, Algorithms, separable_shape
 from fastcnn.passes.rewrite import count_readers, rewrite
 
 # (filter, stride) with loops of their own: depthwise_families in src_c/kernels.
 _FILTERS = frozenset({(3, 1), (3, 2), (5, 1), (5, 2), (7, 1)})
 
 
-def fuse_separable(outputs: Sequence[Tensor]) -> list[Tensor]:
-    """The graph with one op for every such group whose inner results nobody else reads."""
+def fuse_separable(outputs: Sequence[Tensor], algorithms: Algorithms | None = None) -> list[Tensor]:
+    """The graph with one op for every such group whose inner results nobody else reads.
+
+    Args:
+        outputs: of the graph.
+        algorithms: what was measured of such groups; an estimate decides where nothing was.
+    """
+    algorithms = algorithms or Algorithms()
     readers = count_readers(outputs)
 
     def rule(node: Node, inputs: list[Tensor]) -> Sequence[Tensor] | None:
@@ -37,7 +44,8 @@ def fuse_separable(outputs: Sequence[Tensor]) -> list[Tensor]:
         own = isinstance(inputs[0].node.inputs[0].node.op, PackedConv2D)
         if expand is not None and (not own or not _is_pointwise(expand) or len(expand.inputs) > 3):
             expand = None
-        if not pays(node, depthwise, expand):
+        shape = shape_of(node, depthwise, expand)
+        if algorithms.pick(shape, _costs(node, depthwise, expand)) == APART:
             return None
         return (_fused(node, inputs, expand is not None),)
 
@@ -68,13 +76,21 @@ def _has_loops(depthwise: Node) -> bool:
     return square and (R, op.strides[0]) in _FILTERS
 
 
-def pays(project: Node, depthwise: Node, expand: Node | None) -> bool:
-    """Whether what need not be moved outweighs the filters, which are read once for every image."""
+def shape_of(project: Node, depthwise: Node, expand: Node | None) -> str:
+    """What measurements of such a group are kept under."""
+    x, kernel = (expand or depthwise).inputs[0].spec, depthwise.inputs[1].spec
+    assert isinstance(depthwise.op, FusedDepthwiseConv2D)
+    stride = depthwise.op.strides[0]
+    return separable_shape(x, kernel, project.specs[0], stride, expand is not None)
+
+
+def _costs(project: Node, depthwise: Node, expand: Node | None) -> dict[str, float]:
+    """Of what need not be moved, and of the filters, which are read once for every image."""
     inner = [depthwise, *([expand] if expand else [])]
     moved = 2 * sum(math.prod(node.specs[0].sizes[1:]) for node in inner)
     around = [project, *([expand] if expand else [])]
     filters = sum(math.prod(node.inputs[1].spec.sizes) for node in around)
-    return moved > _FILTERS_READ * filters
+    return {APART: moved, FUSED: _FILTERS_READ * filters}
 
 
 # A number of the filters, which all images of a batch share, against one that is written and read.

@@ -9,6 +9,7 @@ kernel is summed in Winograd's domain where there are pixels enough.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -28,27 +29,31 @@ from fastcnn.ops.conv_packed_grad import (
     WinogradConv2DGradKernel,
     WinogradTrainConv2D,
 )
-from fastcnn.passes.fuse import FEW_CHANNELS, fuse_convolutions, winograd_allowed
+from fastcnn.passes.algorithms import Algorithms
+from fastcnn.passes.fuse import FEW_CHANNELS, fuse_convolutions
 from fastcnn.passes.rewrite import rewrite
 
 
-def pack_training(tensors: Sequence[Tensor]) -> list[Tensor]:
+def pack_training(tensors: Sequence[Tensor], algorithms: Algorithms | None = None) -> list[Tensor]:
     """The graph of a step with fused convolutions and packed gradients for inputs.
 
     Args:
         tensors: outputs and new values of weights, together: they share the graph.
+        algorithms: those allowed; those of the environment when None. What was measured is of
+            inference, whose filters are transformed beforehand, and is left aside.
     """
-    fused = fuse_convolutions(tensors, products=(Conv2D, DepthwiseConv2D))
-    return rewrite(fused, _rule)
+    exact = (algorithms or Algorithms()).exact
+    fused = fuse_convolutions(tensors, (Conv2D, DepthwiseConv2D), Algorithms(exact))
+    return rewrite(fused, functools.partial(_rule, exact))
 
 
-def _rule(node: Node, inputs: list[Tensor]) -> Sequence[Tensor] | None:
+def _rule(exact: bool, node: Node, inputs: list[Tensor]) -> Sequence[Tensor] | None:
     with scope_path(node.layer):
         if isinstance(node.op, WinogradConv2D):
             return (_forward(node.op, *inputs),)
         if isinstance(node.op, Conv2DGradInput):
-            return (_grad_input(node.op, *inputs),)
-        if isinstance(node.op, Conv2DGradKernel):
+            return (_grad_input(node.op, exact, *inputs),)
+        if isinstance(node.op, Conv2DGradKernel) and not exact:
             return _grad_kernel(node.op, *inputs)
     return None
 
@@ -80,7 +85,7 @@ def _winograd(
     return y
 
 
-def _grad_input(op: Conv2DGradInput, dy: Tensor, kernel: Tensor) -> Tensor:
+def _grad_input(op: Conv2DGradInput, exact: bool, dy: Tensor, kernel: Tensor) -> Tensor:
     R, S, C, K = kernel.spec.sizes
     channels = C * op.groups
     dx: Tensor
@@ -88,7 +93,7 @@ def _grad_input(op: Conv2DGradInput, dy: Tensor, kernel: Tensor) -> Tensor:
         dx = apply(op, dy, kernel)
         return dx
     H, W = Spec(op.input_size).sizes
-    pads = _winograd_pads(op, dy.spec, kernel.spec)
+    pads = None if exact else _winograd_pads(op, dy.spec, kernel.spec)
     if pads is not None and winograd_pays(dy.spec, dy.spec.with_shape(dy.shape[0], H, W, C)):
         zeros = constant(np.zeros(C, kernel.dtype))
         return _winograd(WinogradConv2D(pads=pads, filters=C), True, dy, kernel, zeros)
@@ -120,7 +125,7 @@ def _grad_kernel(op: Conv2DGradKernel, x: Tensor, dy: Tensor) -> Sequence[Tensor
 
 
 def sum_pays(x: Spec, dy: Spec) -> bool:
-    """Whether Winograd's sum of outer products is allowed and costs less than the direct one."""
+    """Whether Winograd's sum of outer products costs less than the direct one."""
     if not _transformable(x.sizes[3], dy):
         return False
     N, P, Q, K = dy.sizes
@@ -131,13 +136,13 @@ def sum_pays(x: Spec, dy: Spec) -> bool:
 
 
 def _transformable(channels: int, y: Spec) -> bool:
-    """Whether Winograd's algorithm is allowed, and patches and channels are worth transforming."""
+    """Whether patches and channels are worth transforming."""
     _, P, Q, K = y.sizes
-    return winograd_allowed() and min(channels, K) >= 16 and min(P, Q) >= 4
+    return min(channels, K) >= 16 and min(P, Q) >= 4
 
 
 def winograd_pays(x: Spec, y: Spec) -> bool:
-    """Whether F(4x4, 3x3) is allowed and costs less than the direct sum, filters made anew.
+    """Whether F(4x4, 3x3) costs less than the direct sum, filters made anew.
 
     Costs in multiply-adds of a vector per channel in and out, as for inference.
     """

@@ -6,24 +6,29 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from fastcnn.graph import Tensor
+from fastcnn.passes.algorithms import Algorithms
 from fastcnn.passes.fuse_norms import fuse_norms
 from fastcnn.passes.pack_training import pack_training
 from fastcnn.passes.recompute import recompute
 
 
 def for_training(
-    outputs: Sequence[Tensor], made: Sequence[Tensor], keep_less: bool = False
+    outputs: Sequence[Tensor],
+    made: Sequence[Tensor],
+    algorithms: Algorithms | None = None,
+    keep_less: bool = False,
 ) -> tuple[list[Tensor], list[Tensor]]:
     """The graph of a step as the cpu backend runs it best.
 
     Args:
         outputs: what forward makes.
         made: new values of weights and statistics.
+        algorithms: those allowed; those of the environment when None.
         keep_less: make again what is cheap to make, instead of keeping it for the gradients.
 
     Returns:
         The same tensors of the new graph.
     """
-    tensors = pack_training(fuse_norms([*outputs, *made]))
+    tensors = pack_training(fuse_norms([*outputs, *made]), algorithms)
     outputs, made = tensors[: len(outputs)], tensors[len(outputs) :]
     return recompute(outputs, made) if keep_less else (list(outputs), list(made))
