@@ -129,15 +129,9 @@ class Plan:
             finally:
                 self._count_writes()  # of steps left halfway too: a count too many does no harm
 
-    def _bind_arena(self) -> None:
-        memory = self._arena.memory(self.arena_bytes)
-        if memory is not self._buffers.get(ARENA):
-            self._buffers[ARENA] = memory
-            self._program.bind(ARENA, memory)
-
     def time_calls(self, *arrays: Array) -> list[float]:
         """Run once, and return the seconds of every call, where it stands among the others."""
-        with self._lock:
+        with self._arena.lock:
             self._bind(arrays)
             clock, seconds = time.perf_counter, []
             try:
@@ -149,6 +143,12 @@ class Plan:
             finally:
                 self._count_writes()
             return seconds
+
+    def _bind_arena(self) -> None:
+        memory = self._arena.memory(self.arena_bytes)
+        if memory is not self._buffers.get(ARENA):
+            self._buffers[ARENA] = memory
+            self._program.bind(ARENA, memory)
 
     def _bind(self, arrays: Sequence[Array]) -> list[Array]:
         if len(arrays) != len(self.inputs):

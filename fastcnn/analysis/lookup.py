@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from fastcnn.errors import ArgumentError
 from fastcnn.graph import Parameter, Spec, Tensor
 from fastcnn.layers.base import Layer
+from fastcnn.passes.algorithms import Algorithms
 
 
 class _Trace(Protocol):
@@ -54,6 +55,9 @@ class AnyModel(Protocol):
 
     def inference_plan(self, specs: Sequence[Spec]) -> Any:
         """What `predict` runs."""
+
+    def algorithms(self) -> Algorithms:
+        """Those that plans of the model may choose from."""
 
 
 def layer_paths(model: AnyModel, prefix: str = "") -> Iterator[tuple[str, Layer]]:
