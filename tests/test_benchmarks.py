@@ -55,24 +55,6 @@ def test_the_first_case_of_every_class_runs(name: str) -> None:
                 getattr(benchmark, method)(*first)
 
 
-def test_algorithms_are_told_for_every_direction_of_every_layer(monkeypatch: Any) -> None:
-    """By name and share of the peak; nothing is measured here."""
-    import algorithms
-    from benchmarks import kernels
-
-    monkeypatch.delenv("FASTCNN_EXACT", raising=False)
-    monkeypatch.setattr(kernels, "measure", lambda *given: kernels.Measured(1.0, given[0].flops))
-    small = [layer for layer in algorithms.LAYERS if layer.x[0] == 1]
-    found = {layer.name: algorithms.cells(layer, "scalar", 1, 1) for layer in small}
-    assert found["7x7 / 2, 224, 3 to 64"][:2] == ["packed_conv2d: **100 %** (75-85)", "none"]
-    assert found["3x3, 56, 64 to 64"][0] == "winograd_conv2d: **100 %** (180-230)"
-    backward = "transform_filters + winograd_conv2d: **100 %** (180-230)"
-    assert found["3x3, 56, 64 to 64"][1] == backward
-    weights = 4 * (4096 * 4096 + 3 * 4096)  # and input, bias, output
-    assert found["dense, 4096 to 4096"][0].endswith(f"**{weights / 1e9:.1f} GB/s** (bandwidth)")
-    assert len({layer.name for layer in algorithms.LAYERS}) == len(algorithms.LAYERS)
-
-
 @pytest.mark.parametrize("tuned", [False, True])
 def test_what_saliency_is_measured_against_is_the_same_gradient(tuned: bool) -> None:
     module = importlib.import_module("saliency")
@@ -91,3 +73,21 @@ def test_runs_are_timed_in_turn() -> None:
     seconds = module.interleaved(runs, 3)
     assert "".join(order) == "ab" * 4  # the first turn plans
     assert [len(taken) for taken in seconds.values()] == [3, 3]
+
+
+def test_algorithms_are_told_for_every_direction_of_every_layer(monkeypatch: Any) -> None:
+    """By name and share of the peak; nothing is measured here."""
+    import algorithms
+    from benchmarks import kernels
+
+    monkeypatch.delenv("FASTCNN_EXACT", raising=False)
+    monkeypatch.setattr(kernels, "measure", lambda *given: kernels.Measured(1.0, given[0].flops))
+    small = [layer for layer in algorithms.LAYERS if layer.x[0] == 1]
+    found = {layer.name: algorithms.cells(layer, "scalar", 1, 1) for layer in small}
+    assert found["7x7 / 2, 224, 3 to 64"][:2] == ["packed_conv2d: **100 %** (75-85)", "none"]
+    assert found["3x3, 56, 64 to 64"][0] == "winograd_conv2d: **100 %** (180-230)"
+    backward = "transform_filters + winograd_conv2d: **100 %** (180-230)"
+    assert found["3x3, 56, 64 to 64"][1] == backward
+    weights = 4 * (4096 * 4096 + 3 * 4096)  # and input, bias, output
+    assert found["dense, 4096 to 4096"][0].endswith(f"**{weights / 1e9:.1f} GB/s** (bandwidth)")
+    assert len({layer.name for layer in algorithms.LAYERS}) == len(algorithms.LAYERS)

@@ -108,7 +108,7 @@ def _step_arena(model: AnyModel, graph: Graph, recompute: bool) -> int:
     ]
     updates += graph.trace.updates
     outputs, made = passes.for_training(
-        [loss, *graph.outputs], [new for _, new in updates], recompute, model.algorithms()
+        [loss, *graph.outputs], [new for _, new in updates], model.algorithms(), recompute
     )
     owned = own_outputs(outputs)
     updates = [(weight, new) for (weight, _), new in zip(updates, made, strict=True)]

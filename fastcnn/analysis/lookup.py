@@ -50,14 +50,14 @@ class AnyModel(Protocol):
     def trainable_weights(self) -> list[Parameter]:
         """Weights that training changes."""
 
-    def algorithms(self) -> Algorithms:
-        """What its convolutions may have."""
-
     def graph(self, input_shape: Any = None, training: bool = False, batch: int = 1) -> Graph:
         """The model as one flat graph."""
 
     def inference_plan(self, specs: Sequence[Spec]) -> Any:
         """What `predict` runs."""
+
+    def algorithms(self) -> Algorithms:
+        """Those that plans of the model may choose from."""
 
 
 def layer_paths(model: AnyModel, prefix: str = "") -> Iterator[tuple[str, Layer]]:

@@ -99,8 +99,7 @@ class InferencePlan:
         if backend == "cpu":
             outputs = passes.forget_winners(outputs)
             outputs = passes.fuse_convolutions(outputs, algorithms=algorithms)
-            outputs = passes.fuse_separable(outputs, algorithms)
-            outputs = passes.fuse_shuffles(outputs)
+            outputs = passes.fuse_shuffles(passes.fuse_separable(outputs, algorithms))
         outputs = passes.hoist(outputs, derived.stand_in)
         self._derived = derived
         self._runs = 0

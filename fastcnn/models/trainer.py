@@ -57,8 +57,9 @@ class _StepPlan:
         outputs = [objective.total, *objective.parts, *lowered.outputs]
         if trainer.backend == "cpu":
             new = [tensor for _, tensor in updates]
-            keep_less, algorithms = trainer.recompute == "auto", model.algorithms()
-            outputs, made = passes.for_training(outputs, new, keep_less, algorithms)
+            outputs, made = passes.for_training(
+                outputs, new, model.algorithms(), trainer.recompute == "auto"
+            )
             updates = [(weight, new) for (weight, _), new in zip(updates, made, strict=True)]
         self.plan = Plan(
             [*lowered.inputs, *objective.targets, *objective.weights, numbers, lowered.trace.rng],
@@ -114,8 +115,8 @@ class Trainer:
             "metrics": plain(given),
             "weighted_metrics": plain(weighted),
             "backend": self.backend,
-            "exact": self.model.exact,
             "recompute": self.recompute,
+            "exact": self.model.exact,
         }
 
     @property

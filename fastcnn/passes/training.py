@@ -15,16 +15,16 @@ from fastcnn.passes.recompute import recompute
 def for_training(
     outputs: Sequence[Tensor],
     made: Sequence[Tensor],
-    keep_less: bool = False,
     algorithms: Algorithms | None = None,
+    keep_less: bool = False,
 ) -> tuple[list[Tensor], list[Tensor]]:
     """The graph of a step as the cpu backend runs it best.
 
     Args:
         outputs: what forward makes.
         made: new values of weights and statistics.
-        keep_less: make again what is cheap to make, instead of keeping it for the gradients.
         algorithms: those allowed; those of the environment when None.
+        keep_less: make again what is cheap to make, instead of keeping it for the gradients.
 
     Returns:
         The same tensors of the new graph.
