@@ -9,6 +9,7 @@ a function of ours or for nothing at all, so there is no import, no attribute an
 from __future__ import annotations
 
 import pickletools
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, final
@@ -85,8 +86,11 @@ class Unpickler:
             ValueError, TypeError, KeyError, IndexError, OverflowError: it is damaged.
         """
         self._stack, self._marks, self._memo = [], [], {}
-        for opcode, argument, _ in pickletools.genops(stream):  # type: ignore[arg-type]
-            self._step(opcode.name, argument)
+        with warnings.catch_warnings():
+            # Escapes in damaged strings, which Python is about to forbid.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            for opcode, argument, _ in pickletools.genops(stream):  # type: ignore[arg-type]
+                self._step(opcode.name, argument)
         return self._stack.pop()
 
     def _step(self, opcode: str, argument: Any) -> None:
