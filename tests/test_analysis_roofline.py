@@ -240,7 +240,8 @@ def test_no_factor_is_negative():
 
 def test_a_network_is_measured_whole_and_by_call(home, measured):
     case = fit_roofline.Case("LeNet5")
-    case.run()
+    for _ in range(20):  # the least times count: any one run may be disturbed
+        case.run()
     record = case.record()
     assert 0 < record["program"] <= record["seconds"]
     assert len(record["calls"]) == len(case.plan.calls)
