@@ -8,7 +8,8 @@
  * Activations are NHWC, filters HWIO (R, S, C/G, K), depthwise filters (R, S, C, M).
  *
  * A kernel is SPMD: all threads of the team call it with the same `fc_call` and their own `tid`.
- * It cuts its work by shape, never by thread count, so results have the same bits for any team.
+ * It cuts its work by shape, never by thread count, so results have the same bits for any team, and
+ * whichever thread takes a piece.
  * Kernels never allocate, never open threads, never fail for a reason Python could have known.
  */
 #ifndef FASTCNN_H
@@ -74,8 +75,20 @@ int fc_isa_count(void); /* tables compiled in, best last */
 const fc_table *fc_isa_table(int i);
 int fc_isa_runs_here(int i);
 
+/* Work of a call that its threads take piece by piece. */
+typedef struct {
+    int64_t begin, end; /* the items taken last */
+    int64_t count;
+    int tid, nthreads;
+} fc_work;
+
 /* runtime.c */
 void fc_sync(const fc_call *call); /* every thread of the team must come; a full barrier */
+/* Items [0, count): every thread begins with a contiguous share of its own, and helps others when
+ * that is done. All threads of the team open the same items, with an fc_sync between two openings
+ * of one call. */
+fc_work fc_open(int64_t count, int tid, int nthreads);
+int fc_take(fc_work *work); /* more items, in [begin, end); 0: all are taken */
 /* Run calls[0..count) in order on a team of at most `nthreads`. Other threads may run other calls
  * at the same time. On failure returns the status and the call's index in *failed. */
 fcnn_status fc_run(fc_call *calls, int count, int nthreads, int *failed);

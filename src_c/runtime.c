@@ -3,6 +3,9 @@
  * The runner: all threads walk the same list of calls. A call is done by a team, the first few of
  * them or all, and between two calls those meet at a barrier that do either.
  *
+ * Within a call every thread begins with a share of the items. One that is done takes from what others
+ * have left: cores differ in speed, for good or while another program or a twin core runs.
+ *
  * One pool, of threads that stay, serves one run at a time. A run that finds it taken goes alone,
  * since a result has the same bits on any team: no run waits for another. Whoever waits spins as
  * long as that has lately paid, then sleeps; a yield would give away a whole slice of time.
@@ -49,6 +52,11 @@ typedef struct {
     atomic_int failed;
 } run;
 
+/* Items that are left of a thread's share, as one word: opened in (32 bits), begin (16), end (16). */
+typedef struct {
+    _Alignas(FC_ALIGN) _Atomic uint64_t word;
+} rest;
+
 /* Its memory is never given back: who leaves a gate last may still look at it. */
 static struct {
     atomic_flag taken;
@@ -58,6 +66,8 @@ static struct {
     _Alignas(FC_ALIGN) atomic_int running; /* workers that have not left the run */
     gate left;                             /* moves when the last one has */
     gate start[MAX_THREADS];               /* of worker t */
+    atomic_uint opened;                    /* moves between any two openings */
+    rest rests[MAX_THREADS];               /* of thread t */
 } pool = {.taken = ATOMIC_FLAG_INIT};
 
 static fc_team alone = {.size = 1};
@@ -131,6 +141,7 @@ static void barrier(fc_team *team)
     unsigned seen = gate_word(&team->barrier);
     if (atomic_fetch_add_explicit(&team->arrived, 1, memory_order_acq_rel) == team->size - 1) {
         atomic_store_explicit(&team->arrived, 0, memory_order_relaxed);
+        atomic_fetch_add_explicit(&pool.opened, 1, memory_order_relaxed);
         gate_open(&team->barrier);
     } else {
         gate_wait(&team->barrier, seen);
@@ -138,6 +149,74 @@ static void barrier(fc_team *team)
 }
 
 void fc_sync(const fc_call *call) { barrier(call->team); }
+
+enum { MAX_UNITS = UINT16_MAX, PIECES = 4 };
+
+/* So many items are taken together that their number fits a word. */
+static int64_t items_of_unit(const fc_work *w) { return w->count / MAX_UNITS + 1; }
+
+static uint64_t rest_word(unsigned opened, uint64_t begin, uint64_t end)
+{
+    return (uint64_t)opened << 32 | begin << 16 | end;
+}
+
+/* What is left of thread t's share, in *word. As long as it has not come, that is all of it. */
+static uint64_t rest_of(const fc_work *w, int t, unsigned opened, uint64_t *word)
+{
+    *word = atomic_load_explicit(&pool.rests[t].word, memory_order_relaxed);
+    if (*word >> 32 == opened)
+        return *word;
+    int64_t each = items_of_unit(w), units = (w->count + each - 1) / each;
+    return rest_word(opened, (uint64_t)(units * t / w->nthreads),
+                     (uint64_t)(units * (t + 1) / w->nthreads));
+}
+
+/* Take units of thread t's share: some of the first if it is one's own, half of them otherwise, which
+ * are the last. */
+static int take_from(fc_work *w, int t, unsigned opened)
+{
+    for (;;) {
+        uint64_t word, left = rest_of(w, t, opened, &word);
+        uint64_t begin = left >> 16 & MAX_UNITS, end = left & MAX_UNITS;
+        if (begin == end)
+            return 0;
+        uint64_t piece = (end - begin + PIECES - 1) / PIECES, first = begin;
+        if (t == w->tid) {
+            begin += piece;
+        } else {
+            piece = (end - begin + 1) / 2;
+            first = end -= piece;
+        }
+        if (!atomic_compare_exchange_weak_explicit(&pool.rests[t].word, &word,
+                                                   rest_word(opened, begin, end),
+                                                   memory_order_relaxed, memory_order_relaxed))
+            continue;
+        int64_t each = items_of_unit(w), last = (int64_t)(first + piece) * each;
+        w->begin = (int64_t)first * each;
+        w->end = last < w->count ? last : w->count;
+        return 1;
+    }
+}
+
+fc_work fc_open(int64_t count, int tid, int nthreads)
+{
+    return (fc_work){.count = count, .tid = tid, .nthreads = nthreads};
+}
+
+int fc_take(fc_work *w)
+{
+    if (w->nthreads == 1) {
+        w->begin = w->end;
+        w->end = w->count;
+        return w->begin < w->end;
+    }
+    /* It stands still while any thread of the team is between two barriers. */
+    unsigned opened = atomic_load_explicit(&pool.opened, memory_order_relaxed);
+    for (int i = 0; i < w->nthreads; i++)
+        if (take_from(w, (w->tid + i) % w->nthreads, opened))
+            return 1;
+    return 0;
+}
 
 /* Denormals cost a factor of 5-40 in convolutions and carry no information: flush them. */
 static unsigned flush_denormals(void)
@@ -278,6 +357,7 @@ static void run_together(run *r, int nthreads)
         nthreads = pool.workers + 1;
     int size = assign_teams(r->calls, r->count, form_teams(nthreads));
     unsigned seen = gate_word(&pool.left);
+    atomic_fetch_add_explicit(&pool.opened, 1, memory_order_relaxed);
     atomic_store(&pool.running, size - 1);
     for (int t = 1; t < size; t++)
         gate_open(&pool.start[t]);

@@ -217,21 +217,22 @@ static void depthwise_rows(const struct depthwise *g, const struct depthwise_fam
 static void depthwise_fused(const struct depthwise *g, int tid, int nthreads)
 {
     const struct depthwise_family *family = depthwise_family_of(g);
-    int64_t step = family ? family->rows : 1, lines = ceil_div(g->P, step), begin, end;
+    int64_t step = family ? family->rows : 1, lines = ceil_div(g->P, step);
     int64_t chunks = ceil_div(g->C, DEPTHWISE_VECTORS * FC_LANES);
-    share(g->N * lines * chunks, tid, nthreads, &begin, &end);
-    for (int64_t item = begin; item < end; item++) {
-        int64_t n = item / chunks / lines, p = item / chunks % lines * step;
-        int64_t c = item % chunks * DEPTHWISE_VECTORS * FC_LANES;
-        int64_t last = min_i64(c + DEPTHWISE_VECTORS * FC_LANES, g->C);
-        for (; c < last; c += FC_LANES) {
-            struct depthwise_at at = {.image = g->x + n * g->H * g->W * g->x_pixel + c,
-                                      .y = g->y + n * g->P * g->Q * g->y_pixel + c,
-                                      .c = c,
-                                      .n = min_i64(FC_LANES, last - c)};
-            depthwise_rows(g, family, &at, p, min_i64(p + step, g->P));
+    fc_work work = fc_open(g->N * lines * chunks, tid, nthreads);
+    while (fc_take(&work))
+        for (int64_t item = work.begin; item < work.end; item++) {
+            int64_t n = item / chunks / lines, p = item / chunks % lines * step;
+            int64_t c = item % chunks * DEPTHWISE_VECTORS * FC_LANES;
+            int64_t last = min_i64(c + DEPTHWISE_VECTORS * FC_LANES, g->C);
+            for (; c < last; c += FC_LANES) {
+                struct depthwise_at at = {.image = g->x + n * g->H * g->W * g->x_pixel + c,
+                                          .y = g->y + n * g->P * g->Q * g->y_pixel + c,
+                                          .c = c,
+                                          .n = min_i64(FC_LANES, last - c)};
+                depthwise_rows(g, family, &at, p, min_i64(p + step, g->P));
+            }
         }
-    }
 }
 
 #define DEPTHWISE(call, channels_of_a_group)                                                       \

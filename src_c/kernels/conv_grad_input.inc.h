@@ -86,6 +86,8 @@ FC_DEFINE(f32_packed_conv2d_grad_input)
     for (int64_t h = 0; h < min_i64(attrs->stride_h, dx->dim[1]); h++)
         for (int64_t w = 0; w < min_i64(attrs->stride_w, dx->dim[2]); w++) {
             const struct conv_grid grid = grad_input_phase(call, h, w);
+            if (h + w > 0)
+                fc_sync(call); /* between two walks, whose items all threads take */
             conv_packed_walk(&grid, &none, &nothing, tid, nthreads);
         }
     return FCNN_OK;

@@ -294,15 +294,16 @@ FC_DEFINE_PLAN(f32_conv2d_grad_kernel_packed)
 FC_DEFINE(f32_conv2d_grad_kernel_packed)
 {
     const struct grad_packed g = grad_packed_of(call);
-    int64_t count = count_of(call->out), begin, end;
+    int64_t count = count_of(call->out);
     float *dw = call->out[0].data, *scratch = (float *)call->scratch, *copies = dw;
     if (g.slices > 1) {
         copies = scratch;
         scratch += g.slices * count;
     }
-    share(g.slices * g.d.G * g.c_parts * g.k_parts, tid, nthreads, &begin, &end);
-    for (int64_t unit = begin; unit < end; unit++)
-        grad_packed_unit(call, &g, unit, copies, scratch + tid * (g.x_floats + g.dy_floats));
+    fc_work work = fc_open(g.slices * g.d.G * g.c_parts * g.k_parts, tid, nthreads);
+    while (fc_take(&work))
+        for (int64_t unit = work.begin; unit < work.end; unit++)
+            grad_packed_unit(call, &g, unit, copies, scratch + tid * (g.x_floats + g.dy_floats));
     if (g.slices > 1) {
         fc_sync(call);
         add_copies(dw, copies, g.slices, count, tid, nthreads);

@@ -225,7 +225,7 @@ static void conv_strip_of_block(const struct conv_grid *g, const struct conv_run
 static void conv_packed_walk(const struct conv_grid *g, const struct entrance *entrance,
                              const struct epilogue *epilogue, int tid, int nthreads)
 {
-    int64_t tiles = ceil_div(g->N * g->P * g->Q, conv_tile_rows(g)), begin, end, located = -1;
+    int64_t tiles = ceil_div(g->N * g->P * g->Q, conv_tile_rows(g)), located = -1;
     int64_t blocks = ceil_div(tiles, CONV_TILES);
     int64_t strips = conv_strips(g) * g->groups;
     /* What no near cache holds is walked once: filters in the outer loop if they outweigh the image. */
@@ -234,17 +234,18 @@ static void conv_packed_walk(const struct conv_grid *g, const struct entrance *e
     struct conv_block at;
     struct conv_runs runs;
     conv_find_runs(g, &runs);
-    share(blocks * strips, tid, nthreads, &begin, &end);
-    for (int64_t item = begin; item < end; item++) {
-        int64_t block = filters_outside ? item % blocks : item / strips;
-        int64_t strip = filters_outside ? item / blocks : item % strips;
-        if (block != located)
-            conv_locate_block(g, block, blocks, &at);
-        if (block != located && entrance->scale)
-            conv_enter(g, entrance, &at);
-        located = block;
-        conv_strip_of_block(g, &runs, entrance, epilogue, strip, filters_outside, &at);
-    }
+    fc_work work = fc_open(blocks * strips, tid, nthreads);
+    while (fc_take(&work))
+        for (int64_t item = work.begin; item < work.end; item++) {
+            int64_t block = filters_outside ? item % blocks : item / strips;
+            int64_t strip = filters_outside ? item / blocks : item % strips;
+            if (block != located)
+                conv_locate_block(g, block, blocks, &at);
+            if (block != located && entrance->scale)
+                conv_enter(g, entrance, &at);
+            located = block;
+            conv_strip_of_block(g, &runs, entrance, epilogue, strip, filters_outside, &at);
+        }
 }
 
 /* The tensors of a fused convolution: x, filters, bias, and a residual if there is one. */

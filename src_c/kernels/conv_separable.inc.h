@@ -262,7 +262,7 @@ FC_DEFINE_PLAN(f32_fused_separable_conv2d)
 FC_DEFINE(f32_fused_separable_conv2d)
 {
     struct separable s = separable_of(call);
-    int64_t P = call->out[0].dim[1], sizes[4], begin, end;
+    int64_t P = call->out[0].dim[1], sizes[4], before = -1;
     separable_sizes(&s, sizes);
     s.lines = (float *)call->scratch + tid * (sizes[0] + sizes[1] + sizes[2] + sizes[3]);
     s.kept = s.lines + sizes[0];
@@ -272,12 +272,14 @@ FC_DEFINE(f32_fused_separable_conv2d)
         s.places[i] = (i / s.W * s.width + i % s.W) * SEPARABLE_GROUP;
     s.project.a = s.middle;
     memset(s.lines, 0, (size_t)sizes[0] * sizeof(float));
-    share(call->in[0].dim[0] * s.strips, tid, nthreads, &begin, &end);
-    for (int64_t item = begin; item < end; item++) {
-        int64_t strip = item % s.strips, p, last;
-        share(P, (int)strip, (int)s.strips, &p, &last);
-        separable_strip(&s, item / s.strips, p, last, item > begin && strip > 0,
-                        item + 1 < end && strip + 1 < s.strips);
-    }
+    fc_work work = fc_open(call->in[0].dim[0] * s.strips, tid, nthreads);
+    while (fc_take(&work))
+        for (int64_t item = work.begin; item < work.end; item++) {
+            int64_t strip = item % s.strips, p, last;
+            share(P, (int)strip, (int)s.strips, &p, &last);
+            separable_strip(&s, item / s.strips, p, last, item == before + 1 && strip > 0,
+                            strip + 1 < s.strips);
+            before = item;
+        }
     return FCNN_OK;
 }

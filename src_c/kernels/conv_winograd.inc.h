@@ -346,15 +346,16 @@ FC_DEFINE_PLAN(f32_winograd_conv2d)
 
 static void winograd_alone(const struct winograd *g, float *v, float *m, int tid, int nthreads)
 {
-    int64_t begin, end;
-    share(ceil_div(g->tiles, FC_PANEL_ROWS), tid, nthreads, &begin, &end);
-    end = min_i64(end * FC_PANEL_ROWS, g->tiles);
-    for (int64_t tile = begin * FC_PANEL_ROWS; tile < end; tile += g->block) {
-        int64_t count = min_i64(g->block, end - tile);
-        winograd_input(g, tile, count, v);
-        for (int64_t group = 0; group < g->groups; group++) {
-            winograd_multiply(g, v, count, group, m);
-            winograd_output(g, tile, count, group, m);
+    fc_work work = fc_open(ceil_div(g->tiles, FC_PANEL_ROWS), tid, nthreads);
+    while (fc_take(&work)) {
+        int64_t end = min_i64(work.end * FC_PANEL_ROWS, g->tiles);
+        for (int64_t tile = work.begin * FC_PANEL_ROWS; tile < end; tile += g->block) {
+            int64_t count = min_i64(g->block, end - tile);
+            winograd_input(g, tile, count, v);
+            for (int64_t group = 0; group < g->groups; group++) {
+                winograd_multiply(g, v, count, group, m);
+                winograd_output(g, tile, count, group, m);
+            }
         }
     }
 }
@@ -362,19 +363,20 @@ static void winograd_alone(const struct winograd *g, float *v, float *m, int tid
 static void winograd_together(const fc_call *call, const struct winograd *g, float *v, float *m,
                               int tid, int nthreads)
 {
-    int64_t begin, end;
     for (int64_t base = 0; base < g->tiles; base += g->at_once) {
         int64_t tiles = min_i64(g->at_once, g->tiles - base), blocks = ceil_div(tiles, g->block);
-        share(tiles, tid, nthreads, &begin, &end);
-        winograd_input(g, base + begin, end - begin, v + begin * g->v_row);
+        fc_work work = fc_open(tiles, tid, nthreads);
+        while (fc_take(&work))
+            winograd_input(g, base + work.begin, work.end - work.begin, v + work.begin * g->v_row);
         fc_sync(call);
-        share(g->groups * blocks, tid, nthreads, &begin, &end);
-        for (int64_t item = begin; item < end; item++) {
-            int64_t group = item / blocks, t = item % blocks * g->block;
-            int64_t count = min_i64(g->block, tiles - t);
-            winograd_multiply(g, v + t * g->v_row, count, group, m);
-            winograd_output(g, base + t, count, group, m);
-        }
+        work = fc_open(g->groups * blocks, tid, nthreads);
+        while (fc_take(&work))
+            for (int64_t item = work.begin; item < work.end; item++) {
+                int64_t group = item / blocks, t = item % blocks * g->block;
+                int64_t count = min_i64(g->block, tiles - t);
+                winograd_multiply(g, v + t * g->v_row, count, group, m);
+                winograd_output(g, base + t, count, group, m);
+            }
         fc_sync(call);
     }
 }

@@ -283,21 +283,23 @@ FC_DEFINE(f32_winograd_conv2d_grad_kernel)
     float *v = (float *)call->scratch, *z = v + GRAD_POINTS * g.v_plane;
     float *w = z + GRAD_POINTS * g.z_plane;
     for (int64_t base = 0; base < g.x.tiles; base += g.at_once) {
-        int64_t tiles = min_i64(g.at_once, g.x.tiles - base), begin, end;
-        share(tiles, tid, nthreads, &begin, &end);
-        for (int64_t i = begin; i < end; i++) {
-            winograd_grad_input(&g, base + i, i, v);
-            winograd_grad_output(&g, base + i, i, z);
-        }
+        int64_t tiles = min_i64(g.at_once, g.x.tiles - base);
+        fc_work work = fc_open(tiles, tid, nthreads);
+        while (fc_take(&work))
+            for (int64_t i = work.begin; i < work.end; i++) {
+                winograd_grad_input(&g, base + i, i, v);
+                winograd_grad_output(&g, base + i, i, z);
+            }
         fc_sync(call);
-        share(g.c_panels * g.k_panels, tid, nthreads, &begin, &end);
-        for (int64_t item = begin; item < end; item++) {
-            int64_t c_panel = item % g.c_panels, k_panel = item / g.c_panels;
-            float *sums = w + (g.blocks == 1 ? tid : item) * GRAD_POINTS * GRAD_W;
-            winograd_grad_panel(&g, c_panel, k_panel, tiles, v, z, sums, base > 0);
-            if (base + tiles == g.x.tiles)
-                winograd_grad_finish(&g, c_panel, k_panel, sums);
-        }
+        work = fc_open(g.c_panels * g.k_panels, tid, nthreads);
+        while (fc_take(&work))
+            for (int64_t item = work.begin; item < work.end; item++) {
+                int64_t c_panel = item % g.c_panels, k_panel = item / g.c_panels;
+                float *sums = w + (g.blocks == 1 ? tid : item) * GRAD_POINTS * GRAD_W;
+                winograd_grad_panel(&g, c_panel, k_panel, tiles, v, z, sums, base > 0);
+                if (base + tiles == g.x.tiles)
+                    winograd_grad_finish(&g, c_panel, k_panel, sums);
+            }
         fc_sync(call);
     }
     return FCNN_OK;

@@ -155,13 +155,15 @@ FC_DEFINE(f32_winograd_train_conv2d)
     float *u = v + g.points * g.v_plane + tid * winograd_train_own(&g);
     float *m = u + g.points * g.C * WINOGRAD_COLUMNS;
     for (int64_t base = 0; base < g.tiles; base += g.at_once) {
-        int64_t tiles = min_i64(g.at_once, g.tiles - base), begin, end;
-        share(tiles, tid, nthreads, &begin, &end);
-        winograd_input(&g, base + begin, end - begin, v + begin * g.v_row);
+        int64_t tiles = min_i64(g.at_once, g.tiles - base);
+        fc_work work = fc_open(tiles, tid, nthreads);
+        while (fc_take(&work))
+            winograd_input(&g, base + work.begin, work.end - work.begin, v + work.begin * g.v_row);
         fc_sync(call);
-        share(g.groups, tid, nthreads, &begin, &end);
-        for (int64_t group = begin; group < end; group++)
-            winograd_train_group(&g, &w, group, base, tiles, v, u, m);
+        work = fc_open(g.groups, tid, nthreads);
+        while (fc_take(&work))
+            for (int64_t group = work.begin; group < work.end; group++)
+                winograd_train_group(&g, &w, group, base, tiles, v, u, m);
         fc_sync(call);
     }
     return FCNN_OK;
