@@ -13,13 +13,13 @@ from safetensors.numpy import load_file, save_file
 
 import fastcnn
 from fastcnn import applications
-from peers import chart, footprint, report
+from peers import chart, footprint, report, rounds
 from peers.__main__ import main
 from peers.cases import NETWORKS, Case, Files
 from peers.engines import ENGINES, OURS, Engine
 from peers.process import EngineError, Process, on
 from peers.results import Result, Run, Timing, geometric_mean
-from peers.rounds import Settings, interleave
+from peers.rounds import Bursts, Settings, interleave
 from peers.worker import TOLERANCE, Worker
 
 CASE = Case("LeNet5", 2, image=(32, 32, 1))
@@ -137,7 +137,8 @@ def test_a_cold_start_that_fails_says_why(tmp_path: Path) -> None:
 # --- rounds --------------------------------------------------------------------------------------
 
 
-def test_every_round_has_one_burst_of_each_engine_in_an_order_of_its_own() -> None:
+def test_every_round_has_one_burst_of_each_engine_in_an_order_of_its_own(monkeypatch: Any) -> None:
+    monkeypatch.setattr(rounds, "probe", lambda settings: 1.0)
     asked: list[str] = []
 
     def engine(name: str) -> Any:
@@ -148,20 +149,40 @@ def test_every_round_has_one_burst_of_each_engine_in_an_order_of_its_own() -> No
         return ask
 
     names = ["a", "b", "c", "d"]
-    seconds = interleave({name: engine(name) for name in names}, SETTINGS, {})
-    assert seconds == {name: [1.0, 2.0] * 4 for name in names}
-    rounds = [asked[i : i + 4] for i in range(0, 16, 4)]
-    assert all(sorted(one) == names for one in rounds)
-    assert len({tuple(one) for one in rounds}) > 1
+    bursts = interleave({name: engine(name) for name in names}, SETTINGS, {})
+    assert bursts == {name: Bursts([[1.0, 2.0]] * 4) for name in names}
+    turns = [asked[i : i + 4] for i in range(0, 16, 4)]
+    assert all(sorted(one) == names for one in turns)
+    assert len({tuple(one) for one in turns}) > 1
 
 
-def test_an_engine_that_fails_on_the_way_is_left_out() -> None:
+def test_a_burst_beside_a_disturbed_probe_does_not_count(monkeypatch: Any) -> None:
+    probes = iter([100.0, 50.0, *[100.0] * 9])
+    monkeypatch.setattr(rounds, "probe", lambda settings: next(probes))
+    replies = iter(range(9))
+    bursts = interleave({"ort": lambda do, seconds: {"seconds": [next(replies)]}}, SETTINGS, {})
+    assert bursts["ort"] == Bursts(whole=[[2], [3], [4], [5]], disturbed=[[0], [1]])
+    timing = bursts["ort"].timing(0.0)
+    assert (timing.least, timing.bursts, timing.disturbed) == (2, 4, 2)
+
+
+def test_where_nothing_is_undisturbed_all_counts(monkeypatch: Any) -> None:
+    probes = iter([100.0, *[50.0] * 99])
+    monkeypatch.setattr(rounds, "probe", lambda settings: next(probes))
+    bursts = interleave({"ort": lambda do, seconds: {"seconds": [3.0]}}, SETTINGS, {})
+    assert bursts["ort"].whole == []
+    assert bursts["ort"].timing(0.0).runs == rounds.PATIENCE * SETTINGS.rounds
+
+
+def test_an_engine_that_fails_on_the_way_is_left_out(monkeypatch: Any) -> None:
+    monkeypatch.setattr(rounds, "probe", lambda settings: 1.0)
+
     def fails(do: str, seconds: float) -> dict[str, Any]:
         raise EngineError("out of memory")
 
     failures: dict[str, str] = {}
     asks = {"ort": lambda do, seconds: {"seconds": [1.0]}, "ncnn": fails}
-    assert interleave(asks, SETTINGS, failures) == {"ort": [1.0] * 4}
+    assert interleave(asks, SETTINGS, failures) == {"ort": Bursts([[1.0]] * 4)}
     assert failures == {"ncnn": "out of memory"}
 
 

@@ -18,7 +18,7 @@ from machine import cores, plural, processor
 from .cases import TRAIN
 from .engines import ENGINES, OURS
 from .results import Result, Run, geometric_mean
-from .rounds import Settings
+from .rounds import WHOLE, Settings
 from .worker import TOLERANCE
 
 NOTHING = "—"
@@ -44,7 +44,8 @@ def turns(settings: Settings) -> dict[str, str]:
     """How the times are taken."""
     return {
         "turns": f"{settings.rounds} bursts of {settings.seconds} s of each engine, in an order "
-        f"drawn anew in every round, {settings.pause} s apart",
+        f"drawn anew in every round, {settings.pause} s apart; a burst counts if multiply-adds on "
+        f"all threads before and after it reach {WHOLE:.0%} of the most so far",
         "FMA peak of": f"{settings.isa}, {plural(settings.threads)}",
     }
 
@@ -102,9 +103,20 @@ def times(run: Run) -> str:
         "measured before and after. All logits, or losses of a training step, were compared with "
         "PyTorch's before anything was timed, and differ by at most "
         f"{worst_error(run.results):.0e} of the largest "
-        f"({TOLERANCE:.0e} is allowed)."
+        f"({TOLERANCE:.0e} is allowed). {counted(run.results)}"
     )
     return table(head, rows) + "\n\n" + note
+
+
+def counted(results: Iterable[Result]) -> str:
+    """How many bursts count, and where none does."""
+    timings = [(result.case, name, t) for result in results for name, t in result.timings.items()]
+    whole, disturbed = (
+        sum(n) for n in zip(*((t.bursts, t.disturbed) for *_, t in timings), strict=True)
+    )
+    never = [f"{case} by {ENGINES[name].title}" for case, name, t in timings if not t.bursts]
+    rest = f"; all count where none was undisturbed: {', '.join(never)}" if never else ""
+    return f"Of {whole + disturbed} bursts, {disturbed} were disturbed and are left out{rest}."
 
 
 def means(run: Run) -> str:

@@ -18,16 +18,24 @@ from .engines import OURS, is_peer
 @final
 @dataclass(frozen=True)
 class Timing:
-    """Seconds of one engine's runs, and how far its logits are from PyTorch's."""
+    """Seconds of one engine's runs, and how far its logits are from PyTorch's.
+
+    The runs are those of bursts in which the machine was whole, or of all if there were none.
+    """
 
     least: float
     median: float
     runs: int
     error: float = 0.0
+    bursts: int = 0
+    disturbed: int = 0
 
     @classmethod
-    def of(cls, seconds: Sequence[float], error: float = 0.0) -> Timing:
-        return cls(min(seconds), statistics.median(seconds), len(seconds), error)
+    def of(
+        cls, seconds: Sequence[float], error: float = 0.0, bursts: int = 0, disturbed: int = 0
+    ) -> Timing:
+        median = statistics.median(seconds)
+        return cls(min(seconds), median, len(seconds), error, bursts, disturbed)
 
 
 @final

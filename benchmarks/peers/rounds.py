@@ -2,17 +2,20 @@
 """Bursts of all engines in turns: whatever disturbs the machine disturbs all of them.
 
 Only one engine works at a time. Between two bursts is a pause in which the threads of the last one
-stop spinning and fall asleep; ONNX Runtime's take 0.05 s, the longest of all.
+stop spinning and fall asleep; ONNX Runtime's take 0.05 s, the longest of all. Then multiply-adds
+on all threads tell what the machine gives: a virtual one may have two of its processors on one core
+for seconds at a time, which halves them. A burst counts if they are whole before and after it.
 """
 
 from __future__ import annotations
 
+import json
 import random
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, final
@@ -26,6 +29,9 @@ from .results import Result, Timing
 
 Ask = Callable[..., dict[str, Any]]
 PEAK_SECONDS, PEAK_ROUNDS = 0.05, 5
+PROBE_SECONDS = 0.02
+WHOLE = 0.85  # of the most multiply-adds so far; less was disturbed
+PATIENCE = 5  # times as many rounds as asked for, at most, until enough bursts count
 
 
 @final
@@ -36,11 +42,12 @@ class Settings:
     Attributes:
         engines: names in ENGINES.
         threads: of every engine.
-        rounds: bursts of every engine.
+        rounds: bursts of every engine that count, unless the machine is disturbed for too long.
         seconds: of a burst, at least.
         pause: seconds between two bursts.
         isa: instruction set of the multiply-adds that make the peak.
-        work: folder for files of some GB; the system's for temporary ones when None.
+        work: folder for files of some GB, which stay there for the next run; a temporary one when
+            None.
     """
 
     engines: Sequence[str]
@@ -58,8 +65,8 @@ def measure(case: Case, settings: Settings) -> Result:
     Raises:
         EngineError: PyTorch, which all start from, cannot make the network.
     """
-    with TemporaryDirectory(dir=settings.work, prefix="peers-") as folder, ExitStack() as stack:
-        files = Files(Path(folder))
+    with ExitStack() as stack:
+        files = Files(folder_of(case, settings.work, stack))
         macs, failures = prepare(case, files, settings.engines, settings.threads)
         asks: dict[str, Ask] = {}
         errors: dict[str, float] = {}
@@ -79,11 +86,20 @@ def measure(case: Case, settings: Settings) -> Result:
         say(f"{case}: {len(asks)} engines in turns")
         time.sleep(settings.pause)
         before = peak(settings)
-        seconds = interleave(asks, settings, failures)
+        bursts = interleave(asks, settings, failures)
         time.sleep(settings.pause)
         peaks = (before, peak(settings))
-    timings = {name: Timing.of(found, errors[name]) for name, found in seconds.items()}
+    timings = {name: found.timing(errors[name]) for name, found in bursts.items()}
     return Result(case, timings, failures, macs, peaks)
+
+
+def folder_of(case: Case, work: Path | None, stack: ExitStack) -> Path:
+    """A folder of the case's own: one that stays, or one that goes with the stack."""
+    if work is None:
+        return Path(stack.enter_context(TemporaryDirectory(prefix="peers-")))
+    folder = work / f"{case.network}-{case.batch}-{case.task}"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
 
 
 def prepare(
@@ -91,14 +107,18 @@ def prepare(
 ) -> tuple[int | None, dict[str, str]]:
     """Make the case and every engine's file of it: multiply-accumulates, and who failed and why.
 
-    Each engine converts in a process of its own, which ends before anything is timed.
+    Each engine converts in a process of its own, which ends before anything is timed. What an
+    earlier run has made is taken as it is.
     """
-    say(f"{case}: PyTorch makes the network")
-    with Process(threads) as process:
-        process.ask("make", **on(case, files))
-    macs, failures = None, {}
+    ready = files.folder / "ready.json"
+    made: dict[str, Any] = json.loads(ready.read_text()) if ready.exists() else {}
+    if not made:
+        say(f"{case}: PyTorch makes the network")
+        with Process(threads) as process:
+            process.ask("make", **on(case, files))
+    failures: dict[str, str] = {}
     for name in engines:
-        if ENGINES[name].convert is None:
+        if ENGINES[name].convert is None or name in made:
             continue
         say(f"{case}: {ENGINES[name].title} converts it")
         try:
@@ -107,28 +127,58 @@ def prepare(
         except EngineError as error:
             failures[name] = str(error)
         else:
-            macs = facts.get("macs", macs)
+            made[name] = facts
+            ready.write_text(json.dumps(made))
+    macs = next((made[n]["macs"] for n in engines if "macs" in made.get(n, {})), None)
     return macs, failures
+
+
+@final
+@dataclass
+class Bursts:
+    """Seconds of the runs of one engine, burst by burst: those that count, and all others."""
+
+    whole: list[list[float]] = field(default_factory=list)
+    disturbed: list[list[float]] = field(default_factory=list)
+
+    def timing(self, error: float) -> Timing:
+        """Of the bursts that count; of all where none does."""
+        runs = [seconds for burst in self.whole or self.disturbed for seconds in burst]
+        return Timing.of(runs, error, len(self.whole), len(self.disturbed))
 
 
 def interleave(
     asks: Mapping[str, Ask], settings: Settings, failures: dict[str, str]
-) -> dict[str, list[float]]:
-    """Seconds of every run of every engine, in rounds of one burst each, in an order drawn anew.
+) -> dict[str, Bursts]:
+    """Bursts of every engine, in rounds of one each, in an order drawn anew.
 
     An engine that fails on the way is noted in `failures`, and none of its runs count.
     """
     order = random.Random(0)
-    seconds: dict[str, list[float]] = {name: [] for name in asks}
-    for _ in range(settings.rounds):
-        for name in order.sample(list(seconds), len(seconds)):
-            time.sleep(settings.pause)
+    bursts = {name: Bursts() for name in asks}
+    time.sleep(settings.pause)
+    before = most = probe(settings)
+    for _ in range(PATIENCE * settings.rounds):
+        wanting = [name for name, found in bursts.items() if len(found.whole) < settings.rounds]
+        for name in order.sample(wanting, len(wanting)):
             try:
-                seconds[name] += asks[name]("burst", seconds=settings.seconds)["seconds"]
+                seconds = asks[name]("burst", seconds=settings.seconds)["seconds"]
             except EngineError as error:
                 failures[name] = str(error)
-                del seconds[name]
-    return seconds
+                del bursts[name]
+                continue
+            time.sleep(settings.pause)
+            after = probe(settings)
+            most = max(most, after)
+            counts = min(before, after) >= WHOLE * most
+            (bursts[name].whole if counts else bursts[name].disturbed).append(seconds)
+            before = after
+    return bursts
+
+
+def probe(settings: Settings) -> float:
+    """Multiply-adds a second that all threads together get now."""
+    return kernels.peak_flops(settings.isa, settings.threads, PROBE_SECONDS)
 
 
 def peak(settings: Settings) -> float:
