@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Where the time of a prediction goes: python benchmarks/calls.py ResNet50 --batch 8 --threads 2.
 
-Every call of the plan is run alone, several times in turns, and its least time counts. The share of
-the FMA peak, measured in the same run, is that of the direct convolution's multiply-adds.
+With --train, where that of a training step with momentum goes. Every call of the plan is run alone,
+several times in turns, and its least time counts. The share of the FMA peak, measured in the same
+run, is that of the direct convolution's multiply-adds, which a step counts three times.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import numpy as np
 import fastcnn
 from fastcnn import applications
 from fastcnn.backends import _cpu, cpu
+from fastcnn.data import Batch
 from fastcnn.graph import spec_of
 
 
@@ -27,18 +29,18 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--turns", type=int, default=10)
     parser.add_argument("--every", action="store_true", help="a line for every call")
+    parser.add_argument("--train", action="store_true", help="a training step")
     given = parser.parse_args()
     fastcnn.set_num_threads(given.threads)
     model = applications.get(given.network)(classifier_activation=None)
     shape = (given.batch, *model.inputs[0].shape[1:])
     images = np.random.default_rng(0).standard_normal(shape, dtype=np.float32)
-    inference = model.inference_plan([spec_of(images)])
-    plan = inference.plan
-    plan.run(*inference.feeds([images]))
-    seconds = by_call(plan, given.turns)
-    whole = least(lambda: plan.run(*inference.feeds([images])), given.turns)
+    plan, arrays = (training if given.train else prediction)(model, images)
+    plan.run(*arrays)
+    seconds = np.min([plan.time_calls(*arrays) for _ in range(given.turns)], axis=0)
+    whole = least(lambda: plan.run(*arrays), given.turns)
     top = peak(given.threads)
-    macs = model.count_macs() * given.batch
+    macs = model.count_macs() * given.batch * (3 if given.train else 1)
     print(
         f"{given.network}, batch {given.batch}, {given.threads} threads, {cpu.default_isa()}: "
         f"{whole * 1e3:.2f} ms, {200 * macs / whole / top:.0f} % of the FMA peak of "
@@ -49,6 +51,22 @@ def main() -> None:
         print_calls(plan, seconds, top)
 
 
+def prediction(model: Any, images: Any) -> tuple[Any, list[Any]]:
+    """A plan and its inputs."""
+    inference = model.inference_plan([spec_of(images)])
+    return inference.plan, inference.feeds([images])
+
+
+def training(model: Any, images: Any) -> tuple[Any, list[Any]]:
+    """The plan of a step and its inputs: labels, learning rate and random state are zeros."""
+    loss = fastcnn.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(fastcnn.optimizers.SGD(momentum=0.9), loss)
+    batch = Batch([images], [np.zeros(len(images), np.int64)], [None])
+    plan = model.trainer._plan(batch, [spec_of(images)], training=True).plan
+    rest = [np.zeros(t.spec.sizes, t.dtype) for t in plan.inputs[1:]]
+    return plan, [images, *rest]
+
+
 def least(run: Callable[[], Any], turns: int) -> float:
     found = []
     for _ in range(turns):
@@ -56,17 +74,6 @@ def least(run: Callable[[], Any], turns: int) -> float:
         run()
         found.append(time.perf_counter() - begin)
     return min(found)
-
-
-def by_call(plan: Any, turns: int) -> Any:
-    """Least seconds of every call, each run where it stands among the others."""
-    found = np.full(len(plan.calls), np.inf)
-    for _ in range(turns):
-        for i in range(len(found)):
-            begin = time.perf_counter()
-            plan._program.run(i, i + 1)
-            found[i] = min(found[i], time.perf_counter() - begin)
-    return found
 
 
 def peak(threads: int) -> float:

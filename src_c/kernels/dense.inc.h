@@ -27,10 +27,14 @@ static struct matmul_shape matmul_shape(const fc_call *call)
     return s;
 }
 
+#include "dense_few.inc.h"
+
 FC_DEFINE_PLAN(f32_matmul)
 {
-    FC_ATTRS(f32_matmul);
-    return attrs->transpose_b ? nthreads * (int64_t)sizeof(float) * MATMUL_DEPTH * TILE_COLUMNS : 0;
+    const struct matmul_shape s = matmul_shape(call);
+    if (few_multiplies(&s))
+        return (int64_t)sizeof(float) * few_strips(&s);
+    return s.transpose_b ? nthreads * (int64_t)sizeof(float) * MATMUL_DEPTH * TILE_COLUMNS : 0;
 }
 
 /* panel[depth][TILE_COLUMNS] = the transpose of b[columns][depth]. */
@@ -89,6 +93,14 @@ FC_DEFINE(f32_matmul)
     const struct matmul_shape s = matmul_shape(call);
     const float *a = call->in[0].data, *b = call->in[1].data;
     float *y = call->out[0].data;
+    if (few_multiplies(&s)) {
+        few_multiply(&s, a, b, y, (float *)call->scratch, tid, nthreads);
+        return FCNN_OK;
+    }
+    if (few_sums(&s)) {
+        few_sum(&s, a, b, y, tid, nthreads);
+        return FCNN_OK;
+    }
     float *panel = (float *)call->scratch + (int64_t)tid * MATMUL_DEPTH * TILE_COLUMNS;
     int64_t block = s.transpose_b ? MATMUL_ROWS_PACKED : MATMUL_ROWS;
     int64_t blocks = ceil_div(s.M, block), tiles = ceil_div(s.N, TILE_COLUMNS), begin, end;

@@ -19,6 +19,11 @@ SIZES = [
     (17, 257, 65),
     (300, 6, 3),
     (4, 700, 5),
+    # few rows, few deep, few rows of long sums
+    (5, 40, 300),
+    (32, 17, 257),
+    (70, 20, 90),
+    (7, 800, 15),
 ]
 TRANSPOSES = [(False, False), (True, False), (False, True), (True, True)]
 
