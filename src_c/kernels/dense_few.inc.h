@@ -11,11 +11,12 @@
  */
 
 enum {
-    FEW_ROWS = 32,   /* of A, or its depth: what stays in near caches */
-    FEW_WIDE = 256,  /* columns of Y at least that are worth strips beside Y */
-    FEW_DEPTH = 16,  /* rows of B at a time: lines of one set where rows are whole pages apart */
-    FEW_ALONG = 512, /* floats of a row of B' at a time */
-    FEW_SUM = 768,   /* floats at least that are worth a sum along vectors */
+    FEW_ROWS = 32,     /* of A, or its depth: what stays in near caches */
+    FEW_WIDE = 256,    /* columns of Y at least that are worth strips beside Y */
+    FEW_DEPTH = 16,    /* rows of B at a time: lines of one set where rows are whole pages apart */
+    FEW_ALONG = 512,   /* floats of a row of B' at a time */
+    FEW_SUM = 768,     /* floats at least that are worth a sum along vectors */
+    FEW_FAR = 1 << 18, /* floats of B that no near cache holds */
 };
 
 /* y[i][:] (+)= sum over k of a[k * step + i] * b[k][:], where b has TILE_COLUMNS. */
@@ -134,7 +135,7 @@ static void few_deep(const struct matmul_shape *s, const float *a, const float *
 /* Whether few_multiply is for this product. */
 static int few_multiplies(const struct matmul_shape *s)
 {
-    int rows = s->M <= FEW_ROWS && s->N >= FEW_WIDE;
+    int rows = s->M <= FEW_ROWS && s->N >= FEW_WIDE && s->D * s->N > FEW_FAR;
     int deep = s->D <= min_i64(FEW_ROWS, s->M) && s->N >= FEW_WIDE / 4;
     return s->batch == 1 && !s->transpose_b && s->D > 0 && (rows || deep);
 }
