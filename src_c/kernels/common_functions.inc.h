@@ -56,20 +56,22 @@ static inline vf v_softplus(vf x)
     return v_add(v_max(v_zero(), x), v_log1p(v_exp(v_negate(v_abs(x)))));
 }
 
-/* x + x z P(z), z = x^2, for |x| < 0.625; 1 - 2 / (e^2|x| + 1) with the sign of x beyond. */
+/* x P(z) / Q(z), z = x^2, relative error 2e-8 and 3 ulp with rounding; 1 with the sign of x where
+ * float32 has nothing nearer. */
 static inline vf v_tanh(vf x)
 {
-    vf size = v_abs(x), z = v_mul(x, x);
-    vf p = v_set1(-5.717036779969931e-3f);
-    p = v_fma(p, z, v_set1(2.0650578662753105e-2f));
-    p = v_fma(p, z, v_set1(-5.374349653720856e-2f));
-    p = v_fma(p, z, v_set1(1.3331490755081177e-1f));
-    p = v_fma(p, z, v_set1(-3.333328366279602e-1f));
-    vf near = v_fma(v_mul(p, z), x, x);
-    vf power = v_add(v_exp(v_add(size, size)), v_set1(1.0f));
-    vf far = v_sub(v_set1(1.0f), v_div(v_set1(2.0f), power));
-    far = v_select(v_gt(v_zero(), x), v_negate(far), far);
-    return v_select(v_gt(v_set1(0.625f), size), near, far);
+    vf near = v_clamp(x, -9.02f, 9.02f), z = v_mul(near, near);
+    vf p = v_set1(1.3388315345252977e-8f);
+    p = v_fma(p, z, v_set1(2.0637458874261938e-5f));
+    p = v_fma(p, z, v_set1(3.497486235573888e-3f));
+    p = v_fma(p, z, v_set1(1.338268667459488e-1f));
+    p = v_fma(p, z, v_set1(1.0f));
+    vf q = v_set1(7.791554139657819e-7f);
+    q = v_fma(q, z, v_set1(3.288616135250777e-4f));
+    q = v_fma(q, z, v_set1(2.5884391739964485e-2f));
+    q = v_fma(q, z, v_set1(4.6716007590293884e-1f));
+    q = v_fma(q, z, v_set1(1.0f));
+    return v_clamp(v_div(v_mul(near, p), q), -1.0f, 1.0f);
 }
 
 /* erfc(t) for t >= 0 as e^-t^2 u Q(u), u = 1 / (1 + t/2); relative error 5e-7 where it matters. */

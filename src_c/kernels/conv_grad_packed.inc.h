@@ -5,7 +5,7 @@
  * filters, stays in registers while it walks a block of pixels; both operands lie as it reads them:
  *
  *   x   [panels][rows][columns][wide]          with padding, so that no tap asks where it is
- *   dy  [strips][pixels][PANEL_STRIP]          zero beyond the last filter
+ *   dy  [strips][pixels][PANEL_STRIP]          beyond the last filter whatever follows
  *
  * A panel of x is FC_PANEL_ROWS channels wide. Few channels are one panel as wide as they are: the
  * taps of a row follow each other without a gap, and rows of a tile run over (tap, channel).
@@ -110,6 +110,15 @@ static void grad_pack_row(const struct grad_packed *g, const float *line, int64_
 {
     const struct conv_shape *d = &g->d;
     int64_t across = d->S == 1 ? d->stride_w : 1;
+    if (line && g->merged && C == d->C && across == 1) {
+        /* Pixels follow each other here as they do there. */
+        int64_t left = min_i64(d->pad_left, g->columns), right = min_i64(g->columns - left, d->W);
+        memset(to, 0, (size_t)(left * C) * sizeof(float));
+        memcpy(to + left * C, line, (size_t)(right * C) * sizeof(float));
+        left += right;
+        memset(to + left * C, 0, (size_t)((g->columns - left) * C) * sizeof(float));
+        return;
+    }
     for (int64_t j = 0; j < g->columns; j++) {
         int64_t w = j * across - d->pad_left;
         int there = line && (uint64_t)w < (uint64_t)d->W;
@@ -156,6 +165,7 @@ static void grad_pack_dy(const struct grad_packed *g, const float *dy, int64_t k
 {
     int64_t pixels = block->count * g->d.Q;
     const float *from = dy + block->first * g->d.Q * g->d.K + k;
+    const float *end = dy + g->d.N * g->d.P * g->d.Q * g->d.K;
     for (int64_t i = 0; i < pixels; i++, from += g->d.K) {
         float *to = block->dy + i * PANEL_STRIP;
         int64_t column = 0;
@@ -163,12 +173,9 @@ static void grad_pack_dy(const struct grad_packed *g, const float *dy, int64_t k
             v_store(to, v_load(from + column));
             v_store(to + FC_LANES, v_load(from + column + FC_LANES));
         }
-        int64_t left = K - column;
-        if (left > 0) {
-            v_store(to, load_lanes(from + column, min_i64(left, FC_LANES)));
-            v_store(to + FC_LANES, left > FC_LANES
-                                       ? load_lanes(from + column + FC_LANES, left - FC_LANES)
-                                       : v_zero());
+        for (; column < K; column += FC_LANES, to += FC_LANES) {
+            int inside = from + column + FC_LANES <= end;
+            v_store(to, load_lanes(from + column, inside ? FC_LANES : K - column));
         }
     }
 }
@@ -183,27 +190,65 @@ struct grad_packed_tile {
     int accumulate;
 };
 
-FC_INLINE void grad_packed_body(const struct grad_packed_tile *t, const int rows, const int vectors)
+/* Sums of one vector of filters, of every other pixel: chains of one would wait for themselves. */
+FC_INLINE void grad_packed_pairs(const struct grad_packed_tile *t, vf acc[FC_PANEL_ROWS][2],
+                                 const int rows)
 {
-    vf acc[FC_PANEL_ROWS][2];
-    panel_zero(acc, rows);
+    const float *b = t->dy;
+    for (int64_t i = 0; i < t->block->count; i++) {
+        const float *a = t->x + t->block->at[i] * t->row, *next = a + t->step;
+        int64_t q = 0;
+        for (; q + 2 <= t->Q; q += 2, a += 2 * t->step, next += 2 * t->step, b += 2 * PANEL_STRIP) {
+            vf b0 = v_load(b), b1 = v_load(b + PANEL_STRIP);
+#pragma GCC unroll 16
+            for (int j = 0; j < rows; j++) {
+                acc[j][0] = v_fma(v_set1(a[j]), b0, acc[j][0]);
+                acc[j][1] = v_fma(v_set1(next[j]), b1, acc[j][1]);
+            }
+        }
+        if (q < t->Q) {
+            vf b0 = v_load(b);
+#pragma GCC unroll 16
+            for (int j = 0; j < rows; j++)
+                acc[j][0] = v_fma(v_set1(a[j]), b0, acc[j][0]);
+            b += PANEL_STRIP;
+        }
+    }
+#pragma GCC unroll 16
+    for (int j = 0; j < rows; j++)
+        acc[j][0] = v_add(acc[j][0], acc[j][1]);
+}
+
+/* Sums of two vectors of filters. */
+FC_INLINE void grad_packed_pixels(const struct grad_packed_tile *t, vf acc[FC_PANEL_ROWS][2],
+                                  const int rows)
+{
     const float *b = t->dy;
     for (int64_t i = 0; i < t->block->count; i++) {
         const float *a = t->x + t->block->at[i] * t->row;
 #pragma GCC unroll 2
         for (int64_t q = 0; q < t->Q; q++) {
-            vf b0 = v_load(b), b1 = vectors == 2 ? v_load(b + FC_LANES) : b0;
+            vf b0 = v_load(b), b1 = v_load(b + FC_LANES);
 #pragma GCC unroll 16
             for (int j = 0; j < rows; j++) {
                 vf value = v_set1(a[j]);
                 acc[j][0] = v_fma(value, b0, acc[j][0]);
-                if (vectors == 2)
-                    acc[j][1] = v_fma(value, b1, acc[j][1]);
+                acc[j][1] = v_fma(value, b1, acc[j][1]);
             }
             a += t->step;
             b += PANEL_STRIP;
         }
     }
+}
+
+FC_INLINE void grad_packed_body(const struct grad_packed_tile *t, const int rows, const int vectors)
+{
+    vf acc[FC_PANEL_ROWS][2];
+    panel_zero(acc, rows);
+    if (vectors == 2)
+        grad_packed_pixels(t, acc, rows);
+    else
+        grad_packed_pairs(t, acc, rows);
 #pragma GCC unroll 2
     for (int v = 0; v < vectors; v++) {
         int64_t n = min_i64(t->columns - v * FC_LANES, FC_LANES);

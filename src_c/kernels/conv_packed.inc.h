@@ -270,13 +270,17 @@ static struct conv_padded conv_reached(const struct conv_grid *g)
     };
 }
 
+static int conv_padding(const struct conv_grid *g, const struct conv_padded *pad)
+{
+    return pad->top > 0 || pad->left > 0 || pad->H > g->h.size || pad->W > g->w.size;
+}
+
 /* Few channels make short sums per tap. Then the image is copied with its padding first, so that
  * the taps of a row are one sum for every pixel. */
 static int conv_pads(const struct conv_grid *g)
 {
     struct conv_padded pad = conv_reached(g);
-    int padded = pad.top > 0 || pad.left > 0 || pad.H > g->h.size || pad.W > g->w.size;
-    return padded && conv_merges(g) && g->w.taps > 1 && g->depth <= 8;
+    return conv_padding(g, &pad) && conv_merges(g) && g->w.taps > 1 && g->depth <= 8;
 }
 
 /* to (N, H, W, C) with x in it and zeros around. */
@@ -331,6 +335,22 @@ static struct conv_grid conv_packed_grid(const fc_call *call)
     };
 }
 
+/* Where the image is to be copied, do so and let the grid read the copy. */
+static void conv_enter_padded(const fc_call *call, struct conv_grid *g, int tid, int nthreads)
+{
+    const struct conv_padded pad = conv_reached(g);
+    if (!conv_pads(g))
+        return;
+    conv_pad(call->in, &pad, (float *)call->scratch, tid, nthreads);
+    fc_sync(call);
+    g->a = (float *)call->scratch;
+    g->a_row = pad.W * g->a_pixel;
+    g->a_image = pad.H * g->a_row;
+    g->h.offset = g->w.offset = 0;
+    g->h.size = pad.H;
+    g->w.size = pad.W;
+}
+
 FC_DEFINE_PLAN(f32_packed_conv2d)
 {
     (void)nthreads;
@@ -345,17 +365,7 @@ FC_DEFINE(f32_packed_conv2d)
 {
     FC_ATTRS(f32_packed_conv2d);
     struct conv_grid grid = conv_packed_grid(call);
-    if (conv_pads(&grid)) {
-        const struct conv_padded pad = conv_reached(&grid);
-        conv_pad(call->in, &pad, (float *)call->scratch, tid, nthreads);
-        fc_sync(call);
-        grid.a = (float *)call->scratch;
-        grid.a_row = pad.W * grid.a_pixel;
-        grid.a_image = pad.H * grid.a_row;
-        grid.h.offset = grid.w.offset = 0;
-        grid.h.size = pad.H;
-        grid.w.size = pad.W;
-    }
+    conv_enter_padded(call, &grid, tid, nthreads);
     const struct entrance none = {.scale = NULL};
     const struct epilogue epilogue = EPILOGUE(call);
     conv_packed_walk(&grid, &none, &epilogue, tid, nthreads);

@@ -10,12 +10,13 @@
  */
 
 enum {
-    FOLD_BLOCK = 64,    /* vectors folded before they are folded into the total */
-    RUN_PIECE = 4096,   /* elements of a run that are folded at once */
-    COLUMN_VECTORS = 4, /* columns are taken this many vectors at a time */
-    SLICE_MIN = 256,    /* rows or pieces, of which a slice has at least so many ... */
-    SLICES_MAX = 64,    /* ... and a reduction at most so many slices */
-    WIDE = 64           /* with so many outputs side by side nothing is sliced */
+    FOLD_BLOCK = 64,     /* vectors folded before they are folded into the total */
+    RUN_PIECE = 4096,    /* elements of a run that are folded at once */
+    COLUMN_VECTORS = 4,  /* columns are taken this many vectors at a time */
+    JOINED_COLUMNS = 32, /* of rows that are joined, at most */
+    SLICE_MIN = 256,     /* rows or pieces, of which a slice has at least so many ... */
+    SLICES_MAX = 64,     /* ... and a reduction at most so many slices */
+    WIDE = 64            /* with so many outputs side by side nothing is sliced */
 };
 
 typedef struct {
@@ -26,6 +27,7 @@ typedef struct {
     int64_t inner;  /* its length */
     int64_t groups; /* product of kept: outputs, or rows of outputs where columns */
     int64_t folds;  /* product of reduced: rows, or runs where not columns */
+    int64_t joined; /* rows that are folded side by side, as one */
     int64_t outputs;
 } reduction;
 
@@ -55,7 +57,7 @@ static reduction reduction_of(const fc_tensor *x, int64_t axes)
         dim[0] = 1;
         is_reduced[rank++] = 0;
     }
-    reduction r = {.columns = !is_reduced[rank - 1], .inner = dim[rank - 1]};
+    reduction r = {.columns = !is_reduced[rank - 1], .inner = dim[rank - 1], .joined = 1};
     r.groups = r.folds = 1;
     int64_t strides[FC_MAX_RANK + 1];
     for (int i = rank - 1; i >= 0; i--) {
@@ -117,6 +119,22 @@ static int64_t slices_of(const reduction *r)
     return max_i64(1, min_i64(SLICES_MAX, steps_of(r) / least));
 }
 
+/* Rows of few columns that follow each other without a gap are joined: lanes would stay empty. */
+static reduction joined_reduction_of(const fc_tensor *x, int64_t axes)
+{
+    reduction r = reduction_of(x, axes);
+    if (!r.columns || r.n_kept || r.n_reduced != 1)
+        return r;
+    while (2 * r.inner <= JOINED_COLUMNS && r.folds % 2 == 0) {
+        r.joined *= 2;
+        r.inner *= 2;
+        r.folds /= 2;
+    }
+    r.reduced[0] = r.folds;
+    r.reduced_stride[0] = r.inner;
+    return r;
+}
+
 /* p[0:n] with the remaining lanes set to `fill`. */
 static inline vf load_filled(const float *p, int64_t n, float fill)
 {
@@ -138,33 +156,45 @@ static inline vf load_filled(const float *p, int64_t n, float fill)
             v_store(lanes, fold(v_load(lanes), v_load(lanes + half)));                             \
         return lanes[0];                                                                           \
     }                                                                                              \
-    /* Rows [begin, end) of one tile of columns, n <= COLUMN_VECTORS * FC_LANES of them. */        \
-    static void columns_##word(const reduction *r, const float *x, int64_t begin, int64_t end,     \
-                               int64_t n, float *y)                                                \
+    /* Rows [begin, end) of one tile of columns, n of them in `vectors` vectors. */                \
+    FC_INLINE void rows_##word(const reduction *r, const float *x, int64_t begin, int64_t end,     \
+                               int64_t n, float *y, const int vectors)                             \
     {                                                                                              \
         vf total[COLUMN_VECTORS], block[COLUMN_VECTORS];                                           \
-        for (int v = 0; v < COLUMN_VECTORS; v++)                                                   \
+        for (int v = 0; v < vectors; v++)                                                          \
             total[v] = v_set1(first);                                                              \
         for (int64_t row = begin; row < end;) {                                                    \
             int64_t stop = min_i64(end, row + FOLD_BLOCK);                                         \
-            for (int v = 0; v < COLUMN_VECTORS; v++)                                               \
+            for (int v = 0; v < vectors; v++)                                                      \
                 block[v] = v_set1(first);                                                          \
             for (; row < stop; row++) {                                                            \
                 const float *p = x + reduced_offset(r, row);                                       \
-                if (n == COLUMN_VECTORS * FC_LANES) {                                              \
-                    for (int v = 0; v < COLUMN_VECTORS; v++)                                       \
-                        block[v] = fold(block[v], v_load(p + v * FC_LANES));                       \
-                } else {                                                                           \
-                    for (int v = 0; v * FC_LANES < n; v++)                                         \
-                        block[v] = fold(block[v], v_load_n(p + v * FC_LANES,                       \
-                                                           min_i64(FC_LANES, n - v * FC_LANES)));  \
-                }                                                                                  \
+                for (int v = 0; v < vectors; v++)                                                  \
+                    block[v] = fold(block[v], load_lanes(p + v * FC_LANES,                         \
+                                                         min_i64(FC_LANES, n - v * FC_LANES)));    \
             }                                                                                      \
-            for (int v = 0; v < COLUMN_VECTORS; v++)                                               \
+            for (int v = 0; v < vectors; v++)                                                      \
                 total[v] = fold(total[v], block[v]);                                               \
         }                                                                                          \
-        for (int v = 0; v * FC_LANES < n; v++)                                                     \
-            v_store_n(y + v * FC_LANES, total[v], min_i64(FC_LANES, n - v * FC_LANES));            \
+        for (int v = 0; v < vectors; v++)                                                          \
+            store_lanes(y + v * FC_LANES, total[v], min_i64(FC_LANES, n - v * FC_LANES));          \
+    }                                                                                              \
+    static void columns_##word(const reduction *r, const float *x, int64_t begin, int64_t end,     \
+                               int64_t n, float *y)                                                \
+    {                                                                                              \
+        switch (ceil_div(n, FC_LANES)) {                                                           \
+        case 1:                                                                                    \
+            rows_##word(r, x, begin, end, n, y, 1);                                                \
+            break;                                                                                 \
+        case 2:                                                                                    \
+            rows_##word(r, x, begin, end, n, y, 2);                                                \
+            break;                                                                                 \
+        case 3:                                                                                    \
+            rows_##word(r, x, begin, end, n, y, 3);                                                \
+            break;                                                                                 \
+        default:                                                                                   \
+            rows_##word(r, x, begin, end, n, y, COLUMN_VECTORS);                                   \
+        }                                                                                          \
     }                                                                                              \
     /* x[0:n] of one run. */                                                                       \
     static vf piece_##word(const float *x, int64_t n)                                              \
@@ -228,17 +258,18 @@ static inline vf load_filled(const float *p, int64_t n, float fill)
     static void reduce_##word(const fc_call *call, int64_t axes, float scale, int tid,             \
                               int nthreads)                                                        \
     {                                                                                              \
-        reduction r = reduction_of(&call->in[0], axes);                                            \
+        reduction r = joined_reduction_of(&call->in[0], axes);                                     \
         int64_t steps = steps_of(&r), slices = slices_of(&r), begin, end;                          \
         float *partial = (float *)call->scratch;                                                   \
         share(tiles_of(&r) * slices, tid, nthreads, &begin, &end);                                 \
         for (int64_t item = begin; item < end; item++) {                                           \
             int64_t slice = item % slices;                                                         \
             tile_##word(&r, call->in[0].data, item / slices, steps * slice / slices,               \
-                        steps * (slice + 1) / slices, partial + slice * r.outputs);                \
+                        steps * (slice + 1) / slices, partial + slice * r.joined * r.outputs);     \
         }                                                                                          \
         fc_sync(call);                                                                             \
-        fold_slices_##word(&r, partial, slices, scale, call->out[0].data, tid, nthreads);          \
+        fold_slices_##word(&r, partial, slices * r.joined, scale, call->out[0].data, tid,          \
+                           nthreads);                                                              \
     }
 
 FC_REDUCTION(sum, v_add, 0.0f)
@@ -248,8 +279,8 @@ FC_REDUCTION(min, v_minimum, INFINITY)
 /* Room for one result per slice and output. */
 static int64_t reduction_scratch(const fc_call *call, int64_t axes)
 {
-    reduction r = reduction_of(&call->in[0], axes);
-    return slices_of(&r) * r.outputs * (int64_t)sizeof(float);
+    reduction r = joined_reduction_of(&call->in[0], axes);
+    return slices_of(&r) * r.joined * r.outputs * (int64_t)sizeof(float);
 }
 
 #define FC_REDUCE(kernel, word, scale)                                                             \

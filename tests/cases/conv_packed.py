@@ -37,6 +37,14 @@ PACKED = [
     Geometry((1, 4, 4, 700), (3, 3), 40, padding=1),
 ]
 
+# Images of one channel: rows around two vectors, filters around a tile and a panel.
+GRAY = [
+    *(Geometry((2, 7, w, 1), (3, 5), 6) for w in (11, 12, 19, 20, 27, 37, 68)),
+    *(Geometry((1, 6, 25, 1), (3, 3), k, padding=1) for k in (1, 7, 14, 15, 16, 17, 33)),
+    Geometry((2, 13, 40, 1), (5, 3), 9, strides=(2, 1), padding=((2, 1), (0, 3))),
+    Geometry((2, 12, 33, 1), (3, 4), 5, dilations=(2, 3)),
+]
+
 # (x, filters, pads): one patch, patches cut by every border, channels and filters around a vector
 # and two panels, blocks of patches that are whole, not, and several; filters larger than a cache.
 WINOGRAD = [
@@ -176,7 +184,8 @@ CASES: list[Case] = [
         for kernel in KERNELS
     ),
     Case(PackFilters(3), normal((3, 3, 4, 66)), differentiable=False, label="groups"),
-    *(packed_case(geometry, UNBOUNDED, False, "") for geometry in PACKED),
+    *(packed_case(geometry, UNBOUNDED, False, "") for geometry in PACKED + GRAY),
+    *(packed_case(geometry, RELU6, False, "relu6") for geometry in GRAY[::4]),
     *(packed_case(geometry, RELU, True, "relu-sum") for geometry in PACKED[::3]),
     packed_case(PACKED[7], RELU6, False, "relu6"),
     *(

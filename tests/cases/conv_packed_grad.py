@@ -36,6 +36,16 @@ KERNELS = [
     ((2, 5, 40, 68), 2),
 ]
 
+# Images of few channels, which are summed one by one.
+FEW = [
+    Geometry((8, 14, 14, 6), (5, 5), 16),
+    Geometry((9, 9, 11, 3), (3, 3), 20, strides=2, padding=1),
+    Geometry((11, 7, 13, 8), (3, 5), 7, dilations=(2, 1), padding="same"),
+    Geometry((8, 20, 12, 1), (2, 9), 33, padding=((1, 0), (3, 2))),
+    Geometry((8, 11, 12, 4), (2, 2), 5, strides=3),
+    Geometry((8, 1, 5, 5), (1, 2), 1),
+]
+
 
 def grad_input_case(geometry: Geometry) -> Case:
     """Filters are packed by the reference, so that nothing lies beyond the last channel."""
@@ -99,6 +109,10 @@ BLOCKS = [
     Geometry((2, 15, 16, 130), (1, 1), 40, strides=2),
     Geometry((2, 18, 18, 48), (3, 3), 96, padding=2, dilations=2, groups=2),
     Geometry((2, 18, 18, 12), (3, 3), 24, padding=2, dilations=2),
+    # filters of one vector: pixels in pairs, or all but one
+    Geometry((3, 28, 28, 1), (5, 5), 6),
+    Geometry((2, 15, 17, 3), (3, 3), 5, strides=2, padding=1),
+    Geometry((1, 7, 9, 20), (2, 2), 7),
 ]
 
 
@@ -173,7 +187,7 @@ CASES: list[Case] = [
     ),
     winograd_train_case((1, 9, 14, 40), 70, (1, 1, 1, 1), False, RELU, residual=True),
     winograd_train_case((11, 28, 28, 330), 24, (1, 1, 1, 1), True),
-    *(grad_input_case(geometry) for geometry in (*PACKED, *STRIDED)),
+    *(grad_input_case(geometry) for geometry in (*PACKED, *STRIDED, *FEW)),
     *(grad_kernel_case(geometry) for geometry in BLOCKS),
     *(winograd_grad_case(*given) for given in WINOGRAD_GRADS),
     *(turned_cases(geometry, True) for geometry in DEPTHWISE_BLOCKS),

@@ -61,6 +61,11 @@ GEOMETRIES = [
     Geometry((3, 4, 4, 2), (1, 1), (3, 2)),
     Geometry((1, 20, 19, 3), (17, 18), (2, 1)),
     Geometry((2, 1, 1, 64), (1, 1), (1, 1)),
+    # windows that tile the input, or leave a rest
+    Geometry((3, 28, 28, 6), (2, 2), (2, 2)),
+    Geometry((2, 7, 9, 3), (2, 2), (2, 2)),
+    Geometry((2, 6, 5, 18), (2, 2), (2, 2)),
+    Geometry((2, 7, 11, 1), (3, 2), (3, 2)),
 ]
 # Input and output size.
 ADAPTIVE = [
