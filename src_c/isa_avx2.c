@@ -89,7 +89,8 @@ static inline vf v_spread(vf a, int64_t each, int64_t c)
 {
     const __m256i lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
     __m256i first = _mm256_and_si256(lane, _mm256_set1_epi32(-(int)each));
-    return _mm256_permutevar8x32_ps(a, _mm256_add_epi32(first, _mm256_set1_epi32((int)c)));
+    /* Runs are halves of a register at most. */
+    return _mm256_permutevar_ps(a, _mm256_add_epi32(first, _mm256_set1_epi32((int)c)));
 }
 static inline void v_interleave(vf a, vf b, vf *low, vf *high)
 {

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Depthwise convolution for inference, one filter a channel, with bias and bounds in its stores; and
- * convolution in groups of few channels, which is one depthwise convolution for each of them: what a
- * group's outputs read is spread over their lanes first.
+ * Depthwise convolution for inference, one filter a channel, with bias and bounds in its stores. Of
+ * any other grouped convolution, the plain sum.
  *
  * Lanes are channels. A block of outputs, FC_DEPTHWISE_ROWS x DEPTHWISE_COLUMNS pixels of one
  * vector, is held in registers with its filter; every source pixel is loaded once and goes to all
@@ -30,13 +29,12 @@ struct depthwise_at {
 
 FC_INLINE void depthwise_block(const struct depthwise *g, const struct depthwise_at *at,
                                const int rows, const int columns, const int R, const int S,
-                               const int stride, const int inside, const int whole,
-                               const int grouped)
+                               const int stride, const int inside, const int whole)
 {
     /* What lies in memory is read once: a store of floats may change any of it, for all C knows. */
     const int64_t n = whole ? FC_LANES : at->n, c = at->c, C = g->C, H = g->H, W = g->W;
     const int64_t h0 = at->p * stride - g->pad_top, w0 = at->q * stride - g->pad_left;
-    const int64_t x_pixel = g->x_pixel, x_row = W * x_pixel, each = grouped ? g->each : 1;
+    const int64_t x_pixel = g->x_pixel, x_row = W * x_pixel;
     const int64_t y_pixel = g->y_pixel, y_row = g->Q * y_pixel;
     const vf lower = v_set1(g->lower), upper = v_set1(g->upper);
     const float *source = at->image + h0 * x_row + w0 * x_pixel, *filters = g->filter + c;
@@ -48,33 +46,29 @@ FC_INLINE void depthwise_block(const struct depthwise *g, const struct depthwise
 #pragma GCC unroll 8
         for (int j = 0; j < columns; j++)
             acc[i][j] = bias;
-    for (int64_t one = 0; one < each; one++) {
 #pragma GCC unroll 49
-        for (int tap = 0; tap < R * S; tap++)
-            filter[tap] = load_lanes(filters + (tap * each + one) * C, n);
+    for (int tap = 0; tap < R * S; tap++)
+        filter[tap] = load_lanes(filters + tap * C, n);
 #pragma GCC unroll 16
-        for (int i = 0; i < (rows - 1) * stride + R; i++) {
-            if (!inside && (uint64_t)(h0 + i) >= (uint64_t)H)
-                continue;
-            const float *line = source + i * x_row;
+    for (int i = 0; i < (rows - 1) * stride + R; i++) {
+        if (!inside && (uint64_t)(h0 + i) >= (uint64_t)H)
+            continue;
+        const float *line = source + i * x_row;
 #pragma GCC unroll 32
-            for (int j = 0; j < (columns - 1) * stride + S; j++) {
-                if (!inside && (uint64_t)(w0 + j) >= (uint64_t)W)
-                    continue;
-                vf value = load_lanes(line + j * x_pixel, n);
-                if (grouped)
-                    value = v_spread(value, each, one);
+        for (int j = 0; j < (columns - 1) * stride + S; j++) {
+            if (!inside && (uint64_t)(w0 + j) >= (uint64_t)W)
+                continue;
+            const vf value = load_lanes(line + j * x_pixel, n);
 #pragma GCC unroll 8
-                for (int r = 0; r < R; r++)
+            for (int r = 0; r < R; r++)
 #pragma GCC unroll 8
-                    for (int s = 0; s < S; s++) {
-                        int a = i - r, b = j - s;
-                        if (a >= 0 && b >= 0 && a % stride == 0 && b % stride == 0 &&
-                            a / stride < rows && b / stride < columns)
-                            acc[a / stride][b / stride] =
-                                v_fma(value, filter[r * S + s], acc[a / stride][b / stride]);
-                    }
-            }
+                for (int s = 0; s < S; s++) {
+                    int a = i - r, b = j - s;
+                    if (a >= 0 && b >= 0 && a % stride == 0 && b % stride == 0 &&
+                        a / stride < rows && b / stride < columns)
+                        acc[a / stride][b / stride] =
+                            v_fma(value, filter[r * S + s], acc[a / stride][b / stride]);
+                }
         }
     }
 #pragma GCC unroll 2
@@ -85,32 +79,28 @@ FC_INLINE void depthwise_block(const struct depthwise *g, const struct depthwise
 }
 
 /* The block, by whether it reads padding and whether its vector is whole. */
-#define CHANNELS_BLOCK(kind, R, S, stride, rows, columns, grouped)                                 \
-    static void kind##_##R##x##S##_##stride##_##rows##x##columns(                                  \
+#define DEPTHWISE_BLOCK(R, S, stride, rows, columns)                                               \
+    static void depthwise_##R##x##S##_##stride##_##rows##x##columns(                               \
         const struct depthwise *g, const struct depthwise_at *at, int inside)                      \
     {                                                                                              \
         if (at->n < FC_LANES)                                                                      \
-            depthwise_block(g, at, rows, columns, R, S, stride, 0, 0, grouped);                    \
+            depthwise_block(g, at, rows, columns, R, S, stride, 0, 0);                             \
         else if (inside)                                                                           \
-            depthwise_block(g, at, rows, columns, R, S, stride, 1, 1, grouped);                    \
+            depthwise_block(g, at, rows, columns, R, S, stride, 1, 1);                             \
         else                                                                                       \
-            depthwise_block(g, at, rows, columns, R, S, stride, 0, 1, grouped);                    \
+            depthwise_block(g, at, rows, columns, R, S, stride, 0, 1);                             \
     }
-#define CHANNELS_BLOCKS(kind, R, S, stride, rows, grouped)                                         \
-    CHANNELS_BLOCK(kind, R, S, stride, rows, 1, grouped)                                           \
-    CHANNELS_BLOCK(kind, R, S, stride, rows, 7, grouped)
-CHANNELS_BLOCKS(depthwise, 3, 3, 1, 1, 0)
-CHANNELS_BLOCKS(depthwise, 3, 3, 2, 1, 0)
-CHANNELS_BLOCKS(depthwise, 5, 5, 1, 1, 0)
-CHANNELS_BLOCKS(depthwise, 5, 5, 2, 1, 0)
-CHANNELS_BLOCKS(depthwise, 7, 7, 1, 1, 0)
-CHANNELS_BLOCKS(grouped, 3, 3, 1, 1, 1)
-CHANNELS_BLOCKS(grouped, 3, 3, 2, 1, 1)
+#define DEPTHWISE_BLOCKS(R, S, stride, rows)                                                       \
+    DEPTHWISE_BLOCK(R, S, stride, rows, 1)                                                         \
+    DEPTHWISE_BLOCK(R, S, stride, rows, 7)
+DEPTHWISE_BLOCKS(3, 3, 1, 1)
+DEPTHWISE_BLOCKS(3, 3, 2, 1)
+DEPTHWISE_BLOCKS(5, 5, 1, 1)
+DEPTHWISE_BLOCKS(5, 5, 2, 1)
+DEPTHWISE_BLOCKS(7, 7, 1, 1)
 #if FC_DEPTHWISE_ROWS == 2
-CHANNELS_BLOCKS(depthwise, 3, 3, 1, 2, 0)
-CHANNELS_BLOCKS(depthwise, 3, 3, 2, 2, 0)
-CHANNELS_BLOCKS(grouped, 3, 3, 1, 2, 1)
-CHANNELS_BLOCKS(grouped, 3, 3, 2, 2, 1)
+DEPTHWISE_BLOCKS(3, 3, 1, 2)
+DEPTHWISE_BLOCKS(3, 3, 2, 2)
 #endif
 
 typedef void (*depthwise_fn)(const struct depthwise *, const struct depthwise_at *, int inside);
@@ -122,21 +112,18 @@ struct depthwise_family {
 };
 
 /* clang-format off */
-#define ONE_ROW(kind, R, S, stride)                                                                \
-    {R, S, stride, 1, {{kind##_##R##x##S##_##stride##_1x1, kind##_##R##x##S##_##stride##_1x7}}}
+#define ONE_ROW(R, S, stride)                                                                \
+    {R, S, stride, 1, {{depthwise_##R##x##S##_##stride##_1x1, depthwise_##R##x##S##_##stride##_1x7}}}
 #if FC_DEPTHWISE_ROWS == 2
-#define ROWS(kind, R, S, stride)                                                                   \
-    {R, S, stride, 2, {{kind##_##R##x##S##_##stride##_1x1, kind##_##R##x##S##_##stride##_1x7},     \
-                       {kind##_##R##x##S##_##stride##_2x1, kind##_##R##x##S##_##stride##_2x7}}}
+#define ROWS(R, S, stride)                                                                   \
+    {R, S, stride, 2, {{depthwise_##R##x##S##_##stride##_1x1, depthwise_##R##x##S##_##stride##_1x7},     \
+                       {depthwise_##R##x##S##_##stride##_2x1, depthwise_##R##x##S##_##stride##_2x7}}}
 #else
 #define ROWS ONE_ROW
 #endif
 static const struct depthwise_family depthwise_families[] = {
-    ROWS(depthwise, 3, 3, 1),    ROWS(depthwise, 3, 3, 2),    ONE_ROW(depthwise, 5, 5, 1),
-    ONE_ROW(depthwise, 5, 5, 2), ONE_ROW(depthwise, 7, 7, 1), {0},
-};
-static const struct depthwise_family grouped_families[] = {
-    ROWS(grouped, 3, 3, 1), ROWS(grouped, 3, 3, 2), {0},
+    ROWS(3, 3, 1),    ROWS(3, 3, 2),    ONE_ROW(5, 5, 1),
+    ONE_ROW(5, 5, 2), ONE_ROW(7, 7, 1), {0},
 };
 #undef ONE_ROW
 #undef ROWS
@@ -145,10 +132,8 @@ static const struct depthwise_family grouped_families[] = {
 /* The functions for this filter, if there are such. */
 static const struct depthwise_family *depthwise_family_of(const struct depthwise *g)
 {
-    const struct depthwise_family *f = g->each > 1 ? grouped_families : depthwise_families;
-    if (g->stride_h != g->stride_w || g->dilation_h != 1 || g->dilation_w != 1)
-        return NULL;
-    if (FC_LANES % g->each != 0)
+    const struct depthwise_family *f = depthwise_families;
+    if (g->stride_h != g->stride_w || g->dilation_h != 1 || g->dilation_w != 1 || g->each > 1)
         return NULL;
     for (; f->R; f++)
         if (f->R == g->R && f->S == g->S && f->stride == g->stride_h)
@@ -264,14 +249,6 @@ FC_DEFINE(f32_fused_depthwise_conv2d)
 {
     FC_ATTRS(f32_fused_depthwise_conv2d);
     const struct depthwise g = DEPTHWISE(call, 1);
-    depthwise_fused(&g, tid, nthreads);
-    return FCNN_OK;
-}
-
-FC_DEFINE(f32_fused_grouped_conv2d)
-{
-    FC_ATTRS(f32_fused_grouped_conv2d);
-    const struct depthwise g = DEPTHWISE(call, call->in[1].dim[2]);
     depthwise_fused(&g, tid, nthreads);
     return FCNN_OK;
 }

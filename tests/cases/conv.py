@@ -83,6 +83,18 @@ GEOMETRIES = [
     Geometry((1, 5, 5, 8), (3, 3), 8, groups=8, padding="same"),
     Geometry((2, 13, 11, 8), (3, 5), 132, groups=4, strides=(2, 1), dilations=(1, 2), padding=3),
     Geometry((1, 13, 13, 6), (2, 3), 4, groups=2, strides=2, dilations=3, padding="same_lower"),
+    # groups of few channels: rows of one, two and many tiles, several blocks and slices
+    *(
+        Geometry(x, (3, 3), x[3], groups=x[3] // each, strides=stride, padding=padding)
+        for stride in (1, 2)
+        for x, each, padding in (
+            ((1, 3, 3, 8), 4, 1),
+            ((2, 5, 2, 16), 2, ((2, 1), (0, 2))),
+            ((1, 7, 23, 24), 8, "same"),
+            ((3, 29, 41, 36), 4, "same"),
+            ((1, 6, 9, 32), 16, 3),
+        )
+    ),
     # real ones: LeNet's first, a residual stage, a stem; several slices of the kernel's gradient
     Geometry((3, 28, 28, 1), (5, 5), 6, padding="same"),
     Geometry((2, 14, 14, 40), (3, 3), 48, padding="same"),
