@@ -253,20 +253,21 @@ FC_DEFINE_PLAN(f32_conv2d_grad_kernel_grouped)
 FC_DEFINE(f32_conv2d_grad_kernel_grouped)
 {
     const struct grad_grouped g = grad_grouped_of(call);
-    int64_t count = count_of(call->out), begin, end, block, last;
+    int64_t count = count_of(call->out), block, last;
     float *dw = call->out[0].data, *scratch = (float *)call->scratch, *copies = dw;
     if (g.slices > 1) {
         copies = scratch;
         scratch += g.slices * count;
     }
-    share(g.slices * g.chunks, tid, nthreads, &begin, &end);
-    for (int64_t unit = begin; unit < end; unit++) {
-        int64_t slice = unit / g.chunks, c = unit % g.chunks * g.lanes.chunk;
-        share(g.blocks, (int)slice, (int)g.slices, &block, &last);
-        for (int64_t b = block; b < last; b++)
-            grad_grouped_block(call, &g, b, c, copies + slice * count, b > block,
-                               scratch + tid * g.floats);
-    }
+    fc_work work = fc_open(g.slices * g.chunks, tid, nthreads);
+    while (fc_take(&work))
+        for (int64_t unit = work.begin; unit < work.end; unit++) {
+            int64_t slice = unit / g.chunks, c = unit % g.chunks * g.lanes.chunk;
+            share(g.blocks, (int)slice, (int)g.slices, &block, &last);
+            for (int64_t b = block; b < last; b++)
+                grad_grouped_block(call, &g, b, c, copies + slice * count, b > block,
+                                   scratch + tid * g.floats);
+        }
     if (g.slices > 1) {
         fc_sync(call);
         add_copies(dw, copies, g.slices, count, tid, nthreads);

@@ -256,16 +256,17 @@ static void grouped_run(const fc_call *call, const struct depthwise *d, int turn
                         int nthreads)
 {
     const struct grouped g = grouped_of(d);
-    int64_t chunks = ceil_div(d->C, g.lanes.chunk), begin, end, p, last;
+    int64_t chunks = ceil_div(d->C, g.lanes.chunk), p, last;
     float *filters = (float *)call->scratch, *packed = filters + g.filters + tid * g.lines_floats;
     grouped_pack_filters(d, turned, filters, tid, nthreads);
     fc_sync(call);
-    share(d->N * g.parts * chunks, tid, nthreads, &begin, &end);
-    for (int64_t item = begin; item < end; item++) {
-        int64_t part = item / chunks % g.parts, n = item / chunks / g.parts;
-        share(d->P, (int)part, (int)g.parts, &p, &last);
-        grouped_item(d, &g, n, p, last, item % chunks * g.lanes.chunk, filters, packed);
-    }
+    fc_work work = fc_open(d->N * g.parts * chunks, tid, nthreads);
+    while (fc_take(&work))
+        for (int64_t item = work.begin; item < work.end; item++) {
+            int64_t part = item / chunks % g.parts, n = item / chunks / g.parts;
+            share(d->P, (int)part, (int)g.parts, &p, &last);
+            grouped_item(d, &g, n, p, last, item % chunks * g.lanes.chunk, filters, packed);
+        }
 }
 
 FC_DEFINE_PLAN(f32_fused_grouped_conv2d)
