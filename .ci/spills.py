@@ -50,7 +50,6 @@ ALLOWED: dict[tuple[str, str], str] = {
     ("isa_avx512", "winograd_output"): _PATCH,
     ("isa_avx512", "winograd_grad_input"): _PATCH,
     ("isa_avx512", "winograd_grad_output"): _PATCH,
-    ("isa_avx512", "depthwise_5x5"): _TAPS,
     ("isa_avx512", "depthwise_7x7"): _TAPS,
 }
 

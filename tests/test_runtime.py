@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fastcnn import Sequential, layers, ops
+from fastcnn import Model, Sequential, layers, ops
 from fastcnn.backends import Call, Slot, cpu, threads
 from fastcnn.errors import DtypeError, NonFiniteError, ShapeError
 from fastcnn.graph import Parameter, placeholder
@@ -135,6 +135,21 @@ def test_the_team_grows_and_shrinks() -> None:
         found = ops.conv2d(x, kernel, padding="same").tobytes()
         assert wanted in (None, found), f"{count} threads give other bits"
         wanted = found
+
+
+def test_every_item_is_taken_whoever_is_late() -> None:
+    """More threads than cores: some come when the others have taken what was theirs."""
+    x = np.random.default_rng(0).standard_normal((2, 31, 29, 16), dtype=np.float32)
+    inputs = layers.Input((31, 29, 16))
+    outputs = layers.Conv2D(48, 3, strides=2, padding="same")(inputs)
+    outputs = layers.Conv2D(32, 1, activation="relu")(outputs)
+    model = Model(inputs, outputs)
+    threads.set_num_threads(1)
+    wanted = model.predict_on_batch(x).tobytes()
+    for count in (2, 3, 8):
+        threads.set_num_threads(count)
+        for _ in range(100):
+            assert model.predict_on_batch(x).tobytes() == wanted, f"on {count} threads"
 
 
 def call(macs: int, nbytes: int = 64) -> Call:
