@@ -20,6 +20,7 @@ from fastcnn.data import (
     unpack_x_y_sample_weight,
 )
 from fastcnn.data.prefetch import map_ahead
+from fastcnn.data.sampling import permutation
 from fastcnn.errors import ArgumentError, DataError, DtypeError
 from fastcnn.utils import PyDataset
 
@@ -601,6 +602,31 @@ class TestMapAhead:
         assert next(items) == 0
         items.close()
         assert threading.active_count() == before
+
+
+class TestGatheredAhead:
+    def test_large_batches_are_gathered_by_a_thread_in_the_same_order(self):
+        x = np.arange(40 * 65536, dtype=np.float32).reshape(40, 65536)
+        adapter = make_adapter(x, np.arange(40), batch_size=8, shuffle=True, seed=3)
+        before = threading.active_count()
+        batches = adapter.epoch(2)
+        first = next(batches)
+        assert threading.active_count() == before + 1
+        found = [first, *batches]
+        assert threading.active_count() == before
+        order = permutation(40, 3, 2)
+        for step, batch in enumerate(found):
+            rows = order[8 * step : 8 * step + 8]
+            np.testing.assert_array_equal(batch.y[0], rows)
+            np.testing.assert_array_equal(batch.x[0], x[rows])
+
+    def test_small_batches_and_views_need_no_thread(self):
+        before = threading.active_count()
+        for x, shuffle in ((np.zeros((40, 64)), True), (np.zeros((40, 65536), "f"), False)):
+            batches = make_adapter(x, batch_size=8, shuffle=shuffle).epoch()
+            next(batches)
+            assert threading.active_count() == before
+            batches.close()
 
 
 @pytest.mark.parametrize("length", [1.5, -1, "3"])

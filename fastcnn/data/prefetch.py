@@ -20,12 +20,12 @@ def map_ahead(
     """Yield `function(item)` in the order of `items`.
 
     Args:
-        function: called in worker threads when `workers` > 1.
+        function: called in worker threads if there are any.
         items: what to map; may be endless.
-        workers: number of threads; 0 or 1 maps in the calling thread.
+        workers: number of threads; 0 maps in the calling thread.
         depth: how many results may be under way or waiting.
     """
-    if workers <= 1:
+    if workers == 0:
         yield from map(function, items)
         return
     from concurrent.futures import ThreadPoolExecutor
