@@ -20,7 +20,6 @@ from fastcnn.data import (
     unpack_x_y_sample_weight,
 )
 from fastcnn.data.prefetch import map_ahead
-from fastcnn.data.sampling import permutation
 from fastcnn.errors import ArgumentError, DataError, DtypeError
 from fastcnn.utils import PyDataset
 
