@@ -68,7 +68,7 @@ typedef struct {
     int32_t lane[16];
 } fc_ints16;
 
-static inline fc_floats16 fc_open(__m512 a)
+static inline fc_floats16 fc_unwrap(__m512 a)
 {
     fc_floats16 r;
     memcpy(&r, &a, sizeof r);
@@ -102,7 +102,7 @@ static inline __m512i fc_close_i(fc_ints16 r)
             r.lane[i] = (value);                                                                   \
         return fc_close(r);                                                                        \
     }
-#define FC_EMULATE_LANE(a) fc_open(a).lane[i]
+#define FC_EMULATE_LANE(a) fc_unwrap(a).lane[i]
 #define FC_EMULATE_ON(m) ((m) >> i & 1)
 
 /* The second operand where either is NaN, as the instructions have it. */
@@ -127,7 +127,7 @@ static inline void fc_mask_storeu(float *p, __mmask16 m, __m512 a)
 #define FC_EMULATE_REDUCE(name, join)                                                              \
     static inline float name(__m512 a)                                                             \
     {                                                                                              \
-        fc_floats16 r = fc_open(a);                                                                \
+        fc_floats16 r = fc_unwrap(a);                                                              \
         for (int half = 8; half > 0; half /= 2)                                                    \
             for (int i = 0; i < half; i++) {                                                       \
                 float x = r.lane[i], y = r.lane[i + half];                                         \
