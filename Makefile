@@ -51,7 +51,7 @@ bench: $(VENV)/.extra-bench .whl/.fetched  ## asv: compare with main, publish; Q
 	@echo "see it with: cd benchmarks && ../$(BIN)/asv preview"
 
 # All networks take some 40 minutes on two quiet cores, 8 GB of memory and 4 GB for temporary files
-# (ARGS="--work DIR" says where). ARGS="--networks ResNet18 --batches 1" runs some of them,
+# (ARGS="--work DIR" says where, and keeps them). ARGS="--networks ResNet18 --batches 1" runs some of them,
 # ARGS="--memory --cold" measures other things, ARGS=--help lists all. torch.compile needs g++.
 peers: $(VENV)/.extra-peers $(VENV)/.torch-models  ## fastcnn beside other engines; ARGS="--json FILE --chart FILE"
 	PYTHONPATH=benchmarks $(BIN)/python -m peers $(ARGS)

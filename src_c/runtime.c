@@ -22,7 +22,7 @@
 
 enum {
     SPINS_MIN = 64,    /* about a microsecond, */
-    SPINS_MAX = 20000, /* and as long as it takes to be woken */
+    SPINS_MAX = 20000, /* and some tenths of a millisecond, what a piece of work may take */
     SPINS_TRIED = 64,  /* sleeps after which a long spin is tried again */
     MAX_TEAMS = 11,    /* of 1, 2, 4, ... threads, and of all */
     MAX_THREADS = 1 << (MAX_TEAMS - 1)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -149,29 +150,41 @@ def test_every_round_has_one_burst_of_each_engine_in_an_order_of_its_own(monkeyp
         return ask
 
     names = ["a", "b", "c", "d"]
-    bursts = interleave({name: engine(name) for name in names}, SETTINGS, {})
-    assert bursts == {name: Bursts([[1.0, 2.0]] * 4) for name in names}
+    bursts, most = interleave({name: engine(name) for name in names}, SETTINGS, {}, 1.0)
+    assert bursts == {name: Bursts([[1.0, 2.0]] * 4, [1.0] * 4) for name in names}
+    assert most == 1.0
     turns = [asked[i : i + 4] for i in range(0, 16, 4)]
     assert all(sorted(one) == names for one in turns)
     assert len({tuple(one) for one in turns}) > 1
 
 
+def one_engine(monkeypatch: Any, probes: list[float], most: float) -> tuple[Bursts, float]:
+    """Bursts 0, 1, 2, ... between these probes, of which the last repeats."""
+    given = iter(probes)
+    monkeypatch.setattr(rounds, "probe", lambda settings: next(given, probes[-1]))
+    numbers = itertools.count()
+    asks = {"ort": lambda do, seconds: {"seconds": [float(next(numbers))]}}
+    bursts, most = interleave(asks, SETTINGS, {}, most)
+    return bursts["ort"], most
+
+
 def test_a_burst_beside_a_disturbed_probe_does_not_count(monkeypatch: Any) -> None:
-    probes = iter([100.0, 50.0, *[100.0] * 9])
-    monkeypatch.setattr(rounds, "probe", lambda settings: next(probes))
-    replies = iter(range(9))
-    bursts = interleave({"ort": lambda do, seconds: {"seconds": [next(replies)]}}, SETTINGS, {})
-    assert bursts["ort"] == Bursts(whole=[[2], [3], [4], [5]], disturbed=[[0], [1]])
-    timing = bursts["ort"].timing(0.0)
-    assert (timing.least, timing.bursts, timing.disturbed) == (2, 4, 2)
+    bursts, most = one_engine(monkeypatch, [100.0, 50.0, 100.0], 100.0)
+    assert bursts.whole(most) == [[2.0], [3.0], [4.0], [5.0]]
+    timing = bursts.timing(most, 0.0)
+    assert (timing.least, timing.bursts, timing.disturbed) == (2.0, 4, 2)
+
+
+def test_what_was_disturbed_from_the_start_is_seen_at_the_end(monkeypatch: Any) -> None:
+    bursts, most = one_engine(monkeypatch, [50.0, 50.0, 50.0, 100.0], 50.0)
+    timing = bursts.timing(most, 0.0)
+    assert (timing.least, timing.bursts, timing.disturbed) == (3.0, 4, 3)
 
 
 def test_where_nothing_is_undisturbed_all_counts(monkeypatch: Any) -> None:
-    probes = iter([100.0, *[50.0] * 99])
-    monkeypatch.setattr(rounds, "probe", lambda settings: next(probes))
-    bursts = interleave({"ort": lambda do, seconds: {"seconds": [3.0]}}, SETTINGS, {})
-    assert bursts["ort"].whole == []
-    assert bursts["ort"].timing(0.0).runs == rounds.PATIENCE * SETTINGS.rounds
+    bursts, most = one_engine(monkeypatch, [50.0], 100.0)
+    assert bursts.whole(most) == []
+    assert bursts.timing(most, 0.0).runs == rounds.PATIENCE * SETTINGS.rounds
 
 
 def test_an_engine_that_fails_on_the_way_is_left_out(monkeypatch: Any) -> None:
@@ -182,7 +195,8 @@ def test_an_engine_that_fails_on_the_way_is_left_out(monkeypatch: Any) -> None:
 
     failures: dict[str, str] = {}
     asks = {"ort": lambda do, seconds: {"seconds": [1.0]}, "ncnn": fails}
-    assert interleave(asks, SETTINGS, failures) == {"ort": Bursts([[1.0]] * 4)}
+    bursts, _ = interleave(asks, SETTINGS, failures, 1.0)
+    assert bursts == {"ort": Bursts([[1.0]] * 4, [1.0] * 4)}
     assert failures == {"ncnn": "out of memory"}
 
 

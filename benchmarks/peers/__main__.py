@@ -33,7 +33,9 @@ def options() -> argparse.ArgumentParser:
     add("--rounds", type=positive, default=10, metavar="N", help="bursts of every engine")
     add("--seconds", type=float, default=0.5, metavar="S", help="of a burst, at least")
     add("--pause", type=float, default=0.2, metavar="S", help="between two bursts")
-    add("--work", type=Path, metavar="DIR", help="for temporary files of some GB")
+    add(
+        "--work", type=Path, metavar="DIR", help="for files of some GB, which stay for the next run"
+    )
     add("--memory", action="store_true",
         help=f"measure peak memory of {footprint.MEMORY_CASES[PREDICT]}, or of "
         f"{footprint.MEMORY_CASES[TRAIN]}")  # fmt: skip

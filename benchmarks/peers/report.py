@@ -45,7 +45,7 @@ def turns(settings: Settings) -> dict[str, str]:
     return {
         "turns": f"{settings.rounds} bursts of {settings.seconds} s of each engine, in an order "
         f"drawn anew in every round, {settings.pause} s apart; a burst counts if multiply-adds on "
-        f"all threads before and after it reach {WHOLE:.0%} of the most so far",
+        f"all threads before and after it reach {WHOLE:.0%} of the most of the case",
         "FMA peak of": f"{settings.isa}, {plural(settings.threads)}",
     }
 
@@ -111,9 +111,8 @@ def times(run: Run) -> str:
 def counted(results: Iterable[Result]) -> str:
     """How many bursts count, and where none does."""
     timings = [(result.case, name, t) for result in results for name, t in result.timings.items()]
-    whole, disturbed = (
-        sum(n) for n in zip(*((t.bursts, t.disturbed) for *_, t in timings), strict=True)
-    )
+    whole = sum(t.bursts for *_, t in timings)
+    disturbed = sum(t.disturbed for *_, t in timings)
     never = [f"{case} by {ENGINES[name].title}" for case, name, t in timings if not t.bursts]
     rest = f"; all count where none was undisturbed: {', '.join(never)}" if never else ""
     return f"Of {whole + disturbed} bursts, {disturbed} were disturbed and are left out{rest}."

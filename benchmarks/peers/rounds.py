@@ -21,6 +21,7 @@ from tempfile import TemporaryDirectory
 from typing import Any, final
 
 from benchmarks import kernels
+from fastcnn.utils.atomic import write_atomically
 
 from .cases import Case, Files
 from .engines import ENGINES
@@ -86,10 +87,11 @@ def measure(case: Case, settings: Settings) -> Result:
         say(f"{case}: {len(asks)} engines in turns")
         time.sleep(settings.pause)
         before = peak(settings)
-        bursts = interleave(asks, settings, failures)
+        bursts, most = interleave(asks, settings, failures, before)
         time.sleep(settings.pause)
         peaks = (before, peak(settings))
-    timings = {name: found.timing(errors[name]) for name, found in bursts.items()}
+    most = max(most, *peaks)
+    timings = {name: found.timing(most, errors[name]) for name, found in bursts.items()}
     return Result(case, timings, failures, macs, peaks)
 
 
@@ -128,7 +130,7 @@ def prepare(
             failures[name] = str(error)
         else:
             made[name] = facts
-            ready.write_text(json.dumps(made))
+            write_atomically(ready, json.dumps(made).encode())
     macs = next((made[n]["macs"] for n in engines if "macs" in made.get(n, {})), None)
     return macs, failures
 
@@ -136,30 +138,40 @@ def prepare(
 @final
 @dataclass
 class Bursts:
-    """Seconds of the runs of one engine, burst by burst: those that count, and all others."""
+    """Seconds of the runs of one engine, burst by burst, and what the machine gave beside each."""
 
-    whole: list[list[float]] = field(default_factory=list)
-    disturbed: list[list[float]] = field(default_factory=list)
+    seconds: list[list[float]] = field(default_factory=list)
+    given: list[float] = field(default_factory=list)
 
-    def timing(self, error: float) -> Timing:
+    def whole(self, most: float) -> list[list[float]]:
+        """Those that count, where `most` is all that the machine has."""
+        return [
+            s for s, given in zip(self.seconds, self.given, strict=True) if given >= WHOLE * most
+        ]
+
+    def timing(self, most: float, error: float) -> Timing:
         """Of the bursts that count; of all where none does."""
-        runs = [seconds for burst in self.whole or self.disturbed for seconds in burst]
-        return Timing.of(runs, error, len(self.whole), len(self.disturbed))
+        whole = self.whole(most)
+        runs = [seconds for burst in whole or self.seconds for seconds in burst]
+        return Timing.of(runs, error, len(whole), len(self.seconds) - len(whole))
 
 
 def interleave(
-    asks: Mapping[str, Ask], settings: Settings, failures: dict[str, str]
-) -> dict[str, Bursts]:
-    """Bursts of every engine, in rounds of one each, in an order drawn anew.
+    asks: Mapping[str, Ask], settings: Settings, failures: dict[str, str], most: float
+) -> tuple[dict[str, Bursts], float]:
+    """Bursts of every engine, in rounds of one each, in an order drawn anew; and the new `most`.
 
-    An engine that fails on the way is noted in `failures`, and none of its runs count.
+    An engine that fails on the way is noted in `failures`, and none of its runs count. `most` is
+    what the machine has given so far. That may have been disturbed too: what counts is seen at the
+    end.
     """
     order = random.Random(0)
     bursts = {name: Bursts() for name in asks}
     time.sleep(settings.pause)
-    before = most = probe(settings)
+    before = probe(settings)
+    most = max(most, before)
     for _ in range(PATIENCE * settings.rounds):
-        wanting = [name for name, found in bursts.items() if len(found.whole) < settings.rounds]
+        wanting = [n for n, found in bursts.items() if len(found.whole(most)) < settings.rounds]
         for name in order.sample(wanting, len(wanting)):
             try:
                 seconds = asks[name]("burst", seconds=settings.seconds)["seconds"]
@@ -170,10 +182,10 @@ def interleave(
             time.sleep(settings.pause)
             after = probe(settings)
             most = max(most, after)
-            counts = min(before, after) >= WHOLE * most
-            (bursts[name].whole if counts else bursts[name].disturbed).append(seconds)
+            bursts[name].seconds.append(seconds)
+            bursts[name].given.append(min(before, after))
             before = after
-    return bursts
+    return bursts, most
 
 
 def probe(settings: Settings) -> float:

@@ -6,37 +6,37 @@
  *
  * Scratch: filters (R, S, C), then a bias of zeros (C).
  */
+/* The convolution over dy that makes dx, without filters and bias. */
+#define TURNED(call, channels_of_a_group)                                                          \
+    {.N = (call)->in[0].dim[0],                                                                    \
+     .H = (call)->in[0].dim[1],                                                                    \
+     .W = (call)->in[0].dim[2],                                                                    \
+     .C = (call)->out[0].dim[3],                                                                   \
+     .P = (call)->out[0].dim[1],                                                                   \
+     .Q = (call)->out[0].dim[2],                                                                   \
+     .R = (call)->in[1].dim[0],                                                                    \
+     .S = (call)->in[1].dim[1],                                                                    \
+     .stride_h = 1,                                                                                \
+     .stride_w = 1,                                                                                \
+     .dilation_h = attrs->dilation_h,                                                              \
+     .dilation_w = attrs->dilation_w,                                                              \
+     .pad_top = (call)->in[1].dim[0] - 1 - attrs->pad_top,                                         \
+     .pad_left = (call)->in[1].dim[1] - 1 - attrs->pad_left,                                       \
+     .x_pixel = (call)->in[0].dim[3],                                                              \
+     .y_pixel = (call)->out[0].dim[3],                                                             \
+     .each = (channels_of_a_group),                                                                \
+     .x = (call)->in[0].data,                                                                      \
+     .y = (call)->out[0].data,                                                                     \
+     .lower = -INFINITY,                                                                           \
+     .upper = INFINITY}
+
 static struct depthwise turned_of(const fc_call *call)
 {
     FC_ATTRS(f32_depthwise_conv2d_grad_input_turned);
-    const fc_tensor *dy = call->in, *w = call->in + 1, *dx = call->out;
-    int64_t C = dx->dim[3];
-    float *filters = (float *)call->scratch;
-    return (struct depthwise){
-        .N = dy->dim[0],
-        .H = dy->dim[1],
-        .W = dy->dim[2],
-        .C = C,
-        .P = dx->dim[1],
-        .Q = dx->dim[2],
-        .R = w->dim[0],
-        .S = w->dim[1],
-        .stride_h = 1,
-        .stride_w = 1,
-        .dilation_h = 1,
-        .dilation_w = 1,
-        .x_pixel = C,
-        .y_pixel = C,
-        .pad_top = w->dim[0] - 1 - attrs->pad_top,
-        .pad_left = w->dim[1] - 1 - attrs->pad_left,
-        .each = 1,
-        .x = dy->data,
-        .filter = filters,
-        .bias = filters + w->dim[0] * w->dim[1] * C,
-        .y = dx->data,
-        .lower = -INFINITY,
-        .upper = INFINITY,
-    };
+    struct depthwise d = TURNED(call, 1);
+    d.filter = (const float *)call->scratch;
+    d.bias = d.filter + d.R * d.S * d.C;
+    return d;
 }
 
 /* -1 where no block is compiled for these filters. */

@@ -10,31 +10,9 @@
 static struct depthwise grouped_turned_of(const fc_call *call)
 {
     FC_ATTRS(f32_conv2d_grad_input_turned);
-    const fc_tensor *dy = call->in, *w = call->in + 1, *dx = call->out;
-    return (struct depthwise){
-        .N = dy->dim[0],
-        .H = dy->dim[1],
-        .W = dy->dim[2],
-        .C = dx->dim[3],
-        .P = dx->dim[1],
-        .Q = dx->dim[2],
-        .R = w->dim[0],
-        .S = w->dim[1],
-        .stride_h = 1,
-        .stride_w = 1,
-        .dilation_h = attrs->dilation_h,
-        .dilation_w = attrs->dilation_w,
-        .pad_top = w->dim[0] - 1 - attrs->pad_top,
-        .pad_left = w->dim[1] - 1 - attrs->pad_left,
-        .x_pixel = dy->dim[3],
-        .y_pixel = dx->dim[3],
-        .each = w->dim[2],
-        .x = dy->data,
-        .filter = w->data,
-        .y = dx->data,
-        .lower = -INFINITY,
-        .upper = INFINITY,
-    };
+    struct depthwise d = TURNED(call, call->in[1].dim[2]);
+    d.filter = call->in[1].data;
+    return d;
 }
 
 FC_DEFINE_PLAN(f32_conv2d_grad_input_turned)

@@ -137,6 +137,22 @@ static void scatter_pixels(const struct scatter *s, const float *dy, const float
             }
 }
 
+/* dx (H, W, C) from dy (P, Q, K) of one image. */
+static void scatter_image(const struct scatter *s, const float *dy, const float *filters,
+                          float *image, float *dx)
+{
+    const struct conv_shape *d = &s->d;
+    int64_t tiles = ceil_div(d->P, FC_PANEL_ROWS), first, last;
+    memset(image, 0, (size_t)s->image * sizeof *image);
+    for (int64_t tile = 0; tile < tiles; tile++) {
+        share(d->P, (int)tile, (int)tiles, &first, &last);
+        scatter_pixels(s, dy, filters, image, first, last - first);
+    }
+    for (int64_t h = 0; h < d->H; h++)
+        memcpy(dx + h * d->W * d->C, image + (h + d->pad_top) * s->row + d->pad_left * d->C,
+               (size_t)(d->W * d->C) * sizeof *dx);
+}
+
 FC_DEFINE_PLAN(f32_scattered_conv2d_grad_input)
 {
     const struct scatter s = scatter_of(call);
@@ -153,22 +169,14 @@ FC_DEFINE(f32_scattered_conv2d_grad_input)
     const struct scatter s = scatter_of(call);
     const struct conv_shape *d = &s.d;
     float *filters = (float *)call->scratch, *image = filters + s.filters + tid * s.image;
+    const float *dy = call->in[0].data;
     float *dx = call->out[0].data;
-    int64_t tiles = ceil_div(d->P, FC_PANEL_ROWS), begin, end, first, last;
     scatter_filters(&s, call->in[1].data, filters, tid, nthreads);
     fc_sync(call);
-    share(d->N, tid, nthreads, &begin, &end);
-    for (int64_t n = begin; n < end; n++) {
-        const float *dy = (const float *)call->in[0].data + n * d->P * d->Q * d->K;
-        memset(image, 0, (size_t)s.image * sizeof *image);
-        for (int64_t tile = 0; tile < tiles; tile++) {
-            share(d->P, (int)tile, (int)tiles, &first, &last);
-            scatter_pixels(&s, dy, filters, image, first, last - first);
-        }
-        for (int64_t h = 0; h < d->H; h++)
-            memcpy(dx + (n * d->H + h) * d->W * d->C,
-                   image + (h + d->pad_top) * s.row + d->pad_left * d->C,
-                   (size_t)(d->W * d->C) * sizeof *dx);
-    }
+    fc_work work = fc_open(d->N, tid, nthreads);
+    while (fc_take(&work))
+        for (int64_t n = work.begin; n < work.end; n++)
+            scatter_image(&s, dy + n * d->P * d->Q * d->K, filters, image,
+                          dx + n * d->H * d->W * d->C);
     return FCNN_OK;
 }

@@ -113,10 +113,11 @@ FC_DEFINE(f32_gray_conv2d)
     FC_ATTRS(f32_gray_conv2d);
     struct conv_grid grid = conv_packed_grid(call);
     const struct epilogue epilogue = EPILOGUE(call);
-    int64_t panels = ceil_div(grid.columns, PANEL_COLUMNS), begin, end;
+    int64_t panels = ceil_div(grid.columns, PANEL_COLUMNS);
     conv_enter_padded(call, &grid, tid, nthreads);
-    share(grid.N * grid.P * panels, tid, nthreads, &begin, &end);
-    for (int64_t item = begin; item < end; item++)
-        gray_row(&grid, &epilogue, item / panels, item % panels);
+    fc_work work = fc_open(grid.N * grid.P * panels, tid, nthreads);
+    while (fc_take(&work))
+        for (int64_t item = work.begin; item < work.end; item++)
+            gray_row(&grid, &epilogue, item / panels, item % panels);
     return FCNN_OK;
 }

@@ -88,10 +88,10 @@ static void few_pack_b(const float *b, int64_t ldb, int64_t depth, int64_t colum
 static void few_strip(const float *a, int64_t rows, const float *b, int64_t depth, float *y,
                       int64_t ldy, int accumulate, int64_t columns)
 {
-    int64_t tiles = ceil_div(rows, FC_PANEL_ROWS);
+    int64_t tiles = ceil_div(rows, FC_PANEL_ROWS), i, last;
     for (int64_t tile = 0; tile < tiles; tile++) {
-        int64_t i = rows * tile / tiles, count = rows * (tile + 1) / tiles - i;
-        few_tile_rows[count](a + i, rows, b, depth, y + i * ldy, ldy, accumulate, columns);
+        share(rows, (int)tile, (int)tiles, &i, &last);
+        few_tile_rows[last - i](a + i, rows, b, depth, y + i * ldy, ldy, accumulate, columns);
     }
 }
 
