@@ -187,6 +187,37 @@ def test_where_nothing_is_undisturbed_all_counts(monkeypatch: Any) -> None:
     assert bursts.timing(most, 0.0).runs == rounds.PATIENCE * SETTINGS.rounds
 
 
+def test_what_an_earlier_run_has_made_is_not_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[str, str]] = []
+
+    class Fake:
+        def __init__(self, threads: int) -> None: ...
+        def __enter__(self) -> Fake:
+            return self
+
+        def __exit__(self, *_: object) -> None: ...
+        def ask(self, do: str, engine: str = "", **_: Any) -> dict[str, Any]:
+            asked.append((do, engine))
+            if engine == "ncnn":
+                raise EngineError("not installed")
+            return {"macs": 7} if engine == OURS else {}
+
+    monkeypatch.setattr(rounds, "Process", Fake)
+    first = rounds.prepare(CASE, Files(tmp_path), [OURS, "ort", "ncnn"], 1)
+    assert asked == [("make", ""), ("convert", OURS), ("convert", "ort"), ("convert", "ncnn")]
+    asked.clear()
+    assert rounds.prepare(CASE, Files(tmp_path), [OURS, "ort", "ncnn"], 1) == first
+    assert asked == [("convert", "ncnn")]  # what failed is tried again
+    assert first == (7, {"ncnn": "not installed"})
+
+
+def test_a_report_without_any_timing_is_one() -> None:
+    run = Run({}, [Result(CASE, {}, {"ort": "not installed"})])
+    assert "Of 0 bursts, 0 were disturbed" in report.markdown(run)
+
+
 def test_an_engine_that_fails_on_the_way_is_left_out(monkeypatch: Any) -> None:
     monkeypatch.setattr(rounds, "probe", lambda settings: 1.0)
 
