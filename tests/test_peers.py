@@ -114,6 +114,15 @@ def test_an_engine_that_is_not_installed_says_so(
     assert reply == {"failed": "an_engine_of_the_future is not installed"}
 
 
+def test_a_worker_has_variables_of_its_own() -> None:
+    more = ENGINES["torch-pages"].environment
+    with Process(1, more) as process:
+        process.ask("memory")  # it has started
+        variables = Path(f"/proc/{process._process.pid}/environ").read_bytes().split(b"\0")
+    assert f"GLIBC_TUNABLES={more['GLIBC_TUNABLES']}".encode() in variables
+    assert any(variable.startswith(b"PYTHONPATH=") for variable in variables)
+
+
 def test_a_failing_request_leaves_the_worker_alive(files: Files) -> None:
     with Process(threads=1) as process:
         with pytest.raises(EngineError, match="there is no network 'NoNet'"):
@@ -393,6 +402,17 @@ def test_the_program_shows_a_run_again(tmp_path: Path, capsys: pytest.CaptureFix
     assert main(shown) == 0
     assert capsys.readouterr().out == report.markdown(three())
     assert (tmp_path / "run.png").exists()
+
+
+def test_a_run_is_shown_for_some_engines(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = Run(results=[result(fastcnn=1.0, ort=3.0, openvino=2.0)])
+    run.save(tmp_path / "run.json")
+    assert main(["--show", str(tmp_path / "run.json"), "--engines", "fastcnn", "ort"]) == 0
+    shown = capsys.readouterr().out
+    assert "ONNX Runtime | 3.00" in shown
+    assert "OpenVINO" not in shown
 
 
 @pytest.mark.parametrize("name", NETWORKS)

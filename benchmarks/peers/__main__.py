@@ -42,7 +42,8 @@ def options() -> argparse.ArgumentParser:
     add("--cold", action="store_true", help=f"measure cold start of {footprint.COLD_CASE}")
     add("--json", type=Path, metavar="FILE", help="write the numbers, after every case")
     add("--chart", type=Path, metavar="FILE", help="draw the ratios")
-    add("--show", type=Path, metavar="FILE", help="measure nothing: print what --json wrote")
+    add("--show", type=Path, metavar="FILE",
+        help="measure nothing: print what --json wrote, of --engines")  # fmt: skip
     return parser
 
 
@@ -100,7 +101,7 @@ def save(run: Run, given: argparse.Namespace) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     given = options().parse_args(arguments)
     try:
-        run = Run.load(given.show) if given.show else measured(given)
+        run = Run.load(given.show).among(given.engines) if given.show else measured(given)
     except EngineError as error:
         print(f"peers: PyTorch cannot make the network: {error}", file=sys.stderr)
         return 1

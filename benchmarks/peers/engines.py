@@ -12,7 +12,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any, final
 
 import numpy as np
@@ -37,6 +37,7 @@ class Engine:
         settings: in words, for the report.
         tasks: by name of a task, what makes its step from (case, files, threads).
         convert: writes the engine's own files and returns facts for the report.
+        environment: variables of its process, beside those that all engines have.
     """
 
     title: str
@@ -44,6 +45,7 @@ class Engine:
     settings: str
     tasks: Mapping[str, Callable[[Case, Files, int], Step]]
     convert: Callable[[Case, Files], Facts] | None = None
+    environment: Mapping[str, str] = field(default_factory=dict)
 
 
 # --- fastcnn -------------------------------------------------------------------------------------
@@ -160,6 +162,21 @@ def train_torch(layout: str, compiled: bool = False) -> Callable[[Case, Files, i
         return step
 
     return make
+
+
+def with_big_pages(engine: Engine) -> Engine:
+    """PyTorch's training where the C library keeps freed memory and asks for big pages.
+
+    By default it gives every large tensor back, and each step pays for page faults again.
+    """
+    settings = "hugetlb=1", "mmap_threshold=4294967296", "trim_threshold=8589934592"
+    return replace(
+        engine,
+        title=f"{engine.title}, big pages",
+        settings=f"{engine.settings}; malloc with big pages that are never given back",
+        tasks={TRAIN: engine.tasks[TRAIN]},
+        environment={"GLIBC_TUNABLES": ":".join(f"glibc.malloc.{s}" for s in settings)},
+    )
 
 
 # --- readers of ONNX -----------------------------------------------------------------------------
@@ -333,6 +350,11 @@ ENGINES = {
         {PREDICT: predict_ncnn},
         convert_ncnn,
     ),
+}
+ENGINES |= {
+    f"{name}-pages": with_big_pages(engine)
+    for name, engine in ENGINES.items()
+    if engine.package == "torch"
 }
 
 

@@ -59,7 +59,7 @@ def measure_memory(run: Run, settings: Settings, task: str) -> None:
                 continue
             say(f"{case}: memory of {ENGINES[name].title}")
             try:
-                with Process(settings.threads) as process:
+                with Process(settings.threads, ENGINES[name].environment) as process:
                     process.ask("load", engine=name, threads=settings.threads, **on(case, files))
                     process.ask("burst", seconds=MEMORY_SECONDS)
                     run.memory[name] = process.ask("memory")["peak"]

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, final
@@ -29,9 +30,10 @@ class Process:
 
     Args:
         threads: that its libraries may use, through the variables they read.
+        more: variables of its own.
     """
 
-    def __init__(self, threads: int) -> None:
+    def __init__(self, threads: int, more: Mapping[str, str] | None = None) -> None:
         self._log = tempfile.TemporaryFile("w+", errors="replace")  # noqa: SIM115 (close does it)
         self._process = subprocess.Popen(
             [sys.executable, "-m", "peers.worker"],
@@ -39,7 +41,7 @@ class Process:
             stdout=subprocess.PIPE,
             stderr=self._log,
             text=True,
-            env=environment(threads),
+            env=environment(threads) | dict(more or {}),
         )
 
     def __enter__(self) -> Process:

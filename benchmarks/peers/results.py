@@ -6,8 +6,8 @@ from __future__ import annotations
 import json
 import math
 import statistics
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Container, Iterable, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, final
 
@@ -111,6 +111,17 @@ class Run:
     memory: dict[str, int] = field(default_factory=dict)
     cold: dict[str, Timing] = field(default_factory=dict)
     failures: dict[str, str] = field(default_factory=dict)
+
+    def among(self, engines: Container[str]) -> Run:
+        """The same where only some engines had been measured."""
+
+        def kept(of: dict[str, Any]) -> dict[str, Any]:
+            return {name: value for name, value in of.items() if name in engines}
+
+        results = [
+            replace(r, timings=kept(r.timings), failures=kept(r.failures)) for r in self.results
+        ]
+        return replace(self, results=results, memory=kept(self.memory), cold=kept(self.cold))
 
     def batches(self) -> list[tuple[str, int]]:
         """(task, batch) of the results, in their order."""

@@ -75,7 +75,7 @@ def measure(case: Case, settings: Settings) -> Result:
             if name in failures:
                 continue
             say(f"{case}: {ENGINES[name].title} loads")
-            process = stack.enter_context(Process(settings.threads))
+            process = stack.enter_context(Process(settings.threads, ENGINES[name].environment))
             request = {"engine": name, "threads": settings.threads, **on(case, files)}
             try:
                 reply = process.ask("load", **request)

@@ -34,10 +34,14 @@ static void conv_find_runs(const struct conv_grid *g, struct conv_runs *runs)
     }
 }
 
-/* Floats of a strip's filters that one of CONV_TILES tiles fetches. */
-static int64_t conv_quarter(const struct conv_runs *runs)
+/* Into how many parts, at most 16, that many tiles divide the filters that they fetch: as few lines
+ * at a time as can be, since a core waits for some 20 at once and has others to ask for. */
+static int64_t conv_parts(int64_t tiles) { return tiles < 8 ? 4 : tiles < 16 ? 8 : 16; }
+
+/* Floats of a strip's filters that one tile fetches. */
+static int64_t conv_part(const struct conv_runs *runs, int64_t parts)
 {
-    return runs->count * (runs->depth / CONV_TILES * PANEL_COLUMNS);
+    return runs->count * (runs->depth / parts * PANEL_COLUMNS);
 }
 
 /* Up to PANEL_STRIP filters; source, outputs and epilogue from their first channel on. */
@@ -47,6 +51,7 @@ struct conv_strip {
     struct epilogue epilogue;
     int64_t columns, second; /* from the first vector of filters to the second */
     const float *next;       /* the filters that follow, where they are to be fetched from far */
+    int64_t parts;           /* that tiles fetch them in */
     const struct conv_runs *runs;
     const struct conv_grid *grid;
 };
@@ -65,9 +70,9 @@ FC_INLINE void conv_strip_inside(const struct conv_strip *strip, const struct co
         for (int i = 0; i < rows; i++)
             a[i] = from + px->source[i];
         if (next) {
-            panel_multiply_fetching(acc, a, b, strip->second, depth, next, CONV_TILES, rows,
+            panel_multiply_fetching(acc, a, b, strip->second, depth, next, strip->parts, rows,
                                     vectors);
-            next += depth / CONV_TILES * PANEL_COLUMNS;
+            next += depth / strip->parts * PANEL_COLUMNS;
         } else {
             panel_multiply(acc, a, b, strip->second, depth, 0, rows, vectors);
         }
@@ -104,22 +109,23 @@ FC_INLINE void conv_strip_border(const struct conv_strip *strip, const struct co
     panel_store(acc, &strip->epilogue, strip->y, px.y, strip->columns, rows, vectors);
 }
 
-/* Of 1 to FC_PANEL_ROWS pixels, by whether they lie inside; `tile` of CONV_TILES. */
+/* Of 1 to FC_PANEL_ROWS pixels, by whether they lie inside; `part` of what is to be fetched. */
 #define FC_CONV_STRIP(rows)                                                                        \
     static void conv_strip_inside_##rows(const struct conv_strip *strip,                           \
-                                         const struct conv_pixels *px, int tile)                   \
+                                         const struct conv_pixels *px, int64_t part)               \
     {                                                                                              \
         if (strip->columns > FC_LANES && strip->next)                                              \
-            conv_strip_inside(strip, px, strip->next + tile * conv_quarter(strip->runs), rows, 2); \
+            conv_strip_inside(strip, px,                                                           \
+                              strip->next + part * conv_part(strip->runs, strip->parts), rows, 2); \
         else if (strip->columns > FC_LANES)                                                        \
             conv_strip_inside(strip, px, NULL, rows, 2);                                           \
         else                                                                                       \
             conv_strip_inside(strip, px, NULL, rows, 1);                                           \
     }                                                                                              \
     static void conv_strip_border_##rows(const struct conv_strip *strip,                           \
-                                         const struct conv_pixels *px, int tile)                   \
+                                         const struct conv_pixels *px, int64_t part)               \
     {                                                                                              \
-        (void)tile;                                                                                \
+        (void)part;                                                                                \
         if (strip->columns > FC_LANES)                                                             \
             conv_strip_border(strip, px, rows, 2);                                                 \
         else                                                                                       \
@@ -128,7 +134,7 @@ FC_INLINE void conv_strip_border(const struct conv_strip *strip, const struct co
 FC_FOR_PANEL_ROWS(FC_CONV_STRIP)
 #undef FC_CONV_STRIP
 
-typedef void (*conv_strip_fn)(const struct conv_strip *, const struct conv_pixels *, int tile);
+typedef void (*conv_strip_fn)(const struct conv_strip *, const struct conv_pixels *, int64_t part);
 #define FC_CONV_STRIP(rows) [rows] = {conv_strip_border_##rows, conv_strip_inside_##rows},
 static const conv_strip_fn conv_strip_rows[FC_PANEL_ROWS + 1][2] = {
     FC_FOR_PANEL_ROWS(FC_CONV_STRIP)};
@@ -193,10 +199,11 @@ static void conv_enter(const struct conv_grid *g, const struct entrance *e,
         }
 }
 
-/* Strip `item` of all groups' strips, for the pixels of one block. */
+/* Strip `item` of all groups' strips, for the pixels of one block; the one that follows comes from far
+ * if there are `parts`. */
 static void conv_strip_of_block(const struct conv_grid *g, const struct conv_runs *runs,
                                 const struct entrance *entrance, const struct epilogue *epilogue,
-                                int64_t item, int far, const struct conv_block *block)
+                                int64_t item, int64_t parts, const struct conv_block *block)
 {
     int64_t group = item / conv_strips(g), at = item % conv_strips(g) * PANEL_STRIP;
     int64_t k = group * g->columns + at;
@@ -212,12 +219,13 @@ static void conv_strip_of_block(const struct conv_grid *g, const struct conv_run
                      epilogue->upper},
         .columns = min_i64(PANEL_STRIP, g->columns - at),
         .second = panel_second(g->b_group / PANEL_COLUMNS),
-        .next = far ? g->b + (panel + CONV_PANELS) * g->b_group : NULL,
+        .next = parts ? g->b + (panel + CONV_PANELS) * g->b_group : NULL,
+        .parts = max_i64(parts, 1),
     };
     for (int i = 0; i < block->tiles; i++) {
         const struct conv_pixels *px = &block->pixels[i];
         conv_strip_rows[block->rows[i]][px->inside && runs->count > 0](
-            &strip, px, (int)((block->first + i) % CONV_TILES));
+            &strip, px, (block->first + i) % strip.parts);
     }
 }
 
@@ -244,7 +252,8 @@ static void conv_packed_walk(const struct conv_grid *g, const struct entrance *e
             if (block != located && entrance->scale)
                 conv_enter(g, entrance, &at);
             located = block;
-            conv_strip_of_block(g, &runs, entrance, epilogue, strip, filters_outside, &at);
+            conv_strip_of_block(g, &runs, entrance, epilogue, strip,
+                                filters_outside ? conv_parts(tiles) : 0, &at);
         }
 }
 
