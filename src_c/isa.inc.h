@@ -53,6 +53,7 @@
 #include "kernels/reduce.inc.h"
 #include "kernels/dense.inc.h"
 #include "kernels/conv.inc.h"
+#include "kernels/conv_stem.inc.h"
 #include "kernels/conv_packed.inc.h"
 #include "kernels/conv_gray.inc.h"
 #include "kernels/conv_winograd.inc.h"

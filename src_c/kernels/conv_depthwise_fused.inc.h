@@ -27,9 +27,10 @@ struct depthwise_at {
     int64_t p, q, c, n;
 };
 
-FC_INLINE void depthwise_block(const struct depthwise *g, const struct depthwise_at *at,
-                               const int rows, const int columns, const int R, const int S,
-                               const int stride, const int inside, const int whole)
+/* Blocks of `rows` x `columns` outputs, side by side from `at` on; only one unless `inside`. */
+FC_INLINE void depthwise_blocks(const struct depthwise *g, const struct depthwise_at *at,
+                                int64_t blocks, const int rows, const int columns, const int R,
+                                const int S, const int stride, const int inside, const int whole)
 {
     /* What lies in memory is read once: a store of floats may change any of it, for all C knows. */
     const int64_t n = whole ? FC_LANES : at->n, c = at->c, C = g->C, H = g->H, W = g->W;
@@ -41,54 +42,63 @@ FC_INLINE void depthwise_block(const struct depthwise *g, const struct depthwise
     float *y = at->y + at->p * y_row + at->q * y_pixel;
     vf filter[R * S], acc[FC_DEPTHWISE_ROWS][DEPTHWISE_COLUMNS];
     const vf bias = load_lanes(g->bias + c, n);
-#pragma GCC unroll 2
-    for (int i = 0; i < rows; i++)
-#pragma GCC unroll 8
-        for (int j = 0; j < columns; j++)
-            acc[i][j] = bias;
+    /* Two rows of outputs share the rows of the filter, so all of it stays in registers. For one,
+     * a row of it at a time leaves registers for more columns. */
+    if (rows > 1)
 #pragma GCC unroll 49
-    for (int tap = 0; tap < R * S; tap++)
-        filter[tap] = load_lanes(filters + tap * C, n);
-#pragma GCC unroll 16
-    for (int i = 0; i < (rows - 1) * stride + R; i++) {
-        if (!inside && (uint64_t)(h0 + i) >= (uint64_t)H)
-            continue;
-        const float *line = source + i * x_row;
-#pragma GCC unroll 32
-        for (int j = 0; j < (columns - 1) * stride + S; j++) {
-            if (!inside && (uint64_t)(w0 + j) >= (uint64_t)W)
-                continue;
-            const vf value = load_lanes(line + j * x_pixel, n);
-#pragma GCC unroll 8
-            for (int r = 0; r < R; r++)
-#pragma GCC unroll 8
-                for (int s = 0; s < S; s++) {
-                    int a = i - r, b = j - s;
-                    if (a >= 0 && b >= 0 && a % stride == 0 && b % stride == 0 &&
-                        a / stride < rows && b / stride < columns)
-                        acc[a / stride][b / stride] =
-                            v_fma(value, filter[r * S + s], acc[a / stride][b / stride]);
-                }
-        }
-    }
+        for (int tap = 0; tap < R * S; tap++)
+            filter[tap] = load_lanes(filters + tap * C, n);
+    for (; blocks > 0; blocks--, source += columns * stride * x_pixel, y += columns * y_pixel) {
 #pragma GCC unroll 2
-    for (int i = 0; i < rows; i++)
+        for (int i = 0; i < rows; i++)
 #pragma GCC unroll 8
-        for (int j = 0; j < columns; j++)
-            store_lanes(y + i * y_row + j * y_pixel, v_min(upper, v_max(lower, acc[i][j])), n);
+            for (int j = 0; j < columns; j++)
+                acc[i][j] = bias;
+#pragma GCC unroll 16
+        for (int i = 0; i < (rows - 1) * stride + R; i++) {
+            if (!inside && (uint64_t)(h0 + i) >= (uint64_t)H)
+                continue;
+            const float *line = source + i * x_row;
+            if (rows == 1)
+#pragma GCC unroll 8
+                for (int s = 0; s < S; s++)
+                    filter[i * S + s] = load_lanes(filters + (i * S + s) * C, n);
+#pragma GCC unroll 32
+            for (int j = 0; j < (columns - 1) * stride + S; j++) {
+                if (!inside && (uint64_t)(w0 + j) >= (uint64_t)W)
+                    continue;
+                const vf value = load_lanes(line + j * x_pixel, n);
+#pragma GCC unroll 8
+                for (int r = 0; r < R; r++)
+#pragma GCC unroll 8
+                    for (int s = 0; s < S; s++) {
+                        int a = i - r, b = j - s;
+                        if (a >= 0 && b >= 0 && a % stride == 0 && b % stride == 0 &&
+                            a / stride < rows && b / stride < columns)
+                            acc[a / stride][b / stride] =
+                                v_fma(value, filter[r * S + s], acc[a / stride][b / stride]);
+                    }
+            }
+        }
+#pragma GCC unroll 2
+        for (int i = 0; i < rows; i++)
+#pragma GCC unroll 8
+            for (int j = 0; j < columns; j++)
+                store_lanes(y + i * y_row + j * y_pixel, v_min(upper, v_max(lower, acc[i][j])), n);
+    }
 }
 
-/* The block, by whether it reads padding and whether its vector is whole. */
+/* The blocks, by whether they read padding and whether their vector is whole. */
 #define DEPTHWISE_BLOCK(R, S, stride, rows, columns)                                               \
     static void depthwise_##R##x##S##_##stride##_##rows##x##columns(                               \
-        const struct depthwise *g, const struct depthwise_at *at, int inside)                      \
+        const struct depthwise *g, const struct depthwise_at *at, int64_t blocks, int inside)      \
     {                                                                                              \
         if (at->n < FC_LANES)                                                                      \
-            depthwise_block(g, at, rows, columns, R, S, stride, 0, 0);                             \
+            depthwise_blocks(g, at, 1, rows, columns, R, S, stride, 0, 0);                         \
         else if (inside)                                                                           \
-            depthwise_block(g, at, rows, columns, R, S, stride, 1, 1);                             \
+            depthwise_blocks(g, at, blocks, rows, columns, R, S, stride, 1, 1);                    \
         else                                                                                       \
-            depthwise_block(g, at, rows, columns, R, S, stride, 0, 1);                             \
+            depthwise_blocks(g, at, 1, rows, columns, R, S, stride, 0, 1);                         \
     }
 #define DEPTHWISE_BLOCKS(R, S, stride, rows)                                                       \
     DEPTHWISE_BLOCK(R, S, stride, rows, 1)                                                         \
@@ -103,7 +113,8 @@ DEPTHWISE_BLOCKS(3, 3, 1, 2)
 DEPTHWISE_BLOCKS(3, 3, 2, 2)
 #endif
 
-typedef void (*depthwise_fn)(const struct depthwise *, const struct depthwise_at *, int inside);
+typedef void (*depthwise_fn)(const struct depthwise *, const struct depthwise_at *, int64_t blocks,
+                             int inside);
 
 /* Functions for one size of filter: of one and of two rows, of one and of several columns. */
 struct depthwise_family {
@@ -147,13 +158,16 @@ static void depthwise_line(const struct depthwise *g, const struct depthwise_fam
 {
     int64_t h0 = at->p * f->stride - g->pad_top;
     int rows_inside = h0 >= 0 && h0 + (rows - 1) * f->stride + f->R <= g->H;
-    for (int64_t q = 0; q < g->Q;) {
+    /* Outputs whose taps all read the image, as far as columns go: [first, last). */
+    int64_t first = ceil_div(g->pad_left, f->stride);
+    int64_t last = min_i64(g->Q, (g->W + g->pad_left - f->S + f->stride) / f->stride);
+    for (int64_t q = 0, blocks; q < g->Q;) {
         int64_t columns = g->Q - q >= DEPTHWISE_COLUMNS ? DEPTHWISE_COLUMNS : 1;
-        int64_t w0 = q * f->stride - g->pad_left;
-        int inside = rows_inside && w0 >= 0 && w0 + (columns - 1) * f->stride + f->S <= g->W;
+        int inside = rows_inside && at->n == FC_LANES && q >= first && q + columns <= last;
+        blocks = inside ? (last - q) / columns : 1;
         at->q = q;
-        f->block[rows - 1][columns > 1](g, at, inside);
-        q += columns;
+        f->block[rows - 1][columns > 1](g, at, blocks, inside);
+        q += blocks * columns;
     }
 }
 

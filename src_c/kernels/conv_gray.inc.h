@@ -95,15 +95,71 @@ static void gray_row(const struct conv_grid *g, const struct epilogue *e, int64_
     }
 }
 
+/* The image as far as taps reach, with its padding. */
+struct gray_padded {
+    int64_t top, left, H, W;
+};
+
+static struct gray_padded gray_reached(const struct conv_grid *g)
+{
+    return (struct gray_padded){
+        .top = -g->h.offset,
+        .left = -g->w.offset,
+        .H = (g->P - 1) * g->h.stride + (g->h.taps - 1) * g->h.shift + 1,
+        .W = (g->Q - 1) * g->w.stride + (g->w.taps - 1) * g->w.shift + 1,
+    };
+}
+
+static int gray_pads(const struct conv_grid *g, const struct gray_padded *pad)
+{
+    return pad->top > 0 || pad->left > 0 || pad->H > g->h.size || pad->W > g->w.size;
+}
+
+/* to (N, H, W) with x in it and zeros around. */
+static void gray_pad(const fc_tensor *x, const struct gray_padded *pad, float *to, int tid,
+                     int nthreads)
+{
+    int64_t H = x->dim[1], W = x->dim[2], begin, end;
+    const float *from = x->data;
+    share(x->dim[0] * pad->H, tid, nthreads, &begin, &end);
+    for (int64_t row = begin; row < end; row++) {
+        int64_t n = row / pad->H, h = row % pad->H - pad->top;
+        float *line = to + row * pad->W;
+        int there = h >= 0 && h < H;
+        int64_t left = min_i64(pad->left, pad->W), width = there ? min_i64(W, pad->W - left) : 0;
+        memset(line, 0, (size_t)left * sizeof(float));
+        if (width > 0)
+            memcpy(line + left, from + (n * H + h) * W, (size_t)width * sizeof(float));
+        width = max_i64(width, 0);
+        memset(line + left + width, 0, (size_t)(pad->W - left - width) * sizeof(float));
+    }
+}
+
+/* Where there is padding, copy the image with it and let the grid read the copy. */
+static void gray_enter(const fc_call *call, struct conv_grid *g, int tid, int nthreads)
+{
+    const struct gray_padded pad = gray_reached(g);
+    if (!gray_pads(g, &pad))
+        return;
+    gray_pad(call->in, &pad, (float *)call->scratch, tid, nthreads);
+    fc_sync(call);
+    g->a = (float *)call->scratch;
+    g->a_row = pad.W;
+    g->a_image = pad.H * g->a_row;
+    g->h.offset = g->w.offset = 0;
+    g->h.size = pad.H;
+    g->w.size = pad.W;
+}
+
 FC_DEFINE_PLAN(f32_gray_conv2d)
 {
     (void)nthreads;
     const struct conv_grid grid = conv_packed_grid(call);
-    const struct conv_padded pad = conv_reached(&grid);
-    int pads = conv_padding(&grid, &pad);
+    const struct gray_padded pad = gray_reached(&grid);
+    int pads = gray_pads(&grid, &pad);
     if (call->in[0].dim[3] > 1 || call->in[0].ld > 1 || call->n_in > 3)
         return -1;
-    if (grid.w.stride > 1 || grid.Q < FC_LANES || (pads && !conv_pads(&grid)))
+    if (grid.w.stride > 1 || grid.Q < FC_LANES || (pads && !conv_is_stem(&grid)))
         return -1;
     return pads ? grid.N * pad.H * pad.W * (int64_t)sizeof(float) : 0;
 }
@@ -114,7 +170,7 @@ FC_DEFINE(f32_gray_conv2d)
     struct conv_grid grid = conv_packed_grid(call);
     const struct epilogue epilogue = EPILOGUE(call);
     int64_t panels = ceil_div(grid.columns, PANEL_COLUMNS);
-    conv_enter_padded(call, &grid, tid, nthreads);
+    gray_enter(call, &grid, tid, nthreads);
     fc_work work = fc_open(grid.N * grid.P * panels, tid, nthreads);
     while (fc_take(&work))
         for (int64_t item = work.begin; item < work.end; item++)

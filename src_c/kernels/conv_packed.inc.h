@@ -50,6 +50,7 @@ struct conv_strip {
     float *y;
     struct epilogue epilogue;
     int64_t columns, second; /* from the first vector of filters to the second */
+    int64_t ahead;           /* floats of y and the residual until the pixels that come next */
     const float *next;       /* the filters that follow, where they are to be fetched from far */
     int64_t parts;           /* that tiles fetch them in */
     const struct conv_runs *runs;
@@ -64,7 +65,7 @@ FC_INLINE void conv_strip_inside(const struct conv_strip *strip, const struct co
     const float *b = strip->filters;
     vf acc[FC_PANEL_ROWS][2];
     panel_zero(acc, rows);
-    panel_expect(&strip->epilogue, strip->y, px->y, rows);
+    panel_expect(&strip->epilogue, strip->y, px->y, strip->ahead, rows);
     for (int64_t run = 0; run < strip->runs->count; run++) {
         const float *from = strip->source + strip->runs->shift[run], *a[FC_PANEL_ROWS];
         for (int i = 0; i < rows; i++)
@@ -219,6 +220,7 @@ static void conv_strip_of_block(const struct conv_grid *g, const struct conv_run
                      epilogue->upper},
         .columns = min_i64(PANEL_STRIP, g->columns - at),
         .second = panel_second(g->b_group / PANEL_COLUMNS),
+        .ahead = CONV_TILES * FC_PANEL_ROWS * g->y_pixel,
         .next = parts ? g->b + (panel + CONV_PANELS) * g->b_group : NULL,
         .parts = max_i64(parts, 1),
     };
@@ -264,55 +266,6 @@ static void conv_packed_walk(const struct conv_grid *g, const struct entrance *e
      .lower = (float)attrs->lower,                                                                 \
      .upper = (float)attrs->upper}
 
-/* The image as far as taps reach, with its padding. */
-struct conv_padded {
-    int64_t top, left, H, W;
-};
-
-static struct conv_padded conv_reached(const struct conv_grid *g)
-{
-    return (struct conv_padded){
-        .top = -g->h.offset,
-        .left = -g->w.offset,
-        .H = (g->P - 1) * g->h.stride + (g->h.taps - 1) * g->h.shift + 1,
-        .W = (g->Q - 1) * g->w.stride + (g->w.taps - 1) * g->w.shift + 1,
-    };
-}
-
-static int conv_padding(const struct conv_grid *g, const struct conv_padded *pad)
-{
-    return pad->top > 0 || pad->left > 0 || pad->H > g->h.size || pad->W > g->w.size;
-}
-
-/* Few channels make short sums per tap. Then the image is copied with its padding first, so that
- * the taps of a row are one sum for every pixel. */
-static int conv_pads(const struct conv_grid *g)
-{
-    struct conv_padded pad = conv_reached(g);
-    return conv_padding(g, &pad) && conv_merges(g) && g->w.taps > 1 && g->depth <= 8;
-}
-
-/* to (N, H, W, C) with x in it and zeros around. */
-static void conv_pad(const fc_tensor *x, const struct conv_padded *pad, float *to, int tid,
-                     int nthreads)
-{
-    int64_t H = x->dim[1], W = x->dim[2], C = x->dim[3], begin, end;
-    const float *from = x->data;
-    share(x->dim[0] * pad->H, tid, nthreads, &begin, &end);
-    for (int64_t row = begin; row < end; row++) {
-        int64_t n = row / pad->H, h = row % pad->H - pad->top;
-        float *line = to + row * pad->W * C;
-        int there = h >= 0 && h < H;
-        int64_t left = min_i64(pad->left, pad->W), width = there ? min_i64(W, pad->W - left) : 0;
-        memset(line, 0, (size_t)(left * C) * sizeof(float));
-        if (width > 0)
-            memcpy(line + left * C, from + (n * H + h) * W * C,
-                   (size_t)(width * C) * sizeof(float));
-        width = max_i64(width, 0);
-        memset(line + (left + width) * C, 0, (size_t)((pad->W - left - width) * C) * sizeof(float));
-    }
-}
-
 static struct conv_grid conv_packed_grid(const fc_call *call)
 {
     FC_ATTRS(f32_packed_conv2d);
@@ -344,40 +297,25 @@ static struct conv_grid conv_packed_grid(const fc_call *call)
     };
 }
 
-/* Where the image is to be copied, do so and let the grid read the copy. */
-static void conv_enter_padded(const fc_call *call, struct conv_grid *g, int tid, int nthreads)
-{
-    const struct conv_padded pad = conv_reached(g);
-    if (!conv_pads(g))
-        return;
-    conv_pad(call->in, &pad, (float *)call->scratch, tid, nthreads);
-    fc_sync(call);
-    g->a = (float *)call->scratch;
-    g->a_row = pad.W * g->a_pixel;
-    g->a_image = pad.H * g->a_row;
-    g->h.offset = g->w.offset = 0;
-    g->h.size = pad.H;
-    g->w.size = pad.W;
-}
-
 FC_DEFINE_PLAN(f32_packed_conv2d)
 {
-    (void)nthreads;
     const struct conv_grid grid = conv_packed_grid(call);
-    const struct conv_padded pad = conv_reached(&grid);
-    if (!conv_pads(&grid))
+    if (!conv_is_stem(&grid))
         return 0;
-    return grid.N * pad.H * pad.W * grid.a_pixel * (int64_t)sizeof(float);
+    const struct stem stem = stem_of(&grid);
+    return nthreads * stem_lines(&stem) * (int64_t)sizeof(float);
 }
 
 FC_DEFINE(f32_packed_conv2d)
 {
     FC_ATTRS(f32_packed_conv2d);
-    struct conv_grid grid = conv_packed_grid(call);
-    conv_enter_padded(call, &grid, tid, nthreads);
+    const struct conv_grid grid = conv_packed_grid(call);
     const struct entrance none = {.scale = NULL};
     const struct epilogue epilogue = EPILOGUE(call);
-    conv_packed_walk(&grid, &none, &epilogue, tid, nthreads);
+    if (conv_is_stem(&grid))
+        stem_walk(&grid, &epilogue, (float *)call->scratch, tid, nthreads);
+    else
+        conv_packed_walk(&grid, &none, &epilogue, tid, nthreads);
     return FCNN_OK;
 }
 

@@ -114,14 +114,14 @@ static void separable_expand(const struct separable *s, const float *x, int64_t 
 }
 
 /* The same where there is no convolution in front. */
-static void separable_copy(const struct separable *s, const float *x, int64_t rows, int64_t c,
-                           int64_t n, float *lines)
+FC_INLINE void separable_copy(const struct separable *s, const float *x, int64_t rows, int64_t n,
+                              float *lines, const int whole)
 {
     for (int64_t row = 0; row < rows; row++, lines += s->width * SEPARABLE_GROUP)
         for (int64_t w = 0; w < s->W; w++, x += s->x_pixel)
-            for (int64_t k = 0; k < n; k += FC_LANES) {
-                int64_t lanes = min_i64(FC_LANES, n - k);
-                store_lanes(lines + w * SEPARABLE_GROUP + k, load_lanes(x + c + k, lanes), lanes);
+            for (int64_t k = 0; k < (whole ? SEPARABLE_GROUP : n); k += FC_LANES) {
+                int64_t lanes = whole ? FC_LANES : min_i64(FC_LANES, n - k);
+                store_lanes(lines + w * SEPARABLE_GROUP + k, load_lanes(x + k, lanes), lanes);
             }
 }
 
@@ -136,8 +136,10 @@ static void separable_fill(const struct separable *s, const float *x, int64_t h0
     memset(s->lines + from * line, 0, (size_t)((above - from) * line) * sizeof(float));
     if (below > above && s->expand)
         separable_expand(s, x, below - above, c, n, there);
-    else if (below > above)
-        separable_copy(s, x, below - above, c, n, there);
+    else if (n == SEPARABLE_GROUP)
+        separable_copy(s, x + c, below - above, n, there, 1);
+    else
+        separable_copy(s, x + c, below - above, n, there, 0);
     memset(s->lines + below * line, 0, (size_t)((to - below) * line) * sizeof(float));
 }
 

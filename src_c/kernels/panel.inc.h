@@ -83,18 +83,19 @@ struct epilogue {
     float lower, upper;
 };
 
-/* Ask for what panel_store will touch: rows of y, and of the residual. */
+/* Ask for what panel_store will touch when it has come `ahead` floats further: rows of y, and of the
+ * residual. A short sum is over before they are there if it asks for its own. */
 FC_INLINE void panel_expect(const struct epilogue *e, const float *y, const int64_t *at,
-                            const int rows)
+                            int64_t ahead, const int rows)
 {
 #pragma GCC unroll 16
     for (int i = 0; i < rows; i++)
-        __builtin_prefetch(y + at[i], 1);
+        __builtin_prefetch(y + at[i] + ahead, 1);
     if (!e->residual)
         return;
 #pragma GCC unroll 16
     for (int i = 0; i < rows; i++)
-        __builtin_prefetch(e->residual + at[i]);
+        __builtin_prefetch(e->residual + at[i] + ahead);
 }
 
 FC_INLINE void panel_store_body(vf acc[FC_PANEL_ROWS][2], const struct epilogue *e, float *y,
