@@ -243,3 +243,16 @@ def test_what_was_seen_before_is_checked_again_when_it_changes() -> None:
     model.layers[-1].weights[-1].assign(np.full(5, 7.0))
     assert not np.array_equal(model.predict_on_batch(x), wanted)
     np.testing.assert_array_equal(first, wanted)
+
+
+def test_memory_of_big_pages_is_cut_without_overlaps() -> None:
+    memory = cpu.BigPages()
+    sizes = [memory.LEAST, memory.LEAST + 1, 1000, memory.SIZE // 2, memory.SIZE // 2, 5]
+    taken = [memory.empty(nbytes) for nbytes in [*sizes, memory.SIZE + 1]]
+    assert [array.nbytes for array in taken] == [*sizes, memory.SIZE + 1]
+    assert all(array.ctypes.data % 64 == 0 for array in taken)
+    for i, array in enumerate(taken):
+        array[:] = i
+    assert all((array == i).all() for i, array in enumerate(taken))
+    assert taken[0].base is taken[1].base  # one array behind both
+    assert taken[2].base is not taken[0].base

@@ -7,6 +7,7 @@ import functools
 import os
 import struct
 from collections.abc import Sequence
+from typing import final
 
 import numpy as np
 
@@ -177,3 +178,28 @@ def aligned_empty(nbytes: int, alignment: int = 64) -> Array:
     raw = np.empty(nbytes + alignment, np.uint8)
     start = -raw.ctypes.data % alignment
     return raw[start : start + nbytes]
+
+
+@final
+class BigPages:
+    """Memory cut from arrays so large that NumPy asks for big pages for them (4 MB and more).
+
+    Filters of a megabyte are read from end to end in every run; by pages of 4 KB a core looks up
+    each of them anew, in a virtual machine through two sets of tables. What is not cut is never
+    touched, and takes no memory.
+    """
+
+    SIZE = 16 << 20
+    LEAST = 256 << 10  # what is smaller would mostly leave a page of 2 MB empty
+
+    def __init__(self) -> None:
+        self._rest = aligned_empty(0)
+
+    def empty(self, nbytes: int) -> Array:
+        """Uninitialised bytes at an address that is a multiple of 64."""
+        if nbytes < self.LEAST:
+            return aligned_empty(nbytes)
+        if nbytes > self._rest.nbytes:
+            self._rest = aligned_empty(max(nbytes, self.SIZE))
+        taken, self._rest = self._rest[:nbytes], self._rest[-(-nbytes // 64) * 64 :]
+        return taken

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Hashable, Sequence
 from typing import Any, final
 
-from fastcnn.backends.cpu import aligned_empty
+from fastcnn.backends.cpu import BigPages
 from fastcnn.graph import Constant, Parameter, State, Tensor, topological
 from fastcnn.plan import Plan
 
@@ -53,6 +53,7 @@ class DerivedWeights:
 
     def __init__(self, backend: str) -> None:
         self._backend = backend
+        self._memory = BigPages()
         self._parameters: dict[Hashable, Parameter] = {}
         self._pending: list[Update] = []
         self._prologues: list[Prologue] = []
@@ -66,7 +67,7 @@ class DerivedWeights:
         with self._lock:
             if key not in self._parameters:
                 nbytes, sizes = tensor.spec.nbytes, tensor.spec.sizes
-                value = aligned_empty(nbytes).view(tensor.dtype).reshape(sizes)
+                value = self._memory.empty(nbytes).view(tensor.dtype).reshape(sizes)
                 parameter = Parameter(tensor.node.op.name, value, path=tensor.node.layer)
                 self._pending.append((parameter, tensor))
                 self._parameters[key] = parameter
