@@ -9,11 +9,13 @@ FASTCNN_BUILD_EMULATE=avx512    AVX-512 in AVX2's instructions, to test it anywh
 import os
 import platform
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from glob import glob
 
 import numpy
 from Cython.Build import cythonize
 from setuptools import Extension, setup
+from setuptools.command.build_clib import build_clib
 
 # Distinct thin source per ISA: one source in two libraries would silently share its object.
 # gnu99, not c99: -std=c99 turns contraction to fused multiply-adds off.
@@ -91,7 +93,18 @@ extensions = [
     Extension("fastcnn.backends._reference", ["fastcnn/backends/_reference.pyx"], **EXTENSION),
 ]
 
+
+class BuildLibraries(build_clib):
+    """Compiles libraries side by side: each is one source that takes a minute or more."""
+
+    def build_libraries(self, libraries: list[tuple]) -> None:
+        build = super().build_libraries
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            list(pool.map(lambda library: build([library]), libraries))
+
+
 setup(
+    cmdclass={"build_clib": BuildLibraries},
     libraries=[runtime, *libraries],
     ext_modules=cythonize(
         extensions,
