@@ -17,14 +17,15 @@ from torch import nn
 
 # torchvision's wheel expects operators that PyTorch's CPU build lacks; declared, it imports, and
 # no classification model uses them.
-for _name in ("nms", "qnms"):
-    torch.library.define(
-        f"torchvision::{_name}", "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
-    )
+if not torch.backends.cuda.is_built():
+    for _name in ("nms", "qnms"):
+        torch.library.define(
+            f"torchvision::{_name}", "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
+        )
 
-import torchvision  # noqa: E402
+import torchvision
 
-from .cases import NETWORKS, TRAIN, Case, Files  # noqa: E402
+from .cases import NETWORKS, TRAIN, Case, Files
 
 SEED = 20240131
 OPSET = 18
