@@ -23,7 +23,8 @@ MULTIPLY_ADDS = 8
 
 # How the names of functions with register tiles begin.
 FAMILIES = re.compile(
-    r"(fc_f32_)?(panel|tile|row|winograd|depthwise|grouped|conv|grad|packed|matmul|gray|scatter)"
+    r"(fc_f32_)?(panel|tile|row|winograd|depthwise|separable|grouped|conv|grad|packed|matmul|gray|stem|"
+    r"scatter)"
 )
 
 # (object, beginning of the function's name): reason. What is needed no longer is printed.
