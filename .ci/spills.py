@@ -36,6 +36,7 @@ _TAPS = (
     "multiply-add takes them from the stack as it would from the filters"
 )
 _PARKED = "at stride 2 the compiler parks a tap for some multiply-adds of groups of four"
+_BLOCKS = "a vector or a few wait from one block to the next, at most one to ten multiply-adds"
 ALLOWED: dict[tuple[str, str], str] = {
     ("isa_avx2", "winograd_input"): _PATCH,
     ("isa_avx2", "winograd_output"): _PATCH,
@@ -51,6 +52,8 @@ ALLOWED: dict[tuple[str, str], str] = {
     ("isa_avx512", "winograd_output"): _PATCH,
     ("isa_avx512", "winograd_grad_input"): _PATCH,
     ("isa_avx512", "winograd_grad_output"): _PATCH,
+    ("isa_avx512", "depthwise_3x3"): _BLOCKS,
+    ("isa_avx512", "depthwise_5x5"): _BLOCKS,
     ("isa_avx512", "depthwise_7x7"): _TAPS,
 }
 

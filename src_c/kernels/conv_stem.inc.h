@@ -71,17 +71,14 @@ FC_INLINE void stem_tiles(const struct stem *s, const struct epilogue *epilogue,
     struct epilogue e = *epilogue;
     for (; tiles > 0; tiles--) {
         vf acc[FC_PANEL_ROWS][2];
-        const float *a[FC_PANEL_ROWS], *b = filters;
+        const float *b = filters, *from = source;
         panel_zero(acc, rows);
         panel_expect(&e, y, s->at, STEM_AHEAD * rows * y_pixel, rows);
-#pragma GCC unroll 16
-        for (int i = 0; i < rows; i++)
-            a[i] = source + i * pixel;
-        for (int64_t r = 0; r < taps; r++, b += depth * PANEL_COLUMNS) {
-            panel_multiply(acc, a, b, second, depth, 0, rows, vectors);
-#pragma GCC unroll 16
+        for (int64_t r = 0; r < taps; r++, from += line, b += depth * PANEL_COLUMNS) {
+            const float *a[FC_PANEL_ROWS];
             for (int i = 0; i < rows; i++)
-                a[i] += line;
+                a[i] = from + i * pixel;
+            panel_multiply(acc, a, b, second, depth, 0, rows, vectors);
         }
         panel_store(acc, &e, y, s->at, columns, rows, vectors);
         source += rows * pixel;
