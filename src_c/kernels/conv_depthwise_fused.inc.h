@@ -7,7 +7,7 @@
  * vector, is held in registers with its filter; every source pixel is loaded once and goes to all
  * the outputs that it reaches. A body is compiled for each usual size of filter.
  */
-enum { DEPTHWISE_COLUMNS = 7, DEPTHWISE_VECTORS = 8 };
+enum { DEPTHWISE_COLUMNS = 7, DEPTHWISE_VECTORS = 8, DEPTHWISE_MOST_TAPS = 7 * 7 };
 
 struct depthwise {
     int64_t N, H, W, C, P, Q, R, S;
@@ -40,7 +40,7 @@ FC_INLINE void depthwise_blocks(const struct depthwise *g, const struct depthwis
     const vf lower = v_set1(g->lower), upper = v_set1(g->upper);
     const float *source = at->image + h0 * x_row + w0 * x_pixel, *filters = g->filter + c;
     float *y = at->y + at->p * y_row + at->q * y_pixel;
-    vf filter[R * S], acc[FC_DEPTHWISE_ROWS][DEPTHWISE_COLUMNS];
+    vf filter[DEPTHWISE_MOST_TAPS], acc[FC_DEPTHWISE_ROWS][DEPTHWISE_COLUMNS];
     const vf bias = load_lanes(g->bias + c, n);
     /* Two rows of outputs share the rows of the filter, so all of it stays in registers. For one,
      * a row of it at a time leaves registers for more columns. */
