@@ -6,7 +6,7 @@ Four ways to make the same number of training steps, in turns, in one process:
 steps      `train_on_batch` with one batch that lies ready: no pipeline at all
 in order   `fit` over arrays, in their order: batches are views
 shuffled   `fit` over arrays in random order: batches are gathered, large ones a step ahead
-moved      `fit` over a `ShiftedImages` of two workers: gathered and moved by up to three pixels
+moved      `fit` over a `ShiftedImages`: gathered and moved by up to three pixels
 
 What is left of `steps`' speed is what a pipeline costs. Least and median over the rounds.
 """
@@ -46,7 +46,6 @@ def ways(model: fastcnn.Model, batch: int, steps: int) -> dict[str, Callable[[],
     x = rng.standard_normal((batch * steps, *model.inputs[0].shape[1:]), np.float32)
     y = rng.integers(0, 10, batch * steps)
     moved = ShiftedImages(x, y, batch, shift=3, seed=0)
-    moved.workers = 2
     options: dict[str, Any] = {"batch_size": batch, "verbose": 0}
 
     def ready() -> None:

@@ -11,11 +11,12 @@ from fastcnn.errors import ArgumentError, DataError
 
 def test_moved_images():
     image = np.arange(1, 10, dtype=np.float32).reshape(1, 3, 3, 1)
-    images = np.repeat(image, 4, axis=0)
-    found = moved(images, np.array([[0, 0], [1, 0], [-1, 2], [3, -5]]))[..., 0]
+    images = np.concatenate([image, 10 * image])
+    rows, moves = np.array([0, 0, 1, 0]), np.array([[0, 0], [1, 0], [-1, 2], [3, -5]])
+    found = moved(images, rows, moves)[..., 0]
     assert found[0].tolist() == image[0, ..., 0].tolist()
     assert found[1].tolist() == [[0, 0, 0], [1, 2, 3], [4, 5, 6]]
-    assert found[2].tolist() == [[0, 0, 4], [0, 0, 7], [0, 0, 0]]
+    assert found[2].tolist() == [[0, 0, 40], [0, 0, 70], [0, 0, 0]]
     assert not found[3].any()
 
 
@@ -49,6 +50,15 @@ def test_shifts_are_even_and_small():
     seen = images.sum(axis=(0, 3))
     assert seen[2:7, 2:7].sum() == 500
     assert seen[2:7, 2:7].min() > 5
+
+
+def test_large_batches_are_made_ahead():
+    labels = np.zeros(8, np.int64)
+    small, large = (np.zeros((8, size, size, 1), np.float32) for size in (64, 512))
+    assert ShiftedImages(small, labels, 8, 1, 0).workers == 1
+    assert ShiftedImages(large, labels, 8, 1, 0).workers == 2
+    assert ShiftedImages(large, labels, 1, 1, 0).workers == 2
+    assert ShiftedImages(large[:, :64], labels, 1, 1, 0).workers == 1
 
 
 def test_shifted_images_refuse():

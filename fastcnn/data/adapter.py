@@ -21,7 +21,7 @@ import numpy.typing as npt
 from fastcnn.data.arrays import Array
 from fastcnn.data.batch import ArraySpec, Batch, Converter, Samples, check_class_weight
 from fastcnn.data.packing import unpack_x_y_sample_weight
-from fastcnn.data.prefetch import map_ahead
+from fastcnn.data.prefetch import LARGE_BATCH, map_ahead
 from fastcnn.data.sampling import permutation
 from fastcnn.data.structure import Structure
 from fastcnn.errors import ArgumentError, DataError, DtypeError
@@ -29,8 +29,6 @@ from fastcnn.utils.py_dataset import PyDataset
 
 Rows: TypeAlias = slice | npt.NDArray[np.intp]
 
-# Copying less takes no longer than handing it from thread to thread, some 50 µs.
-_GATHERED_AHEAD = 1 << 19
 _AHEAD = 2  # under way or waiting: one is taken while the next is made
 
 
@@ -189,7 +187,7 @@ class ArrayAdapter(DataAdapter):
 
         Large ones are gathered one ahead of their use by a thread, which holds no GIL meanwhile.
         """
-        threads = 1 if self._gathered_bytes() >= _GATHERED_AHEAD else 0
+        threads = 1 if self._gathered_bytes() >= LARGE_BATCH else 0
         yield from map_ahead(self._batch, self._rows(epoch), threads, _AHEAD)
 
     def _batch(self, rows: Rows) -> Batch:

@@ -8,10 +8,10 @@ from typing import Any, final
 
 import numpy as np
 import numpy.typing as npt
-from numpy.lib.stride_tricks import sliding_window_view
 
 from fastcnn import arguments
 from fastcnn.data.arrays import check_lengths
+from fastcnn.data.prefetch import LARGE_BATCH
 from fastcnn.data.sampling import permutation
 from fastcnn.utils.py_dataset import PyDataset
 
@@ -23,6 +23,7 @@ class ShiftedImages(PyDataset):
     """Batches (x, y) of images in a random order, each moved up to `shift` pixels each way.
 
     What moves in from outside is zero. Order and moves are a function of (seed, epoch) alone.
+    Large batches are made ahead of the training loop by threads (`workers` 2, else 1).
 
     Args:
         x: images (n, H, W, C).
@@ -37,12 +38,13 @@ class ShiftedImages(PyDataset):
     """
 
     def __init__(self, x: Array, y: Array, batch_size: int, shift: int, seed: int) -> None:
-        super().__init__()
         check_lengths([("x", x), ("y", y)], "ShiftedImages")
         self.x, self.y = x, y
         self.batch_size = arguments.integer("ShiftedImages", "batch_size", batch_size, 1)
         self.shift = arguments.integer("ShiftedImages", "shift", shift)
         self.seed = arguments.integer("ShiftedImages", "seed", seed)
+        large = x[: self.batch_size].nbytes >= LARGE_BATCH
+        super().__init__(workers=2 if large else 1, max_queue_size=2)
         self._epoch = -1
         self._draw(0)
 
@@ -64,21 +66,30 @@ class ShiftedImages(PyDataset):
     def __getitem__(self, index: int) -> tuple[Array, Array]:
         """Batch `index` of the epoch."""
         rows = self._order[index * self.batch_size : (index + 1) * self.batch_size]
-        return moved(self.x[rows], self._moves[rows]), self.y[rows]
+        return moved(self.x, rows, self._moves[rows]), self.y[rows]
 
 
-def moved(images: Array, moves: npt.NDArray[np.int64]) -> Array:
-    """Images (n, H, W, C) moved by (rows, columns) each, moves (n, 2); zeros come in.
+def moved(images: Array, rows: npt.NDArray[np.int64], moves: npt.NDArray[np.int64]) -> Array:
+    """Images `rows` of (n, H, W, C), each moved by (rows, columns) of moves (len(rows), 2).
 
-    One call cuts all of them out of larger ones, so that a thread holds no GIL meanwhile.
+    Zeros come in. Every image is one strided copy, during which NumPy holds no GIL.
     """
-    count, height, width = images.shape[:3]
-    margin = int(np.abs(moves).max(initial=0))
-    padded = np.zeros(
-        (count, height + 2 * margin, width + 2 * margin, images.shape[3]), images.dtype
+    height, width = images.shape[1:3]
+    found = np.zeros((len(rows), *images.shape[1:]), images.dtype)
+    down, right = (
+        {move: _overlap(size, move) for move in set(along.tolist())}
+        for size, along in zip((height, width), moves.T, strict=True)
     )
-    padded[:, margin : margin + height, margin : margin + width] = images
-    # (n, rows moved, columns moved, H, W, C): every image at every place, without a copy.
-    windows = sliding_window_view(padded, (height, width), (1, 2)).transpose(0, 1, 2, 4, 5, 3)
-    down, right = (margin - moves).T
-    return np.ascontiguousarray(windows[np.arange(count), down, right])
+    for i, (row, (rows_by, columns_by)) in enumerate(
+        zip(rows.tolist(), moves.tolist(), strict=True)
+    ):
+        (to_rows, from_rows), (to_columns, from_columns) = down[rows_by], right[columns_by]
+        found[i, to_rows, to_columns] = images[row, from_rows, from_columns]
+    return found
+
+
+def _overlap(size: int, move: int) -> tuple[slice, slice]:
+    """Of an axis moved along itself: where what stays inside goes, and where it comes from."""
+    kept = max(0, size - abs(move))
+    to, origin = max(0, move), max(0, -move)
+    return slice(to, to + kept), slice(origin, origin + kept)
