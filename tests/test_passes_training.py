@@ -11,6 +11,7 @@ import pytest
 import fastcnn
 from fastcnn import Input, Model, layers, losses, optimizers
 from fastcnn.models.trainer import Trainer
+from fastcnn.ops.norm_batch_fused import FusedBatchNormTrain
 
 Array = np.ndarray[Any, Any]
 
@@ -80,14 +81,38 @@ def test_what_a_step_is_made_of(monkeypatch: Any) -> None:
     model.train_on_batch(*batch())
     found = ops_of(model)
     assert not {"conv2d", "depthwise_conv2d", "relu6", "relu6_grad"} & set(found)
-    assert found.count("fused_batch_norm_train") == 4
+    assert found.count("fused_batch_norm_train") + found.count("batch_norm_train") == 5
     assert found.count("fused_batch_norm_grad") == 3
     assert found.count("batch_norm_grad") == 2  # behind a sum, and without an activation
-    assert found.count("batch_norm_train") == 1
     assert found.count("conv2d_grad_input") == 1  # of the groups: four channels in the lanes
     assert found.count("winograd_conv2d") == 2 + 2
     assert found.count("winograd_conv2d_grad_kernel") == 2
     assert found.count("conv2d_grad_kernel") == 6
+
+
+def expansion() -> Model:
+    image = Input((16, 16, 16))
+    y = layers.ReLU(6)(layers.BatchNormalization()(layers.Conv2D(40, 1)(image)))
+    y = layers.DepthwiseConv2D(3, padding="same", use_bias=False)(y)
+    y = layers.ReLU(6)(layers.BatchNormalization()(y))
+    y = layers.BatchNormalization()(layers.Conv2D(16, 1, use_bias=False)(y))
+    y = layers.Add()([image, y])
+    return Model(image, layers.Dense(5)(layers.Flatten()(y)))
+
+
+def test_convolutions_take_the_moments_of_norms() -> None:
+    """Packed ones those of every 42 pixels, depthwise ones those of a line."""
+    ours, plain = compiled(expansion), compiled(expansion, "reference")
+    rng = np.random.default_rng(5)
+    x = rng.standard_normal((5, 16, 16, 16)).astype(np.float32) + 3
+    for _ in range(2):
+        found, expected = (m.train_on_batch(x, np.arange(5)) for m in (ours, plain))
+        np.testing.assert_allclose(found, expected, rtol=1e-5)
+    for weight, reference in zip(ours.get_weights(), plain.get_weights(), strict=True):
+        np.testing.assert_allclose(weight, reference, rtol=1e-5, atol=5e-6)
+    (step,) = ours._trainer._plans._plans.values()
+    norms = [node.op for node in step.plan.nodes if isinstance(node.op, FusedBatchNormTrain)]
+    assert sorted(norm.block for norm in norms) == [16, 42, 42]
 
 
 def test_winograd_can_be_forbidden(monkeypatch: Any) -> None:

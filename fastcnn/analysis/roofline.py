@@ -143,7 +143,7 @@ def _products(op: Op, specs: Sequence[Spec]) -> int:
         x, count = specs[0], 0
         for part, rest in op.parts(specs):
             count += _products(part, [x, *rest])
-            x = part.infer(x, *rest)
+            x = part.output_spec(x, *rest)
         return count
     filters: int | None = getattr(op, "filters", None)
     if filters is None:

@@ -26,6 +26,8 @@ from fastcnn.ops.conv_window import Convolution
 # many panels stand together: WINOGRAD_PANELS in src_c/kernels/conv_winograd.inc.h.
 COLUMNS = 16
 WINOGRAD_PANELS = 2
+# Pixels that a row of moments stands for: MOMENT_PIXELS in src_c/kernels/conv_packed.inc.h.
+MOMENT_PIXELS = 24
 
 Bounds = tuple[float, float]
 UNBOUNDED: Bounds = (-math.inf, math.inf)
@@ -42,6 +44,13 @@ def _finish(y: Array, rest: tuple[Array, ...], bounds: Bounds) -> Array:
         y = y + term
     bounded: Array = np.minimum(np.maximum(y, y.dtype.type(bounds[0])), y.dtype.type(bounds[1]))
     return bounded
+
+
+def moments_of(y: Array, block: int) -> Array:
+    """(blocks, 2, K): mean and sum of squared deviations of every `block` pixels of y (..., K)."""
+    pixels = y.reshape(-1, y.shape[-1])
+    parts = [pixels[i : i + block] for i in range(0, len(pixels), block)]
+    return np.array([(part.mean(0), len(part) * part.var(0)) for part in parts], y.dtype)
 
 
 def _check_rest(y: Spec, rest: tuple[Spec, ...]) -> None:
@@ -84,28 +93,38 @@ class PackedConv2D(Convolution):
         filters: K.
         groups: G.
         bounds: smallest and largest output.
+        moments: whether to return (y, moments), those of every MOMENT_PIXELS pixels.
     """
 
     taps: tuple[int, int]
     filters: int
     groups: int = 1
     bounds: Bounds = UNBOUNDED
+    moments: bool = False
     name: ClassVar[str] = "packed_conv2d"
     strided_inputs: ClassVar[frozenset[int]] = frozenset({0})
 
     def strided_output(self, index: int, *inputs: Spec) -> bool:
-        """A residual is read where the output is written."""
-        return len(inputs) == 3
+        """A residual is read where the output is written; moments lie close together."""
+        return index == 0 and len(inputs) == 3
 
-    def infer(self, *inputs: Spec) -> Spec:
+    def infer(self, *inputs: Spec) -> Spec | tuple[Spec, ...]:
         """x (N, H, W, C), panels, bias (K), residual (N, P, Q, K) -> (N, P, Q, K)."""
+        y = self.output_spec(*inputs)
+        if not self.moments:
+            return y
+        blocks = -(-math.prod(y.sizes[:3]) // MOMENT_PIXELS)
+        return y, y.with_shape(blocks, 2, self.filters)
+
+    def output_spec(self, *inputs: Spec) -> Spec:
+        """Of y: (N, P, Q, K)."""
         x, _, *rest = inputs
         require_float(*inputs)
         y = x.with_shape(x.shape[0], *self.output_sizes(x.shape[1:3], self.taps), self.filters)
         _check_rest(y, tuple(rest))
         return y
 
-    def reference(self, *inputs: Array) -> Array:
+    def reference(self, *inputs: Array) -> Array | tuple[Array, ...]:
         """The direct sum over the unpacked filters, then the epilogue."""
         x, panels, *rest = (np.ascontiguousarray(a) for a in inputs)
         G, K = self.groups, self.filters // self.groups
@@ -113,7 +132,8 @@ class PackedConv2D(Convolution):
         kernel = np.ascontiguousarray(filters.reshape(*self.taps, -1, self.filters))
         pads = self.pads(x.shape[1:3], self.taps)
         y = _reference.conv2d(x, kernel, self.strides, pads, self.dilations, G)
-        return _finish(y, tuple(rest), self.bounds)
+        y = _finish(y, tuple(rest), self.bounds)
+        return (y, moments_of(y, MOMENT_PIXELS)) if self.moments else y
 
     def attributes(self, *inputs: Spec) -> dict[str, int | float]:
         """Resolved geometry, sizes of the filter, bounds."""
@@ -128,7 +148,12 @@ class PackedConv2D(Convolution):
 
     def macs(self, *inputs: Spec) -> int:
         """N * P * Q * K * R * S * C/G."""
-        return self.infer(*inputs).size * math.prod(self.taps) * inputs[0].sizes[3] // self.groups
+        return (
+            self.output_spec(*inputs).size
+            * math.prod(self.taps)
+            * inputs[0].sizes[3]
+            // self.groups
+        )
 
 
 @final
@@ -173,7 +198,9 @@ class PreactivatedConv2D(Op):
         x, panels, bias, scale, shift = (np.ascontiguousarray(a) for a in inputs)
         entered = _finish(x * scale, (shift,), self.enter)
         op = PackedConv2D(taps=(1, 1), filters=self.filters, bounds=self.bounds)
-        return op.reference(entered, panels, bias)
+        y = op.reference(entered, panels, bias)
+        assert not isinstance(y, tuple)
+        return y
 
     def attributes(self, *inputs: Spec) -> dict[str, int | float]:
         """All bounds."""
@@ -202,11 +229,15 @@ class _Fused(Convolution):
     strided_inputs: ClassVar[frozenset[int]] = frozenset({0})
 
     def strided_output(self, index: int, *inputs: Spec) -> bool:
-        """Always."""
-        return True
+        """Moments lie close together."""
+        return index == 0
 
-    def infer(self, *inputs: Spec) -> Spec:
+    def infer(self, *inputs: Spec) -> Spec | tuple[Spec, ...]:
         """x (N, H, W, C), kernel (R, S, ...), bias (C) -> (N, P, Q, C)."""
+        return self.output_spec(*inputs)
+
+    def output_spec(self, *inputs: Spec) -> Spec:
+        """Of y: (N, P, Q, C)."""
         x, kernel, bias = inputs
         require_float(*inputs)
         y = x.with_shape(x.shape[0], *self.output_sizes(x.shape[1:3], kernel.sizes[:2]), x.shape[3])
@@ -222,20 +253,32 @@ class _Fused(Convolution):
 @final
 @dataclass(frozen=True, kw_only=True)
 class FusedDepthwiseConv2D(_Fused):
-    """A depthwise convolution of one filter a channel, (R, S, C, 1), with bias and bounds."""
+    """A depthwise convolution of one filter a channel, (R, S, C, 1), with bias and bounds.
 
+    Attributes:
+        moments: whether to return (y, moments), those of every line.
+    """
+
+    moments: bool = False
     name: ClassVar[str] = "fused_depthwise_conv2d"
 
-    def reference(self, *inputs: Array) -> Array:
+    def infer(self, *inputs: Spec) -> Spec | tuple[Spec, ...]:
+        """x (N, H, W, C), kernel (R, S, ...), bias (C) -> (N, P, Q, C), (N P, 2, C)."""
+        y = self.output_spec(*inputs)
+        N, P, _, C = y.sizes
+        return (y, y.with_shape(N * P, 2, C)) if self.moments else y
+
+    def reference(self, *inputs: Array) -> Array | tuple[Array, ...]:
         """The direct sum, then the epilogue."""
         x, kernel, bias = (np.ascontiguousarray(a) for a in inputs)
         pads = self.pads(x.shape[1:3], kernel.shape[:2])
         y = _reference.depthwise_conv2d(x, kernel, self.strides, pads, self.dilations)
-        return _finish(y, (bias,), self.bounds)
+        y = _finish(y, (bias,), self.bounds)
+        return (y, moments_of(y, y.shape[2])) if self.moments else y
 
     def macs(self, *inputs: Spec) -> int:
         """N * P * Q * C * R * S."""
-        return self.infer(*inputs).size * math.prod(inputs[1].sizes[:2])
+        return self.output_spec(*inputs).size * math.prod(inputs[1].sizes[:2])
 
 
 @final
@@ -255,7 +298,7 @@ class FusedGroupedConv2D(_Fused):
 
     def macs(self, *inputs: Spec) -> int:
         """N * P * Q * C * R * S * C/G."""
-        return self.infer(*inputs).size * math.prod(inputs[1].sizes[:3])
+        return self.output_spec(*inputs).size * math.prod(inputs[1].sizes[:3])
 
 
 # Values of a filter at the points: rows of G in Lavin and Gray's y = A' ((g G') * (B' d)) for tiles

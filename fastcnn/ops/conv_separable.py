@@ -55,14 +55,16 @@ class FusedSeparableConv2D(Convolution):
         """All inputs -> (N, P, Q, K)."""
         x = inputs[0]
         for op, rest in self.parts(inputs):
-            x = op.infer(x, *rest)
+            x = op.output_spec(x, *rest)
         return x
 
     def reference(self, *inputs: Array) -> Array:
         """One after the other."""
         x = inputs[0]
         for op, rest in self.parts(inputs):
-            x = op.reference(x, *rest)
+            y = op.reference(x, *rest)
+            assert not isinstance(y, tuple)  # parts take no moments
+            x = y
         return x
 
     def attributes(self, *inputs: Spec) -> dict[str, int | float]:
@@ -83,7 +85,7 @@ class FusedSeparableConv2D(Convolution):
         x, macs = inputs[0], 0
         for op, rest in self.parts(inputs):
             macs += op.macs(x, *rest)
-            x = op.infer(x, *rest)
+            x = op.output_spec(x, *rest)
         return macs
 
     def parts(self, inputs: Sequence[Any]) -> list[tuple[Part, list[Any]]]:

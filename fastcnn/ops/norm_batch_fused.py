@@ -11,6 +11,7 @@ of a `BatchNormTrain`, a sum and an activation, and of their gradients; they hav
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, final
@@ -20,13 +21,13 @@ import numpy as np
 from fastcnn.graph import Array, Op, Spec
 from fastcnn.ops._apply import require_float
 from fastcnn.ops.conv_packed import UNBOUNDED, Bounds
-from fastcnn.ops.norm_batch import BatchNormGrad, BatchNormTrain, require_shape
+from fastcnn.ops.norm_batch import BatchNormGrad, BatchNormTrain, other_axes, require_shape
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
 class FusedBatchNormTrain(Op):
-    """(x, gamma, beta[, residual]) -> (y, mean, variance, scale, offset), statistics of this batch.
+    """(x, gamma, beta[, residual][, moments]) -> (y, mean, variance, scale, offset) of this batch.
 
     y = (x - mean) scale + offset + residual within the bounds: scale is gamma over the deviation,
     and offset is beta, less what rounding has taken from the mean.
@@ -34,29 +35,51 @@ class FusedBatchNormTrain(Op):
     Attributes:
         epsilon: added to the variance.
         bounds: smallest and largest y.
+        block: pixels that each row of moments (blocks, 2, C) stands for: the convolution that made
+            x has summed them up; 0 where nobody has.
     """
 
     epsilon: float = 1e-3
     bounds: Bounds = UNBOUNDED
+    block: int = 0
     name: ClassVar[str] = "fused_batch_norm_train"
 
     def infer(self, *inputs: Spec) -> tuple[Spec, ...]:
         """Shape of x, then (C,) four times."""
-        if len(inputs) > 3:
-            require_shape(inputs[3], inputs[0].shape, "the residual")
+        x, *rest = inputs
+        if self.block:
+            *rest, moments = rest
+            blocks = -(-math.prod(x.sizes[:-1]) // self.block)
+            require_shape(moments, (blocks, 2, x.shape[-1]), "the array of moments")
+        if len(rest) > 2:
+            require_shape(rest[2], x.shape, "the residual")
         y, mean, variance = BatchNormTrain(self.epsilon).infer(*inputs[:3])
         return y, mean, variance, mean, mean
 
     def reference(self, *inputs: Array) -> tuple[Array, ...]:
         """The three steps."""
-        y, mean, variance = BatchNormTrain(self.epsilon).reference(*inputs[:3])
-        _, gamma, beta, *residual = inputs
+        x, gamma, beta, *residual = inputs
+        mean, variance = x.mean(axis=other_axes(x)), x.var(axis=other_axes(x))
+        if self.block:
+            *residual, moments = residual
+            mean, variance = _merged(moments, self.block, x.size // x.shape[-1])
         scale = gamma / np.sqrt(variance + self.epsilon)
+        y = ((x - mean) * scale + beta).astype(x.dtype)
         return _within(self.bounds, y, residual), mean, variance, scale, beta
 
     def attributes(self, *inputs: Spec) -> dict[str, int | float]:
         """Numbers."""
-        return {"epsilon": self.epsilon, "lower": self.bounds[0], "upper": self.bounds[1]}
+        lower, upper = self.bounds
+        return {"epsilon": self.epsilon, "lower": lower, "upper": upper, "block": self.block}
+
+
+def _merged(moments: Array, block: int, pixels: int) -> tuple[Array, Array]:
+    """Mean and variance (C,) of all blocks (blocks, 2, C), of which the last may be smaller."""
+    counts = np.full((len(moments), 1), block, moments.dtype)
+    counts[-1] = pixels - (len(moments) - 1) * block
+    means, m2 = moments[:, 0], moments[:, 1]
+    mean = (counts * means).sum(0) / pixels
+    return mean, (m2 + counts * (means - mean) ** 2).sum(0) / pixels
 
 
 @final

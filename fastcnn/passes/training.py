@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from fastcnn.graph import Tensor
 from fastcnn.passes.algorithms import Algorithms
+from fastcnn.passes.fuse_moments import fuse_moments
 from fastcnn.passes.fuse_norms import fuse_norms
 from fastcnn.passes.pack_training import pack_training
 from fastcnn.passes.recompute import recompute
@@ -30,5 +31,8 @@ def for_training(
         The same tensors of the new graph.
     """
     tensors = pack_training(fuse_norms([*outputs, *made]), algorithms)
-    outputs, made = tensors[: len(outputs)], tensors[len(outputs) :]
-    return recompute(outputs, made) if keep_less else (list(outputs), list(made))
+    if keep_less:
+        outputs, made = recompute(tensors[: len(outputs)], tensors[len(outputs) :])
+        tensors = [*outputs, *made]
+    tensors = fuse_moments(tensors)
+    return tensors[: len(outputs)], tensors[len(outputs) :]

@@ -17,6 +17,7 @@ struct depthwise {
     const float *x, *filter, *bias; /* filter (R, S, each, C) */
     float *y;
     float lower, upper;
+    float *moments; /* of every line of y, (N, P, 2, C), or NULL */
 };
 
 /* Outputs [p, p + rows) x [q, q + columns) of one image, n channels from c on, where `image` and `y`
@@ -213,6 +214,16 @@ static void depthwise_rows(const struct depthwise *g, const struct depthwise_fam
     }
 }
 
+/* Moments of channels [c, last) in row p of image n, which has just been stored. */
+static void depthwise_moments(const struct depthwise *g, int64_t n, int64_t p, int64_t c,
+                              int64_t last)
+{
+    int64_t line = n * g->P + p;
+    float *mean = g->moments + line * 2 * g->C + c;
+    block_moments_of(g->y + line * g->Q * g->y_pixel + c, g->Q, g->y_pixel, last - c, NULL, mean,
+                     mean + g->C);
+}
+
 static void depthwise_fused(const struct depthwise *g, int tid, int nthreads)
 {
     const struct depthwise_family *family = depthwise_family_of(g);
@@ -222,15 +233,17 @@ static void depthwise_fused(const struct depthwise *g, int tid, int nthreads)
     while (fc_take(&work))
         for (int64_t item = work.begin; item < work.end; item++) {
             int64_t n = item / chunks / lines, p = item / chunks % lines * step;
-            int64_t c = item % chunks * DEPTHWISE_VECTORS * FC_LANES;
-            int64_t last = min_i64(c + DEPTHWISE_VECTORS * FC_LANES, g->C);
-            for (; c < last; c += FC_LANES) {
+            int64_t first = item % chunks * DEPTHWISE_VECTORS * FC_LANES;
+            int64_t last = min_i64(first + DEPTHWISE_VECTORS * FC_LANES, g->C);
+            for (int64_t c = first; c < last; c += FC_LANES) {
                 struct depthwise_at at = {.image = g->x + n * g->H * g->W * g->x_pixel + c,
                                           .y = g->y + n * g->P * g->Q * g->y_pixel + c,
                                           .c = c,
                                           .n = min_i64(FC_LANES, last - c)};
                 depthwise_rows(g, family, &at, p, min_i64(p + step, g->P));
             }
+            for (int64_t row = p; g->moments && row < min_i64(p + step, g->P); row++)
+                depthwise_moments(g, n, row, first, last);
         }
 }
 
@@ -257,7 +270,8 @@ static void depthwise_fused(const struct depthwise *g, int tid, int nthreads)
      .bias = (call)->in[2].data,                                                                   \
      .y = (call)->out[0].data,                                                                     \
      .lower = (float)attrs->lower,                                                                 \
-     .upper = (float)attrs->upper}
+     .upper = (float)attrs->upper,                                                                 \
+     .moments = (call)->n_out > 1 ? (call)->out[1].data : NULL}
 
 FC_DEFINE(f32_fused_depthwise_conv2d)
 {

@@ -88,7 +88,7 @@ FC_DEFINE(f32_packed_conv2d_grad_input)
             const struct conv_grid grid = grad_input_phase(call, h, w);
             if (h + w > 0)
                 fc_sync(call); /* between two walks, whose items all threads take */
-            conv_packed_walk(&grid, &none, &nothing, tid, nthreads);
+            conv_packed_walk(&grid, &none, &nothing, NULL, tid, nthreads);
         }
     return FCNN_OK;
 }

@@ -157,7 +157,7 @@ FC_DEFINE_PLAN(f32_gray_conv2d)
     const struct conv_grid grid = conv_packed_grid(call);
     const struct gray_padded pad = gray_reached(&grid);
     int pads = gray_pads(&grid, &pad);
-    if (call->in[0].dim[3] > 1 || call->in[0].ld > 1 || call->n_in > 3)
+    if (call->in[0].dim[3] > 1 || call->in[0].ld > 1 || call->n_in > 3 || call->n_out > 1)
         return -1;
     if (grid.w.stride > 1 || grid.Q < FC_LANES || (pads && !conv_is_stem(&grid)))
         return -1;

@@ -7,6 +7,8 @@
 enum {
     CONV_RUNS = 256,
     CONV_TILES = 4,                                  /* of pixels in one item of work */
+    MOMENT_PIXELS = 24,                              /* in one whose moments are wanted */
+    CONV_MOST_TILES = 6,                             /* that these are cut into */
     CONV_PANELS = FC_LANES == PANEL_COLUMNS ? 2 : 1, /* of a strip */
     CONV_NEAR = 64 << 10, /* floats of filters that a core's own cache holds beside all else */
 };
@@ -49,6 +51,7 @@ struct conv_strip {
     const float *source, *filters; /* filters (taps, depth, PANEL_COLUMNS) */
     float *y;
     struct epilogue epilogue;
+    struct growing_moments moments;
     int64_t columns, second; /* from the first vector of filters to the second */
     int64_t ahead;           /* floats of y and the residual until the pixels that come next */
     const float *next;       /* the filters that follow, where they are to be fetched from far */
@@ -80,6 +83,8 @@ FC_INLINE void conv_strip_inside(const struct conv_strip *strip, const struct co
         b += depth * PANEL_COLUMNS;
     }
     panel_store(acc, &strip->epilogue, strip->y, px->y, strip->columns, rows, vectors);
+    if (strip->moments.mean)
+        moments_grow(&strip->moments, acc, strip->columns, rows, vectors);
 }
 
 /* Pixels at a border: for taps that read padding there are zeros. */
@@ -108,6 +113,8 @@ FC_INLINE void conv_strip_border(const struct conv_strip *strip, const struct co
             }
         }
     panel_store(acc, &strip->epilogue, strip->y, px.y, strip->columns, rows, vectors);
+    if (strip->moments.mean)
+        moments_grow(&strip->moments, acc, strip->columns, rows, vectors);
 }
 
 /* Of 1 to FC_PANEL_ROWS pixels, by whether they lie inside; `part` of what is to be fetched. */
@@ -144,8 +151,8 @@ static const conv_strip_fn conv_strip_rows[FC_PANEL_ROWS + 1][2] = {
 /* The tiles of one item: where their pixels lie, and how many there are in each. */
 struct conv_block {
     int64_t first; /* of all tiles */
-    int tiles, rows[CONV_TILES];
-    struct conv_pixels pixels[CONV_TILES];
+    int tiles, rows[CONV_MOST_TILES];
+    struct conv_pixels pixels[CONV_MOST_TILES];
 };
 
 /* Rows that lie whole pages apart would fall on one set of a cache of 8 ways. */
@@ -154,20 +161,36 @@ static int64_t conv_tile_rows(const struct conv_grid *g)
     return g->a_pixel % 1024 == 0 ? min_i64(8, FC_PANEL_ROWS) : FC_PANEL_ROWS;
 }
 
-/* The tiles of block `item` of `blocks`: all tiles of the grid have nearly the same size. */
+/* `pixels` pixels from `from` on are cut into `tiles` of nearly the same size; those from `first` on. */
+static void conv_locate_tiles(const struct conv_grid *g, int64_t from, int64_t pixels,
+                              int64_t tiles, int64_t first, struct conv_block *block)
+{
+    int64_t begin, end;
+    for (int i = 0; i < block->tiles; i++) {
+        share(pixels, (int)first + i, (int)tiles, &begin, &end);
+        block->rows[i] = (int)(end - begin);
+        conv_locate(g, from + begin, end - begin, block->rows[i], &block->pixels[i]);
+    }
+}
+
+/* The tiles of block `item` of `blocks`. */
 static void conv_locate_block(const struct conv_grid *g, int64_t item, int64_t blocks,
                               struct conv_block *block)
 {
-    int64_t pixels = g->N * g->P * g->Q, tiles = ceil_div(pixels, conv_tile_rows(g));
-    int64_t first, last, begin, end;
-    share(tiles, (int)item, (int)blocks, &first, &last);
-    block->first = first;
-    block->tiles = (int)(last - first);
-    for (int64_t i = 0; i < block->tiles; i++) {
-        share(pixels, (int)(first + i), (int)tiles, &begin, &end);
-        block->rows[i] = (int)(end - begin);
-        conv_locate(g, begin, end - begin, block->rows[i], &block->pixels[i]);
-    }
+    int64_t pixels = g->N * g->P * g->Q, tiles = ceil_div(pixels, conv_tile_rows(g)), last;
+    share(tiles, (int)item, (int)blocks, &block->first, &last);
+    block->tiles = (int)(last - block->first);
+    conv_locate_tiles(g, 0, pixels, tiles, block->first, block);
+}
+
+/* The same where moments of blocks are wanted, which must be the same for any instruction set. */
+static void conv_locate_moments(const struct conv_grid *g, int64_t item, struct conv_block *block)
+{
+    int64_t from = item * MOMENT_PIXELS, pixels = g->N * g->P * g->Q - from;
+    pixels = min_i64(pixels, MOMENT_PIXELS);
+    block->first = item * ceil_div(MOMENT_PIXELS, conv_tile_rows(g));
+    block->tiles = (int)ceil_div(pixels, conv_tile_rows(g));
+    conv_locate_tiles(g, from, pixels, block->tiles, 0, block);
 }
 
 /* The strips of filters of one group, and of all. */
@@ -200,43 +223,51 @@ static void conv_enter(const struct conv_grid *g, const struct entrance *e,
         }
 }
 
-/* Strip `item` of all groups' strips, for the pixels of one block; the one that follows comes from far
- * if there are `parts`. */
+/* Strip `item` of all groups' strips, for the pixels of one block, whose moments go to [2][K]; the one
+ * that follows comes from far if there are `parts`. */
 static void conv_strip_of_block(const struct conv_grid *g, const struct conv_runs *runs,
                                 const struct entrance *entrance, const struct epilogue *epilogue,
-                                int64_t item, int64_t parts, const struct conv_block *block)
+                                int64_t item, int64_t parts, const struct conv_block *block,
+                                float *moments)
 {
     int64_t group = item / conv_strips(g), at = item % conv_strips(g) * PANEL_STRIP;
     int64_t k = group * g->columns + at;
     int64_t panel = group * ceil_div(g->columns, PANEL_COLUMNS) + at / PANEL_COLUMNS;
-    const struct conv_strip strip = {
+    struct conv_strip strip = {
         .grid = g,
         .runs = runs,
         .source = entrance->scale ? entrance->pixels : g->a + group * g->depth,
         .filters = g->b + panel * g->b_group + at % PANEL_COLUMNS,
         .y = g->y + k,
-        .epilogue = {epilogue->bias ? epilogue->bias + k : NULL,
-                     epilogue->residual ? epilogue->residual + k : NULL, epilogue->lower,
-                     epilogue->upper},
+        .epilogue = {.bias = epilogue->bias ? epilogue->bias + k : NULL,
+                     .residual = epilogue->residual ? epilogue->residual + k : NULL,
+                     .lower = epilogue->lower,
+                     .upper = epilogue->upper},
+        .moments = {.mean = moments ? moments + k : NULL,
+                    .m2 = moments ? moments + g->columns * g->groups + k : NULL},
         .columns = min_i64(PANEL_STRIP, g->columns - at),
         .second = panel_second(g->b_group / PANEL_COLUMNS),
         .ahead = CONV_TILES * FC_PANEL_ROWS * g->y_pixel,
         .next = parts ? g->b + (panel + CONV_PANELS) * g->b_group : NULL,
         .parts = max_i64(parts, 1),
     };
-    for (int i = 0; i < block->tiles; i++) {
+    int64_t before = 0;
+    for (int i = 0; i < block->tiles; before += block->rows[i++]) {
         const struct conv_pixels *px = &block->pixels[i];
+        if (moments)
+            moments_expect(&strip.moments, before, block->rows[i]);
         conv_strip_rows[block->rows[i]][px->inside && runs->count > 0](
             &strip, px, (block->first + i) % strip.parts);
     }
 }
 
-/* With an entrance the grid has one tap, so that every pixel of a block is its own source. */
+/* With an entrance the grid has one tap, so that every pixel of a block is its own source. Moments are
+ * (blocks, 2, K), or NULL where nobody wants them. */
 static void conv_packed_walk(const struct conv_grid *g, const struct entrance *entrance,
-                             const struct epilogue *epilogue, int tid, int nthreads)
+                             const struct epilogue *epilogue, float *moments, int tid, int nthreads)
 {
-    int64_t tiles = ceil_div(g->N * g->P * g->Q, conv_tile_rows(g)), located = -1;
-    int64_t blocks = ceil_div(tiles, CONV_TILES);
+    int64_t pixels = g->N * g->P * g->Q, tiles = ceil_div(pixels, conv_tile_rows(g)), located = -1;
+    int64_t blocks = moments ? ceil_div(pixels, MOMENT_PIXELS) : ceil_div(tiles, CONV_TILES);
     int64_t strips = conv_strips(g) * g->groups;
     /* What no near cache holds is walked once: filters in the outer loop if they outweigh the image. */
     int64_t filters = strips * PANEL_STRIP / PANEL_COLUMNS * g->b_group;
@@ -249,13 +280,16 @@ static void conv_packed_walk(const struct conv_grid *g, const struct entrance *e
         for (int64_t item = work.begin; item < work.end; item++) {
             int64_t block = filters_outside ? item % blocks : item / strips;
             int64_t strip = filters_outside ? item / blocks : item % strips;
-            if (block != located)
+            if (block != located && moments)
+                conv_locate_moments(g, block, &at);
+            else if (block != located)
                 conv_locate_block(g, block, blocks, &at);
             if (block != located && entrance->scale)
                 conv_enter(g, entrance, &at);
             located = block;
             conv_strip_of_block(g, &runs, entrance, epilogue, strip,
-                                filters_outside ? conv_parts(tiles) : 0, &at);
+                                filters_outside ? conv_parts(tiles) : 0, &at,
+                                moments ? moments + block * 2 * g->columns * g->groups : NULL);
         }
 }
 
@@ -300,7 +334,7 @@ static struct conv_grid conv_packed_grid(const fc_call *call)
 FC_DEFINE_PLAN(f32_packed_conv2d)
 {
     const struct conv_grid grid = conv_packed_grid(call);
-    if (!conv_is_stem(&grid))
+    if (!conv_is_stem(&grid) || call->n_out > 1)
         return 0;
     const struct stem stem = stem_of(&grid);
     return nthreads * stem_lines(&stem) * (int64_t)sizeof(float);
@@ -312,10 +346,11 @@ FC_DEFINE(f32_packed_conv2d)
     const struct conv_grid grid = conv_packed_grid(call);
     const struct entrance none = {.scale = NULL};
     const struct epilogue epilogue = EPILOGUE(call);
-    if (conv_is_stem(&grid))
+    float *moments = call->n_out > 1 ? call->out[1].data : NULL;
+    if (conv_is_stem(&grid) && !moments)
         stem_walk(&grid, &epilogue, (float *)call->scratch, tid, nthreads);
     else
-        conv_packed_walk(&grid, &none, &epilogue, tid, nthreads);
+        conv_packed_walk(&grid, &none, &epilogue, moments, tid, nthreads);
     return FCNN_OK;
 }
 
@@ -364,8 +399,8 @@ FC_DEFINE(f32_preactivated_conv2d)
         .upper = (float)attrs->enter_upper,
         .pixels = (float *)call->scratch + tid * conv_entered(call),
     };
-    const struct epilogue epilogue = {call->in[2].data, NULL, (float)attrs->lower,
-                                      (float)attrs->upper};
-    conv_packed_walk(&grid, &entrance, &epilogue, tid, nthreads);
+    const struct epilogue epilogue = {
+        .bias = call->in[2].data, .lower = (float)attrs->lower, .upper = (float)attrs->upper};
+    conv_packed_walk(&grid, &entrance, &epilogue, NULL, tid, nthreads);
     return FCNN_OK;
 }

@@ -177,7 +177,7 @@ static void separable_strip(const struct separable *s, int64_t n, int64_t p, int
     project.y += at;
     exit.residual = exit.residual ? exit.residual + at : NULL;
     const struct entrance none = {.scale = NULL};
-    conv_packed_walk(&project, &none, &exit, 0, 1);
+    conv_packed_walk(&project, &none, &exit, NULL, 0, 1);
 }
 
 static struct separable separable_of(const fc_call *call)

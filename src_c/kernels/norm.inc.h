@@ -11,15 +11,21 @@ enum { NORM_ROWS = 64, NORM_CHANNELS = 256, NORM_TABLES = 4 };
 
 typedef struct {
     int64_t segments, rows, channels; /* of x */
-    int64_t blocks;                   /* of NORM_ROWS rows, in each segment */
+    int64_t block, blocks;            /* rows of a block, and blocks in each segment */
     int64_t groups;                   /* of channels / groups neighbouring channels */
+    const float *given;               /* [segments][blocks][2][C] about zero, or NULL: taken of x */
 } norm_shape;
 
 static norm_shape norm_shape_of(const fc_tensor *x, int64_t segments, int64_t groups)
 {
     int64_t channels = x->dim[x->rank - 1];
     int64_t rows = count_of(x) / max_i64(segments * channels, 1);
-    return (norm_shape){segments, rows, channels, ceil_div(rows, NORM_ROWS), groups};
+    return (norm_shape){.segments = segments,
+                        .rows = rows,
+                        .channels = channels,
+                        .block = NORM_ROWS,
+                        .blocks = ceil_div(rows, NORM_ROWS),
+                        .groups = groups};
 }
 
 static int64_t norm_scratch(norm_shape s)
@@ -42,7 +48,7 @@ static inline float *norm_table(const fc_call *call, norm_shape s, int which, in
 
 static inline int64_t norm_block_rows(norm_shape s, int64_t block)
 {
-    return min_i64(NORM_ROWS, s.rows - block * NORM_ROWS);
+    return min_i64(s.block, s.rows - block * s.block);
 }
 
 /* One item of the first phase: a block of rows of some neighbouring channels. */
@@ -63,42 +69,6 @@ static inline norm_item norm_item_at(norm_shape s, int64_t i)
                        min_i64(begin + NORM_CHANNELS, s.channels)};
 }
 
-enum { NORM_VECTORS = 4 }; /* at once: a single sum would wait for itself at every row */
-
-/* Mean and sum of squared deviations of `rows` values in each channel of `vectors` vectors, of n
- * lanes where it is one, in two passes over a block that stays in cache. The mean is relative to
- * `origin`. */
-FC_INLINE void block_moments(const float *x, /* [rows][ld] */
-                             int64_t rows, int64_t ld, const int vectors, int64_t n,
-                             const float *origin, float *mean, float *m2)
-{
-    vf shift[NORM_VECTORS], sum[NORM_VECTORS], squares[NORM_VECTORS];
-#pragma GCC unroll 4
-    for (int v = 0; v < vectors; v++) {
-        shift[v] = load_lanes(x + v * FC_LANES, n);
-        sum[v] = squares[v] = v_zero();
-    }
-    for (int64_t i = 1; i < rows; i++)
-#pragma GCC unroll 4
-        for (int v = 0; v < vectors; v++)
-            sum[v] = v_add(sum[v], v_sub(load_lanes(x + i * ld + v * FC_LANES, n), shift[v]));
-#pragma GCC unroll 4
-    for (int v = 0; v < vectors; v++)
-        sum[v] = v_mul(sum[v], v_set1(1.0f / (float)rows));
-    for (int64_t i = 0; i < rows; i++)
-#pragma GCC unroll 4
-        for (int v = 0; v < vectors; v++) {
-            vf d = v_sub(v_sub(load_lanes(x + i * ld + v * FC_LANES, n), shift[v]), sum[v]);
-            squares[v] = v_fma(d, d, squares[v]);
-        }
-#pragma GCC unroll 4
-    for (int v = 0; v < vectors; v++) {
-        vf centred = v_sub(shift[v], load_lanes(origin + v * FC_LANES, n));
-        store_lanes(mean + v * FC_LANES, v_add(centred, sum[v]), n);
-        store_lanes(m2 + v * FC_LANES, squares[v], n);
-    }
-}
-
 static void all_block_moments(const fc_call *call, norm_shape s, int tid, int nthreads)
 {
     const float *x = call->in[0].data;
@@ -107,29 +77,21 @@ static void all_block_moments(const fc_call *call, norm_shape s, int tid, int nt
     for (int64_t i = first; i < last; i++) {
         norm_item it = norm_item_at(s, i);
         const float *origin = x + it.segment * s.rows * s.channels;
-        const float *rows = origin + it.block * NORM_ROWS * s.channels;
+        const float *rows = origin + it.block * s.block * s.channels;
         float *partial = norm_partial(call, s, it.segment, it.block);
-        int64_t count = norm_block_rows(s, it.block), c = it.begin, C = s.channels;
-        for (; c + NORM_VECTORS * FC_LANES <= it.end; c += NORM_VECTORS * FC_LANES)
-            block_moments(rows + c, count, C, NORM_VECTORS, FC_LANES, origin + c, partial + c,
-                          partial + C + c);
-        for (; c < it.end; c += FC_LANES)
-            block_moments(rows + c, count, C, 1, min_i64(FC_LANES, it.end - c), origin + c,
-                          partial + c, partial + C + c);
+        int64_t c = it.begin, C = s.channels;
+        block_moments_of(rows + c, norm_block_rows(s, it.block), C, it.end - c, origin + c,
+                         partial + c, partial + C + c);
     }
 }
 
-/* Chan, Golub and LeVeque (1983): the moments of two sets from those of each, n channels. */
-static inline void merge_two_moments(float *a, const float *b, /* [2][channels] */
-                                     int64_t channels, int64_t n, int64_t rows_a, int64_t rows_b)
+/* Moments that came with the call, to where they can be merged. */
+static void copy_block_moments(const fc_call *call, norm_shape s, int tid, int nthreads)
 {
-    double rows = (double)(rows_a + rows_b);
-    vf weight = v_set1((float)((double)rows_b / rows));
-    vf cross = v_set1((float)((double)rows_a * (double)rows_b / rows));
-    vf mean = load_lanes(a, n), delta = v_sub(load_lanes(b, n), mean);
-    vf m2 = v_add(load_lanes(a + channels, n), load_lanes(b + channels, n));
-    store_lanes(a, v_fma(delta, weight, mean), n);
-    store_lanes(a + channels, v_fma(v_mul(delta, delta), cross, m2), n);
+    int64_t first, last;
+    share(s.segments * s.blocks * 2 * s.channels, tid, nthreads, &first, &last);
+    memcpy(norm_partial(call, s, 0, 0) + first, s.given + first,
+           (size_t)(last - first) * sizeof(float));
 }
 
 /* Merge all blocks of a segment into its first, for n channels from c. */
@@ -139,8 +101,8 @@ static void merge_moments(const fc_call *call, norm_shape s, int64_t segment, in
         for (int64_t a = 0; a + step < s.blocks; a += 2 * step)
             merge_two_moments(norm_partial(call, s, segment, a) + c,
                               norm_partial(call, s, segment, a + step) + c, s.channels, n,
-                              step * NORM_ROWS,
-                              min_i64(step * NORM_ROWS, s.rows - (a + step) * NORM_ROWS));
+                              step * s.block,
+                              min_i64(step * s.block, s.rows - (a + step) * s.block));
 }
 
 /* The same tree for plain sums. `first` is block 0's [2][width]; blocks lie 2 * width apart. */
@@ -165,10 +127,10 @@ static void group_moments(const fc_call *call, norm_shape s, int64_t segment, in
     int64_t width = s.channels / s.groups, begin = group * width;
     double sum = 0, squares = 0;
     for (int64_t c = begin; c < begin + width; c++)
-        sum += (double)origin[c] + (double)means[c];
+        sum += (s.given ? 0.0 : (double)origin[c]) + (double)means[c];
     *mean = sum / (double)width;
     for (int64_t c = begin; c < begin + width; c++) {
-        double d = (double)origin[c] + (double)means[c] - *mean;
+        double d = (s.given ? 0.0 : (double)origin[c]) + (double)means[c] - *mean;
         squares += (double)m2[c] + d * d * (double)s.rows;
     }
     *variance = squares / (double)(width * s.rows);
@@ -221,7 +183,10 @@ static void fill_tables(const fc_call *call, norm_shape s, double epsilon, int w
                         int tid, int nthreads)
 {
     int64_t vectors = ceil_div(s.channels, FC_LANES), first, last;
-    all_block_moments(call, s, tid, nthreads);
+    if (s.given)
+        copy_block_moments(call, s, tid, nthreads);
+    else
+        all_block_moments(call, s, tid, nthreads);
     fc_sync(call);
     share(s.segments * vectors, tid, nthreads, &first, &last);
     for (int64_t i = first; i < last; i++) {

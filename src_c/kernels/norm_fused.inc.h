@@ -25,27 +25,41 @@ FC_INLINE void fused_apply(const fc_call *call, int64_t C, const float *center, 
 
 /* This thread's rows; input `after` is the residual, if there is one. */
 static void fused_share(const fc_call *call, norm_shape s, const float *center, const float *scale,
-                        const float *offset, int after, vf lower, vf upper, int tid, int nthreads)
+                        const float *offset, const fc_tensor *residual, vf lower, vf upper, int tid,
+                        int nthreads)
 {
     int64_t first, last;
     share(s.rows, tid, nthreads, &first, &last);
-    if (call->n_in > after)
-        fused_apply(call, s.channels, center, scale, offset, call->in[after].data, lower, upper,
-                    first, last);
+    if (residual)
+        fused_apply(call, s.channels, center, scale, offset, residual->data, lower, upper, first,
+                    last);
     else
         fused_apply(call, s.channels, center, scale, offset, NULL, lower, upper, first, last);
+}
+
+/* The last of the inputs are moments of every `block` rows, where that is not 0. */
+static norm_shape fused_norm_shape(const fc_call *call)
+{
+    FC_ATTRS(f32_fused_batch_norm_train);
+    norm_shape s = batch_norm_shape(&call->in[0]);
+    if (attrs->block) {
+        s.block = attrs->block;
+        s.blocks = ceil_div(s.rows, s.block);
+        s.given = call->in[call->n_in - 1].data;
+    }
+    return s;
 }
 
 FC_DEFINE_PLAN(f32_fused_batch_norm_train)
 {
     (void)nthreads;
-    return norm_scratch(batch_norm_shape(&call->in[0]));
+    return norm_scratch(fused_norm_shape(call));
 }
 
 FC_DEFINE(f32_fused_batch_norm_train)
 {
     FC_ATTRS(f32_fused_batch_norm_train);
-    norm_shape s = batch_norm_shape(&call->in[0]);
+    norm_shape s = fused_norm_shape(call);
     vf lower = v_set1((float)attrs->lower), upper = v_set1((float)attrs->upper);
     int64_t first, last;
     fill_tables(call, s, attrs->epsilon, 1, tid, nthreads);
@@ -55,7 +69,8 @@ FC_DEFINE(f32_fused_batch_norm_train)
         ((float *)call->out[3].data)[c] = scale[c];
         ((float *)call->out[4].data)[c] = offset[c];
     }
-    fused_share(call, s, norm_table(call, s, CENTER, 0), scale, offset, 3, lower, upper, tid,
+    const fc_tensor *residual = call->n_in - !!attrs->block > 3 ? &call->in[3] : NULL;
+    fused_share(call, s, norm_table(call, s, CENTER, 0), scale, offset, residual, lower, upper, tid,
                 nthreads);
     return FCNN_OK;
 }
@@ -65,7 +80,8 @@ FC_DEFINE(f32_fused_batch_norm_again)
     FC_ATTRS(f32_fused_batch_norm_again);
     vf lower = v_set1((float)attrs->lower), upper = v_set1((float)attrs->upper);
     fused_share(call, batch_norm_shape(&call->in[0]), call->in[1].data, call->in[2].data,
-                call->in[3].data, 4, lower, upper, tid, nthreads);
+                call->in[3].data, call->n_in > 4 ? &call->in[4] : NULL, lower, upper, tid,
+                nthreads);
     return FCNN_OK;
 }
 
@@ -132,7 +148,7 @@ static void fused_products(const fc_call *call, norm_shape s, double lower, doub
     share(norm_items(s), tid, nthreads, &first, &last);
     for (int64_t i = first; i < last; i++) {
         norm_item it = norm_item_at(s, i);
-        int64_t start = it.block * NORM_ROWS * C, rows = norm_block_rows(s, it.block);
+        int64_t start = it.block * s.block * C, rows = norm_block_rows(s, it.block);
         float *partial = norm_partial(call, s, 0, it.block);
         int64_t c = it.begin;
         for (; c + FUSED_VECTORS * FC_LANES <= it.end; c += FUSED_VECTORS * FC_LANES)

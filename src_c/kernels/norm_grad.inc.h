@@ -30,7 +30,7 @@ static void all_block_products(const fc_call *call, norm_shape s, int tid, int n
     share(norm_items(s), tid, nthreads, &first, &last);
     for (int64_t i = first; i < last; i++) {
         norm_item it = norm_item_at(s, i);
-        int64_t start = (it.segment * s.rows + it.block * NORM_ROWS) * C;
+        int64_t start = (it.segment * s.rows + it.block * s.block) * C;
         float *partial = norm_partial(call, s, it.segment, it.block);
         for (int64_t c = it.begin; c < it.end; c += FC_LANES) {
             int64_t n = min_i64(FC_LANES, it.end - c);

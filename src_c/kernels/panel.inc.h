@@ -116,12 +116,15 @@ FC_INLINE void panel_store_body(vf acc[FC_PANEL_ROWS][2], const struct epilogue 
                 acc[i][v] = v_add(acc[i][v], load_lanes(e->residual + at[i] + v * FC_LANES, n));
         }
 #pragma GCC unroll 16
-        for (int i = 0; i < rows; i++)
-            store_lanes(y + at[i] + v * FC_LANES, v_min(upper, v_max(lower, acc[i][v])), n);
+        for (int i = 0; i < rows; i++) {
+            acc[i][v] = v_min(upper, v_max(lower, acc[i][v]));
+            store_lanes(y + at[i] + v * FC_LANES, acc[i][v], n);
+        }
     }
 }
 
-/* The first `columns` of the rows go to y + at[i]; bias, residual and y begin at this strip. */
+/* The first `columns` of the rows go to y + at[i]; bias, residual and y begin at this strip. What was
+ * stored is left in acc. */
 FC_INLINE void panel_store(vf acc[FC_PANEL_ROWS][2], const struct epilogue *e, float *y,
                            const int64_t *at, int64_t columns, const int rows, const int vectors)
 {

@@ -37,6 +37,17 @@ PACKED = [
     Geometry((1, 4, 4, 700), (3, 3), 40, padding=1),
 ]
 
+# Pixels around a block of moments, several of them; filters in the outer loop; a first layer and an
+# image of one channel, which have no walks of their own then.
+MOMENTS = [
+    *PACKED[::2],
+    *(Geometry((1, 1, q, 9), (1, 1), 19) for q in (1, 41, 42, 43, 83, 84, 85)),
+    Geometry((2, 11, 13, 10), (3, 3), 37, padding=1),
+    Geometry((1, 5, 9, 512), (1, 1), 300),
+    Geometry((1, 20, 20, 3), (3, 3), 16, strides=2, padding=1),
+    Geometry((1, 9, 40, 1), (3, 3), 8, padding=1),
+]
+
 # Images of one channel: rows around two vectors, filters around a tile and a panel.
 GRAY = [
     *(Geometry((2, 7, w, 1), (3, 5), 6) for w in (11, 12, 19, 20, 27, 37, 68)),
@@ -65,11 +76,15 @@ def label(geometry: Geometry, rest: str) -> str:
     return f"{geometry.label}-{rest}" if rest else geometry.label
 
 
-def packed_case(geometry: Geometry, bounds: Bounds, residual: bool, name: str) -> Case:
+def packed_case(
+    geometry: Geometry, bounds: Bounds, residual: bool, name: str, moments: bool = False
+) -> Case:
     """Inputs are packed by the reference, so that nothing lies beyond the last filter."""
     fields = {**geometry.fields, "groups": geometry.groups}
     kernel = (*geometry.taps, geometry.x[3] // geometry.groups, geometry.filters)
-    op = PackedConv2D(taps=geometry.taps, filters=geometry.filters, bounds=bounds, **fields)
+    op = PackedConv2D(
+        taps=geometry.taps, filters=geometry.filters, bounds=bounds, moments=moments, **fields
+    )
     y = Conv2D(**fields).infer(Spec(geometry.x), Spec(kernel)).sizes
 
     def make(rng: np.random.Generator) -> Sequence[Array]:
@@ -114,12 +129,12 @@ def winograd_case(
     return Case(op, make, tolerance, differentiable=False, label=text)
 
 
-def depthwise_case(geometry: Geometry, bounds: Bounds) -> Case:
+def depthwise_case(geometry: Geometry, bounds: Bounds, moments: bool = False) -> Case:
     """One filter a channel, whatever multiplier the geometry has."""
     channels = geometry.x[3]
-    op = FusedDepthwiseConv2D(bounds=bounds, **geometry.fields)
+    op = FusedDepthwiseConv2D(bounds=bounds, moments=moments, **geometry.fields)
     make = normal(geometry.x, (*geometry.taps, channels, 1), (channels,))
-    name = label(geometry, f"{bounds}")
+    name = label(geometry, f"{bounds}{'-moments' * moments}")
     return Case(op, make, 5e-6, differentiable=False, label=name)
 
 
@@ -188,6 +203,8 @@ CASES: list[Case] = [
     *(packed_case(geometry, RELU6, False, "relu6") for geometry in GRAY[::4]),
     *(packed_case(geometry, RELU, True, "relu-sum") for geometry in PACKED[::3]),
     packed_case(PACKED[7], RELU6, False, "relu6"),
+    *(packed_case(geometry, UNBOUNDED, False, "moments", True) for geometry in MOMENTS),
+    packed_case(MOMENTS[-3], RELU, True, "relu-sum-moments", True),
     *(
         Case(WinogradFilters(tile), normal(kernel), 1e-6, False, label=f"F{tile}-{kernel}")
         for tile in (4, 2)
@@ -196,6 +213,8 @@ CASES: list[Case] = [
     ),
     *(depthwise_case(geometry, UNBOUNDED) for geometry in (*DEPTHWISE, *DEPTHWISE_BLOCKS)),
     depthwise_case(DEPTHWISE_BLOCKS[2], RELU6),
+    *(depthwise_case(geometry, UNBOUNDED, True) for geometry in DEPTHWISE_BLOCKS),
+    depthwise_case(DEPTHWISE[0], RELU, True),
     *(grouped_case(geometry, UNBOUNDED) for geometry in GROUPED_BLOCKS),
     grouped_case(GROUPED_BLOCKS[1], RELU),
     *(winograd_case(*given) for given in WINOGRAD),

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from cases.case import Array, Case, Make
@@ -23,6 +25,20 @@ def forward(shape: Shape, residual: bool) -> Make:
         x, vector = rng.standard_normal(shape) * 1.5 + 0.5, shape[-1:]
         inputs = [x, rng.standard_normal(vector) + 1, 2 * rng.standard_normal(vector)]
         return [*inputs, rng.standard_normal(shape)] if residual else inputs
+
+    return make
+
+
+def given(shape: Shape, block: int, residual: bool) -> Make:
+    """The same with moments (blocks, 2, C) that are not those of x, about a mean far from zero."""
+
+    def make(rng: np.random.Generator) -> list[Array]:
+        blocks = -(-math.prod(shape[:-1]) // block)
+        means = rng.standard_normal((blocks, 1, shape[-1])) + 5
+        return [
+            *forward(shape, residual)(rng),
+            np.concatenate([means, block * (rng.random(means.shape) + 0.5)], 1),
+        ]
 
     return make
 
@@ -70,6 +86,17 @@ CASES: list[Case] = [
         )
         for shape in BATCH_SHAPES
         for bounds, residual in ((RELU, False), (RELU, True), (RELU6, False), (UNBOUNDED, True))
+    ),
+    *(
+        Case(
+            FusedBatchNormTrain(bounds=bounds, block=block),
+            given(shape, block, residual),
+            3e-6,
+            differentiable=False,
+            label=words(shape, bounds, residual, block),
+        )
+        for shape in BATCH_SHAPES
+        for bounds, residual, block in ((RELU, False, 42), (UNBOUNDED, True, 5))
     ),
     *(
         Case(
