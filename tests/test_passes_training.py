@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -100,8 +101,21 @@ def expansion() -> Model:
     return Model(image, layers.Dense(5)(layers.Flatten()(y)))
 
 
-def test_convolutions_take_the_moments_of_norms() -> None:
-    """Packed ones those of every 42 pixels, depthwise ones those of a line."""
+def norm_blocks(model: Model) -> list[int]:
+    (step,) = model._trainer._plans._plans.values()
+    nodes = step.plan.nodes
+    return sorted(n.op.block for n in nodes if isinstance(n.op, FusedBatchNormTrain))
+
+
+def test_small_outputs_are_summed_up_by_their_norms() -> None:
+    model = compiled(expansion)
+    model.train_on_batch(np.zeros((5, 16, 16, 16), np.float32), np.arange(5))
+    assert norm_blocks(model) == [0, 0, 0]
+
+
+def test_convolutions_take_the_moments_of_norms(monkeypatch: Any) -> None:
+    """Packed ones those of every 24 pixels, depthwise ones those of a line."""
+    monkeypatch.setattr(import_module("fastcnn.passes.fuse_moments"), "LEAST_BYTES", 0)
     ours, plain = compiled(expansion), compiled(expansion, "reference")
     rng = np.random.default_rng(5)
     x = rng.standard_normal((5, 16, 16, 16)).astype(np.float32) + 3
@@ -110,9 +124,7 @@ def test_convolutions_take_the_moments_of_norms() -> None:
         np.testing.assert_allclose(found, expected, rtol=1e-5)
     for weight, reference in zip(ours.get_weights(), plain.get_weights(), strict=True):
         np.testing.assert_allclose(weight, reference, rtol=1e-5, atol=5e-6)
-    (step,) = ours._trainer._plans._plans.values()
-    norms = [node.op for node in step.plan.nodes if isinstance(node.op, FusedBatchNormTrain)]
-    assert sorted(norm.block for norm in norms) == [16, 42, 42]
+    assert norm_blocks(ours) == [16, 24, 24]
 
 
 def test_winograd_can_be_forbidden(monkeypatch: Any) -> None:
