@@ -97,14 +97,18 @@ extensions = [
 class BuildLibraries(build_clib):
     """Compiles libraries side by side: each is one source that takes a minute or more."""
 
+    command_name = "build_clib"  # by which configuration files know it, as DIST_EXTRA_CONFIG
+
     def build_libraries(self, libraries: list[tuple]) -> None:
         build = super().build_libraries
+        # The widest vectors first: they take longest, and nobody should wait for them alone.
         with ThreadPoolExecutor(os.cpu_count()) as pool:
-            list(pool.map(lambda library: build([library]), libraries))
+            list(pool.map(lambda library: build([library]), reversed(libraries)))
 
 
 setup(
     cmdclass={"build_clib": BuildLibraries},
+    options={"build_ext": {"parallel": True}},
     libraries=[runtime, *libraries],
     ext_modules=cythonize(
         extensions,
