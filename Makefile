@@ -57,9 +57,11 @@ peers: $(VENV)/.extra-peers $(VENV)/.torch-models  ## fastcnn beside other engin
 	PYTHONPATH=benchmarks $(BIN)/python -m peers $(ARGS)
 
 # Compiled apart, since an installation leaves no objects behind: some minutes, once.
+# OBJECTS=DIR takes those of a build that kept them there, and compiles what is not up to date.
+OBJECTS := build/spills
 spills:  $(VENV)/.build-needs  ## check the assembly of the kernels: register tiles stay in registers
-	$(BIN)/python setup.py -q build_clib --build-temp build/spills --build-clib build/spills
-	$(BIN)/python .ci/spills.py $(filter-out %_scalar.o,$(wildcard build/spills/src_c/isa_*.o))
+	$(BIN)/python setup.py -q build_clib --build-temp $(OBJECTS) --build-clib $(OBJECTS)
+	$(BIN)/python .ci/spills.py $(filter-out %_scalar.o,$(wildcard $(OBJECTS)/src_c/isa_*.o))
 
 # A second build beside the first: never the one that `make test` or a user runs.
 ASAN_LIB := build/asan/lib

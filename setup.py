@@ -52,7 +52,10 @@ OPENMP = [] if sys.platform == "darwin" else ["-fopenmp"]
 COMMON = ["-std=gnu99", "-fPIC", "-fvisibility=hidden", "-Wall", "-Wextra", "-pthread"]
 COMMON += ["-O1", "-g"] if DEBUG else ["-O3", "-DNDEBUG", "-fno-math-errno", "-fno-trapping-math"]
 SANITIZER = [f"-fsanitize={SANITIZE}", "-fno-omit-frame-pointer"] if SANITIZE else []
-COMMON += SANITIZER
+# Python's own flags may ask for debug information: much of the compiler's time, for what linking
+# strips anyway.
+UNSEEN = [] if DEBUG or SANITIZE else ["-g0"]
+COMMON += SANITIZER + UNSEEN
 
 HEADERS = ["src_c/fastcnn.h", "src_c/kernels.def"]
 HEADERS += sorted(glob("src_c/*.inc.h") + glob("src_c/kernels/*.inc.h"))
@@ -78,8 +81,8 @@ runtime = library("fastcnn_runtime", ["src_c/runtime.c", "src_c/dispatch.c"], []
 EXTENSION = {
     "include_dirs": ["src_c", numpy.get_include()],
     "define_macros": [("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION")],
-    "extra_compile_args": ["-O3", *OPENMP, *SANITIZER],
-    "extra_link_args": ["-pthread", *OPENMP, *SANITIZER] + ([] if DEBUG or SANITIZE else ["-s"]),
+    "extra_compile_args": ["-O3", *OPENMP, *SANITIZER, *UNSEEN],
+    "extra_link_args": ["-pthread", *OPENMP, *SANITIZER] + (["-s"] if UNSEEN else []),
 }
 extensions = [
     Extension(
@@ -97,14 +100,18 @@ extensions = [
 class BuildLibraries(build_clib):
     """Compiles libraries side by side: each is one source that takes a minute or more."""
 
+    command_name = "build_clib"  # by which configuration files know it, as DIST_EXTRA_CONFIG
+
     def build_libraries(self, libraries: list[tuple]) -> None:
         build = super().build_libraries
+        # The widest vectors first: they take longest, and nobody should wait for them alone.
         with ThreadPoolExecutor(os.cpu_count()) as pool:
-            list(pool.map(lambda library: build([library]), libraries))
+            list(pool.map(lambda library: build([library]), reversed(libraries)))
 
 
 setup(
     cmdclass={"build_clib": BuildLibraries},
+    options={"build_ext": {"parallel": True}},
     libraries=[runtime, *libraries],
     ext_modules=cythonize(
         extensions,
