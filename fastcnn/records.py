@@ -8,6 +8,7 @@ of the time of importing a hundred small classes. The methods here are closures,
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -17,28 +18,30 @@ if TYPE_CHECKING:
     from dataclasses import dataclass as dataclass
 else:
 
-    def dataclass(*, frozen: bool) -> Callable[[type[T]], type[T]]:
+    def dataclass(*, frozen: bool, kw_only: bool = False) -> Callable[[type[T]], type[T]]:
         """`dataclasses.dataclass(frozen=True)` for fields with plain defaults."""
         assert frozen
-        return _record
+        return functools.partial(_record, kw_only)
 
 
-def _record(cls: type[T]) -> type[T]:
-    fields = dataclasses.fields(dataclasses.dataclass(init=False, repr=False, eq=False)(cls))  # type: ignore[arg-type]
+def _record(kw_only: bool, cls: type[T]) -> type[T]:
+    plain = dataclasses.dataclass(init=False, repr=False, eq=False, kw_only=kw_only)
+    fields = dataclasses.fields(plain(cls))  # type: ignore[arg-type]
     names = tuple(f.name for f in fields)
+    positional = tuple(f.name for f in fields if not f.kw_only)
     defaults = {f.name: f.default for f in fields if f.default is not dataclasses.MISSING}
-    for method in (*_makers(cls, names, defaults), *_readers(names)):
+    for method in (*_makers(cls, names, positional, defaults), *_readers(names)):
         setattr(cls, method.__name__, method)
     return cls
 
 
 def _makers(
-    cls: type, names: tuple[str, ...], defaults: dict[str, Any]
+    cls: type, names: tuple[str, ...], positional: tuple[str, ...], defaults: dict[str, Any]
 ) -> list[Callable[..., Any]]:
     known = frozenset(names)
 
     def __init__(self: Any, *args: Any, **kwargs: Any) -> None:
-        given = dict(zip(names, args, strict=False), **kwargs)
+        given = dict(zip(positional, args, strict=False), **kwargs)
         values = {**defaults, **given}
         if values.keys() != known or len(given) != len(args) + len(kwargs):
             raise TypeError(

@@ -21,7 +21,7 @@ class Base(ABC):
     def doubled(self) -> int: ...
 
 
-def classes(decorate: Any) -> tuple[Any, Any]:
+def classes(decorate: Any) -> tuple[Any, ...]:
     @decorate(frozen=True)
     class Point(Base):
         """A point."""
@@ -39,7 +39,14 @@ def classes(decorate: Any) -> tuple[Any, Any]:
 
         label: str = ""
 
-    return Point, Named
+    @decorate(frozen=True, kw_only=True)
+    class Tagged(Point):
+        """A point whose depth has no default and no position."""
+
+        z: int
+        label: int = 0
+
+    return Point, Named, Tagged
 
 
 OURS, THEIRS = classes(record), classes(dataclasses.dataclass)
@@ -63,7 +70,7 @@ def made(cls: Any, args: list[Any], kwargs: dict[str, Any]) -> Any:
         return None
 
 
-@given(which=st.integers(0, 1), args=arguments, kwargs=keywords)
+@given(which=st.integers(0, 2), args=arguments, kwargs=keywords)
 def test_made_as_dataclasses_are(which: int, args: list[Any], kwargs: dict[str, Any]) -> None:
     one, other = made(OURS[which], args, kwargs), made(THEIRS[which], args, kwargs)
     assert (one is None) == (other is None)
@@ -76,7 +83,7 @@ def test_made_as_dataclasses_are(which: int, args: list[Any], kwargs: dict[str, 
 
 
 def test_equal_only_within_a_class() -> None:
-    point, named = OURS
+    point, named, _ = OURS
     assert point(1) == point(1, 2) != point(1, 3)
     assert point(1) != named(1)
     assert point(1) != (1, 2)

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, NamedTuple, final
 
 import numpy as np
@@ -23,6 +22,7 @@ from fastcnn.data.arrays import (
 )
 from fastcnn.data.structure import Structure, leaf_names
 from fastcnn.errors import ArgumentError, DataError
+from fastcnn.records import dataclass
 
 
 class Batch(NamedTuple):

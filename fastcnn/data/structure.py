@@ -3,10 +3,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, final
 
 from fastcnn.errors import DataError
+from fastcnn.records import dataclass
 
 Path = tuple[int | str, ...]
 

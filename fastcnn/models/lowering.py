@@ -6,7 +6,6 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import numpy as np
@@ -18,6 +17,7 @@ from fastcnn.graph import Array, Spec, Tensor, placeholder, topological
 from fastcnn.layers.base import takes_training, training_phase
 from fastcnn.models.derived import DerivedWeights
 from fastcnn.plan import Plan
+from fastcnn.records import dataclass
 from fastcnn.structure import flatten, pack_as
 
 if TYPE_CHECKING:

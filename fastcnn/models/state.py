@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, final
 
 import numpy as np
@@ -19,6 +18,7 @@ from fastcnn.graph import Array, Node, Parameter, State, Tensor, numbers_of, top
 from fastcnn.layers.foreign import Foreign
 from fastcnn.ops.dense import MatMul
 from fastcnn.ops.shape import Reshape
+from fastcnn.records import dataclass
 
 if TYPE_CHECKING:
     from fastcnn.models.model import Model

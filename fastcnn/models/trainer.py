@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,6 +20,7 @@ from fastcnn.losses import Loss
 from fastcnn.metrics import Metric
 from fastcnn.models.lowering import Lowered, PlanCache, lower
 from fastcnn.plan import Arena, Plan
+from fastcnn.records import dataclass
 from fastcnn.utils.interrupt import uninterrupted
 
 if TYPE_CHECKING:

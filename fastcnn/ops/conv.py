@@ -12,7 +12,6 @@ arXiv:1603.07285.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, ClassVar, final
 
 import numpy as np
@@ -24,6 +23,7 @@ from fastcnn.ops import conv_depthwise
 from fastcnn.ops._apply import apply, require_float, require_rank
 from fastcnn.ops.conv_window import Convolution, Sizes, located_in, require_equal, with_bias
 from fastcnn.ops.geometry import normalize_padding, pair, positive, require_groups
+from fastcnn.records import dataclass
 
 
 def _check_kernel(kernel: Spec, channels: int | None, groups: int) -> tuple[int, int, int, int]:

@@ -8,7 +8,6 @@ through its filter m. The three ops are closed under differentiation.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, ClassVar, final
 
 import numpy as np
@@ -19,6 +18,7 @@ from fastcnn.graph import Array, Node, Op, Spec, Tensor
 from fastcnn.ops._apply import apply, require_float, require_rank
 from fastcnn.ops.conv_window import Convolution, Sizes, located_in, require_equal, with_bias
 from fastcnn.ops.geometry import normalize_padding, pair
+from fastcnn.records import dataclass
 
 
 def _check_kernel(kernel: Spec) -> tuple[int, int, int, int]:

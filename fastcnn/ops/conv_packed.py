@@ -11,7 +11,6 @@ from the weights alone, so a plan makes them once. These ops are what passes put
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import ClassVar, final
 
 import numpy as np
@@ -21,6 +20,7 @@ from fastcnn.errors import ShapeError
 from fastcnn.graph import Array, Op, Spec, spec_of
 from fastcnn.ops._apply import require_float
 from fastcnn.ops.conv_window import Convolution
+from fastcnn.records import dataclass
 
 # Output channels of a panel: PANEL_COLUMNS in src_c/kernels/panel.inc.h. Of Winograd's filters so
 # many panels stand together: WINOGRAD_PANELS in src_c/kernels/conv_winograd.inc.h.

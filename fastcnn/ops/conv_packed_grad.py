@@ -12,7 +12,6 @@ of its own: a small convolution without a stride and without a wasted product. T
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import ClassVar, final
 
 import numpy as np
@@ -30,6 +29,7 @@ from fastcnn.ops.conv_packed import (
     panels_of,
 )
 from fastcnn.ops.conv_window import Convolution
+from fastcnn.records import dataclass
 
 
 def exchange(filters: Array, groups: int) -> Array:

@@ -7,12 +7,12 @@ What a pass puts in the place of the three; it has no gradient.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, ClassVar, final
 
 from fastcnn.graph import Array, Op, Spec
 from fastcnn.ops.conv_packed import UNBOUNDED, Bounds, FusedDepthwiseConv2D, PackedConv2D
 from fastcnn.ops.conv_window import Convolution
+from fastcnn.records import dataclass
 
 Part = PackedConv2D | FusedDepthwiseConv2D
 

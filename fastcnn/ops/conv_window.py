@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 from fastcnn.drawing import current_scope
@@ -13,6 +12,7 @@ from fastcnn.errors import FastcnnError, ShapeError, located
 from fastcnn.graph import Op
 from fastcnn.ops._apply import as_operands
 from fastcnn.ops.geometry import AXES, Padding, output_size, resolve_pads
+from fastcnn.records import dataclass
 
 Sizes = tuple[int | None, int | None]
 

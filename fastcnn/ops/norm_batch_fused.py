@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import ClassVar, final
 
 import numpy as np
@@ -22,6 +21,7 @@ from fastcnn.graph import Array, Op, Spec
 from fastcnn.ops._apply import require_float
 from fastcnn.ops.conv_packed import UNBOUNDED, Bounds
 from fastcnn.ops.norm_batch import BatchNormGrad, BatchNormTrain, other_axes, require_shape
+from fastcnn.records import dataclass
 
 
 @final

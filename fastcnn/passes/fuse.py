@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -46,6 +46,7 @@ from fastcnn.passes.algorithms import (
     convolution_shape,
 )
 from fastcnn.passes.hoist import fixed_nodes
+from fastcnn.records import dataclass
 
 # Channels of a group, of which a vector holds several groups.
 FEW_CHANNELS = (4, 8)

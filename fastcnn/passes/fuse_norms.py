@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from fastcnn.drawing import scope_path
 from fastcnn.graph import Node, Tensor, topological
@@ -21,6 +20,7 @@ from fastcnn.ops.elementwise_binary import Add
 from fastcnn.ops.elementwise_unary import gradient_op
 from fastcnn.ops.norm_batch import BatchNormGrad, BatchNormTrain
 from fastcnn.ops.norm_batch_fused import FusedBatchNormGrad, FusedBatchNormTrain
+from fastcnn.records import dataclass
 
 BOUNDS: dict[type, Bounds] = {ReLU: (0.0, math.inf), ReLU6: (0.0, 6.0)}
 _GRADIENTS = tuple(gradient_op(op) for op in (ReLU, ReLU6))

@@ -11,7 +11,6 @@ weights alone, so inference's packed and Winograd convolutions serve the way bac
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -24,6 +23,7 @@ from fastcnn.ops.conv_depthwise import DepthwiseConv2D, DepthwiseConv2DGradInput
 from fastcnn.ops.shape_take import Take
 from fastcnn.passes.hoist import fixed_nodes
 from fastcnn.passes.rewrite import rewrite
+from fastcnn.records import dataclass
 
 # Panels of filters are wider: images of few channels are left to the gradient's own kernel.
 LEAST_CHANNELS = 16
