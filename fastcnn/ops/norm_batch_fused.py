@@ -59,10 +59,11 @@ class FusedBatchNormTrain(Op):
     def reference(self, *inputs: Array) -> tuple[Array, ...]:
         """The three steps."""
         x, gamma, beta, *residual = inputs
-        mean, variance = x.mean(axis=other_axes(x)), x.var(axis=other_axes(x))
         if self.block:
             *residual, moments = residual
             mean, variance = _merged(moments, self.block, x.size // x.shape[-1])
+        else:
+            mean, variance = x.mean(axis=other_axes(x)), x.var(axis=other_axes(x))
         scale = gamma / np.sqrt(variance + self.epsilon)
         y = ((x - mean) * scale + beta).astype(x.dtype)
         return _within(self.bounds, y, residual), mean, variance, scale, beta
