@@ -14,10 +14,12 @@
 enum {
     WINOGRAD_PANELS = 2, /* of filters at a time, */
     WINOGRAD_COLUMNS = WINOGRAD_PANELS * PANEL_COLUMNS,
-    WINOGRAD_TILES = 4,         /* of rows in a block at most, and 2 at least, */
+    WINOGRAD_TILES = 4,         /* of rows in a block of a thread's own at most, and 2 at least, */
     WINOGRAD_CACHE = 256 << 10, /* between which V and M fill so many bytes */
     WINOGRAD_AHEAD = 16,        /* rows of a panel: a strip serves but the tiles of a block */
-    WINOGRAD_SHARED = 8 << 20,  /* bytes of V that threads share at most */
+    WINOGRAD_SHARED = 8 << 20,  /* bytes of V that threads share at most, */
+    WINOGRAD_ROWS = 36,         /* and about how many rows of it a block takes */
+    WINOGRAD_FETCH = 16,        /* channels between requests for what comes next */
     WINOGRAD_SKEW = 16,         /* floats between planes: strides off powers of two */
 };
 
@@ -149,20 +151,46 @@ static void winograd_input(const struct winograd *g, int64_t tile, int64_t count
 /* m[rows][PANEL_STRIP] = v[rows][C] u[C][PANEL_STRIP] for one plane. */
 struct winograd_product {
     const float *v, *u;
+    const float *v_next, *u_next; /* to be fetched meanwhile from far, or NULL */
     float *m;
     int64_t v_row, m_row, depth;
+    int64_t lines; /* of u_next, for each WINOGRAD_FETCH channels */
     int vectors;
 };
+
+/* Ask for what the products of the next strip and the next plane read. Prefetchers follow neither: a
+ * tile walks along as many short rows as it has, and pages end a stream. */
+FC_INLINE void winograd_fetch(const struct winograd_product *p, int64_t c, const int rows)
+{
+    const float *u = p->u_next + c * p->lines;
+    for (int64_t i = 0; i < p->lines; i++)
+        __builtin_prefetch(u + i * PANEL_COLUMNS, 0, 2);
+    if (!p->v_next)
+        return;
+#pragma GCC unroll 16
+    for (int i = 0; i < rows; i++) /* rows lie one behind the other */
+        __builtin_prefetch(p->v_next + c * rows + i * WINOGRAD_FETCH, 0, 2);
+}
 
 FC_INLINE void winograd_product_body(const struct winograd_product *p, const int rows,
                                      const int vectors)
 {
-    const float *a[FC_PANEL_ROWS];
+    const int64_t second = panel_second(p->depth);
+    const float *a[FC_PANEL_ROWS], *u = p->u;
     vf acc[FC_PANEL_ROWS][2];
+    int64_t c = 0;
     for (int i = 0; i < rows; i++)
         a[i] = p->v + i * p->v_row;
     panel_zero(acc, rows);
-    panel_multiply(acc, a, p->u, panel_second(p->depth), p->depth, WINOGRAD_AHEAD, rows, vectors);
+    for (; p->u_next && c + WINOGRAD_FETCH <= p->depth; c += WINOGRAD_FETCH) {
+        winograd_fetch(p, c, rows);
+        panel_multiply(acc, a, u, second, WINOGRAD_FETCH, 0, rows, vectors);
+        u += WINOGRAD_FETCH * PANEL_COLUMNS;
+#pragma GCC unroll 16
+        for (int i = 0; i < rows; i++)
+            a[i] += WINOGRAD_FETCH;
+    }
+    panel_multiply(acc, a, u, second, p->depth - c, WINOGRAD_AHEAD, rows, vectors);
 #pragma GCC unroll 16
     for (int i = 0; i < rows; i++) {
         v_store(p->m + i * p->m_row, acc[i][0]);
@@ -188,26 +216,48 @@ static const winograd_product_fn winograd_products[FC_PANEL_ROWS + 1] = {
     FC_FOR_PANEL_ROWS(FC_WINOGRAD)};
 #undef FC_WINOGRAD
 
-/* m[points][count][WINOGRAD_COLUMNS] for one group of panels, as far as there are filters. */
+/* One strip of one plane, for all rows of a block. */
+static void winograd_strip(const struct winograd_product *first, int64_t count)
+{
+    int64_t tiles = ceil_div(count, FC_PANEL_ROWS);
+    for (int64_t i = 0; i < tiles; i++) {
+        int64_t row = i * FC_PANEL_ROWS;
+        struct winograd_product product = *first;
+        product.v += row * product.v_row;
+        product.m += row * product.m_row;
+        if (product.v_next)
+            product.v_next += row * product.v_row;
+        if (product.u_next) /* each tile fetches a part */
+            product.u_next += i * (product.depth / tiles) * PANEL_COLUMNS;
+        product.lines = ceil_div(WINOGRAD_FETCH, tiles);
+        winograd_products[min_i64(FC_PANEL_ROWS, count - row)](&product);
+    }
+}
+
+/* m[points][count][WINOGRAD_COLUMNS] for one group of panels, as far as there are filters; `far` tells
+ * that no near cache holds v. */
 static void winograd_multiply(const struct winograd *g, const float *v, int64_t count,
-                              int64_t group, float *m)
+                              int64_t group, int far, float *m)
 {
     int64_t columns = min_i64(WINOGRAD_COLUMNS, g->K - group * WINOGRAD_COLUMNS);
-    const float *u = g->u + group * g->points * g->C * WINOGRAD_COLUMNS;
-    for (int64_t xi = 0; xi < g->points; xi++, u += g->C * WINOGRAD_COLUMNS)
-        for (int64_t k = 0; k < columns; k += PANEL_STRIP)
-            for (int64_t t = 0; t < count; t += FC_PANEL_ROWS) {
-                const struct winograd_product product = {
-                    .v = v + xi * g->v_plane + t * g->v_row,
-                    .u = u + k / PANEL_COLUMNS * g->C * PANEL_COLUMNS + k % PANEL_COLUMNS,
-                    .m = m + xi * g->m_plane + t * WINOGRAD_COLUMNS + k,
-                    .v_row = g->v_row,
-                    .m_row = WINOGRAD_COLUMNS,
-                    .depth = g->C,
-                    .vectors = columns - k > FC_LANES ? 2 : 1,
-                };
-                winograd_products[min_i64(FC_PANEL_ROWS, count - t)](&product);
-            }
+    int64_t panel = g->C * PANEL_COLUMNS;
+    const float *u = g->u + group * g->points * WINOGRAD_PANELS * panel;
+    for (int64_t xi = 0; xi < g->points; xi++, u += WINOGRAD_PANELS * panel, v += g->v_plane)
+        for (int64_t k = 0; k < columns; k += PANEL_STRIP) {
+            const float *strip = u + k / PANEL_COLUMNS * panel + k % PANEL_COLUMNS;
+            const struct winograd_product product = {
+                .v = v,
+                .u = strip,
+                .v_next = far && k + PANEL_STRIP >= columns ? v + g->v_plane : NULL,
+                .u_next = far ? strip + max_i64(1, PANEL_STRIP / PANEL_COLUMNS) * panel : NULL,
+                .m = m + xi * g->m_plane + k,
+                .v_row = g->v_row,
+                .m_row = WINOGRAD_COLUMNS,
+                .depth = g->C,
+                .vectors = columns - k > FC_LANES ? 2 : 1,
+            };
+            winograd_strip(&product, count);
+        }
 }
 
 /* The m x m pixels of one patch, channels k to k + n; `from` is its first product. */
@@ -316,12 +366,14 @@ static int winograd_shares(const struct winograd *g, int nthreads)
     return g->tiles < 8 * nthreads * FC_PANEL_ROWS || g->C * g->K > 192 * 192;
 }
 
-/* Cut into blocks: alone, as many whole tiles of rows as leave V and M in a small L2. */
+/* Cut into blocks of whole tiles of rows: alone, as many as leave V and M in a small L2; where V is
+ * shared and comes from far anyway, so many that filters come seldom. */
 static void winograd_cut(struct winograd *g, int shares)
 {
     int64_t bytes = g->points * (g->C + WINOGRAD_COLUMNS) * (int64_t)sizeof(float);
-    int64_t tiles = shares ? 2 : max_i64(2, WINOGRAD_CACHE / bytes / FC_PANEL_ROWS);
-    g->block = FC_PANEL_ROWS * min_i64(tiles, WINOGRAD_TILES);
+    int64_t fit = max_i64(2, WINOGRAD_CACHE / bytes / FC_PANEL_ROWS);
+    int64_t tiles = shares ? ceil_div(WINOGRAD_ROWS, FC_PANEL_ROWS) : min_i64(fit, WINOGRAD_TILES);
+    g->block = FC_PANEL_ROWS * tiles;
     g->m_plane = g->block * WINOGRAD_COLUMNS + WINOGRAD_SKEW;
     g->at_once = g->block;
     if (shares) {
@@ -353,7 +405,7 @@ static void winograd_alone(const struct winograd *g, float *v, float *m, int tid
             int64_t count = min_i64(g->block, end - tile);
             winograd_input(g, tile, count, v);
             for (int64_t group = 0; group < g->groups; group++) {
-                winograd_multiply(g, v, count, group, m);
+                winograd_multiply(g, v, count, group, 0, m);
                 winograd_output(g, tile, count, group, m);
             }
         }
@@ -374,7 +426,7 @@ static void winograd_together(const fc_call *call, const struct winograd *g, flo
             for (int64_t item = work.begin; item < work.end; item++) {
                 int64_t group = item / blocks, t = item % blocks * g->block;
                 int64_t count = min_i64(g->block, tiles - t);
-                winograd_multiply(g, v + t * g->v_row, count, group, m);
+                winograd_multiply(g, v + t * g->v_row, count, group, 1, m);
                 winograd_output(g, base + t, count, group, m);
             }
         fc_sync(call);

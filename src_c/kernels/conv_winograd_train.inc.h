@@ -140,7 +140,7 @@ static void winograd_train_group(const struct winograd *g, const struct winograd
                                      WINOGRAD_PANELS * size);
     for (int64_t t = 0; t < tiles; t += g->block) {
         int64_t count = min_i64(g->block, tiles - t);
-        winograd_multiply(&one, v + t * g->v_row, count, 0, m);
+        winograd_multiply(&one, v + t * g->v_row, count, 0, 1, m);
         winograd_output(g, base + t, count, group, m);
     }
 }
