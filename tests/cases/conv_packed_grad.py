@@ -96,6 +96,9 @@ STRIDED = [
     Geometry((1, 7, 9, 16), (1, 1), 8, strides=3),
     Geometry((1, 17, 15, 3), (7, 7), 16, strides=2, padding=3),
     Geometry((1, 12, 12, 6), (4, 4), 10, strides=4, padding=1, groups=2),
+    # pixels of dy whole pages of 4 KB apart
+    Geometry((1, 3, 9, 40), (1, 1), 1024),
+    Geometry((2, 5, 4, 17), (3, 3), 1024, padding=1),
 ]
 
 # Gradients for the kernel over several blocks: images together, parts of images, slices with copies
