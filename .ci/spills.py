@@ -24,7 +24,7 @@ MULTIPLY_ADDS = 8
 # How the names of functions with register tiles begin.
 FAMILIES = re.compile(
     r"(fc_f32_)?(panel|tile|row|winograd|depthwise|separable|grouped|conv|grad|packed|matmul|gray|stem|"
-    r"scatter)"
+    r"scatter|few)"
 )
 
 # (object, beginning of the function's name): reason. What is needed no longer is printed.
@@ -37,6 +37,7 @@ _TAPS = (
 )
 _PARKED = "at stride 2 the compiler parks a tap for some multiply-adds of groups of four"
 _BLOCKS = "a vector or a few wait from one block to the next, at most one to ten multiply-adds"
+_UNREAD = "one row's vector is written to the stack in every round, and never read there"
 ALLOWED: dict[tuple[str, str], str] = {
     ("isa_avx2", "winograd_input"): _PATCH,
     ("isa_avx2", "winograd_output"): _PATCH,
@@ -55,6 +56,8 @@ ALLOWED: dict[tuple[str, str], str] = {
     ("isa_avx512", "depthwise_3x3"): _BLOCKS,
     ("isa_avx512", "depthwise_5x5"): _BLOCKS,
     ("isa_avx512", "depthwise_7x7"): _TAPS,
+    ("isa_avx512", "few_along_13"): _UNREAD,
+    ("isa_avx512", "few_along_14"): _UNREAD,
 }
 
 _FUNCTION = re.compile(r"^[0-9a-f]+ <(.+)>:$")

@@ -13,60 +13,52 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 import fastcnn
 from benchmarks import kernels
-from benchmarks.common import uniform
-from fastcnn import ops, passes
+from benchmarks.kernels import Layer, Sizes
+from fastcnn import ops
 from fastcnn.backends import cpu
-from fastcnn.graph import Parameter, Tensor, placeholder
-from fastcnn.models.derived import DerivedWeights
+from fastcnn.graph import Tensor
 from machine import cores, plural, processor
 from table import heading, row
 
-Sizes = tuple[int, ...]
 ROUNDS, SLICE = 5, 0.02
 
 
-class Layer(NamedTuple):
+class Case(NamedTuple):
     """One layer of a network, and what is expected of it: shares of the peak on AVX2, or a word."""
 
     name: str
-    x: Sizes
-    kernel: Sizes
-    draw: Callable[[Tensor, Tensor], Tensor]
+    layer: Layer
     expected: tuple[str, str, str]  # forward, gradient for the input, for the kernel
 
 
 def conv(
     name: str, x: Sizes, size: int, filters: int, expected: tuple[str, str, str], **given: Any
-) -> Layer:
+) -> Case:
     """A convolution; "same" padding unless something else is given."""
     kernel = (size, size, x[3] // given.get("groups", 1), filters)
     arguments = {"padding": "same", **given}
-    return Layer(name, x, kernel, lambda a, w: ops.conv2d(a, w, **arguments), expected)
+    return Case(name, Layer(x, kernel, lambda a, w: ops.conv2d(a, w, **arguments)), expected)
 
 
-def depthwise(name: str, x: Sizes, expected: tuple[str, str, str]) -> Layer:
-    def draw(a: Tensor, w: Tensor) -> Tensor:
-        return ops.depthwise_conv2d(a, w, padding="same")
-
-    return Layer(name, x, (3, 3, x[3], 1), draw, expected)
+def depthwise(name: str, x: Sizes, expected: tuple[str, str, str]) -> Case:
+    return Case(name, kernels.depthwise(x, 3), expected)
 
 
-def transposed(name: str, x: Sizes, filters: int, expected: tuple[str, str, str]) -> Layer:
+def transposed(name: str, x: Sizes, filters: int, expected: tuple[str, str, str]) -> Case:
     def draw(a: Tensor, w: Tensor) -> Tensor:
         return ops.conv2d_transpose(a, w, strides=2)
 
-    return Layer(name, x, (2, 2, filters, x[3]), draw, expected)
+    return Case(name, Layer(x, (2, 2, filters, x[3]), draw), expected)
 
 
-def dense(name: str, rows: int, expected: tuple[str, str, str]) -> Layer:
-    return Layer(name, (rows, 4096), (4096, 4096), ops.matmul, expected)
+def dense(name: str, rows: int, expected: tuple[str, str, str]) -> Case:
+    return Case(name, Layer((rows, 4096), (4096, 4096), ops.matmul), expected)
 
 
 STEM, FIRST = ("75-85", "", "55-70"), ("65-80", "", "50-65")
@@ -81,7 +73,7 @@ GROUPS_FEW, GROUPS = ("40-55", "40-55", "35-50"), ("65-80", "65-80", "55-70")
 TAPS, TRANSPOSED = ("75-85", "75-85", "65-80"), ("75-85", "75-85", "65-80")
 STREAM, PRODUCT = ("bandwidth", "bandwidth", ""), ("80-90", "80-90", "80-90")
 
-LAYERS = (
+CASES = (
     conv("7x7 / 2, 224, 3 to 64", (1, 224, 224, 3), 7, 64, STEM, strides=2),
     conv("11x11 / 4, 224, 3 to 64", (1, 224, 224, 3), 11, 64, STEM, strides=4, padding=2),
     conv("3x3, 224, 3 to 64", (1, 224, 224, 3), 3, 64, FIRST),
@@ -118,41 +110,11 @@ LAYERS = (
 )
 
 
-def forward(layer: Layer) -> kernels.Kernel:
-    """The layer as `predict` computes it, with a bias and a ReLU behind."""
-    x, w = placeholder(layer.x), Parameter("w", uniform(*layer.kernel)).tensor
-    y = layer.draw(x, w)
-    outputs = [ops.relu(ops.add(y, Parameter("b", uniform(y.spec.sizes[-1])).tensor))]
-    outputs = passes.fuse_separable(passes.fuse_convolutions(outputs))
-    derived = DerivedWeights("cpu")
-    outputs = passes.hoist(outputs, derived.stand_in)
-    derived.refresh()
-    return _ready([x], outputs, y)
-
-
-def gradient_for(wrt: int) -> Callable[[Layer], kernels.Kernel]:
-    """The gradient for the input (0) or for the kernel (1), as a training step computes it."""
-
-    def planned(layer: Layer) -> kernels.Kernel:
-        x, w = placeholder(layer.x), Parameter("w", uniform(*layer.kernel)).tensor
-        y = layer.draw(x, w)
-        dy = placeholder(y.spec.sizes)
-        (dx,) = fastcnn.gradients(y, [(x, w)[wrt]], dy)
-        return _ready([x, dy] if wrt else [dy], passes.pack_training([dx]), y)
-
-    return planned
-
-
-def _ready(inputs: Sequence[Tensor], outputs: Sequence[Tensor], y: Tensor) -> kernels.Kernel:
-    """A plan that has run once, so that inputs and outputs lie where they will lie."""
-    plan = fastcnn.Plan(inputs, outputs)
-    plan.run(*(uniform(*t.spec.sizes) for t in inputs))
-    names = " + ".join(name.removeprefix("f32_") for name in plan.kernels)
+def planned(layer: Layer, wanted: str, isa: str) -> kernels.Kernel:
+    """What `predict` or a training step does for one tensor of the layer; padding counts."""
+    kernel, y = kernels.plan_of_use(kernels.Use(layer, wanted), isa, bounds=True)
     flops = 2 * y.node.op.macs(*(t.spec for t in y.node.inputs))
-    read = {t for node in plan.nodes for t in node.inputs}
-    made = {t for node in plan.nodes for t in node.outputs}
-    nbytes = sum(t.spec.nbytes for t in read ^ made)
-    return kernels.Kernel(plan._program.run, names, flops, nbytes)
+    return kernel._replace(flops=flops)
 
 
 def cell(kernel: kernels.Kernel, expected: str, isa: str, threads: int, rounds: int) -> str:
@@ -164,12 +126,14 @@ def cell(kernel: kernels.Kernel, expected: str, isa: str, threads: int, rounds: 
     return f"{kernel.kernel}: **{share}**" + (f" ({expected})" if expected else "")
 
 
-def cells(layer: Layer, isa: str, threads: int, rounds: int) -> list[str]:
+def cells(case: Case, isa: str, threads: int, rounds: int) -> list[str]:
     """What the three directions of a layer take; no gradient is wanted for images."""
-    directions = (forward, gradient_for(0), gradient_for(1))
+    directions = (kernels.PREDICTED, kernels.GRAD_INPUT, kernels.GRAD_KERNEL)
     return [
-        "none" if i == 1 and layer.x[-1] == 3 else cell(make(layer), want, isa, threads, rounds)
-        for i, (make, want) in enumerate(zip(directions, layer.expected, strict=True))
+        "none"
+        if wanted == kernels.GRAD_INPUT and case.layer.x[-1] == 3
+        else cell(planned(case.layer, wanted, isa), expected, isa, threads, rounds)
+        for wanted, expected in zip(directions, case.expected, strict=True)
     ]
 
 
@@ -186,8 +150,8 @@ def main() -> None:
     peaks = [kernels.peak_flops(given.isa, given.threads) / 1e9]
     print(f"{processor()}, {cores()} cores; {given.isa}, {plural(given.threads)}")
     heading("layer", "forward", "gradient for the input", "gradient for the kernel")
-    for layer in LAYERS:
-        row(layer.name, *cells(layer, given.isa, given.threads, given.rounds))
+    for case in CASES:
+        row(case.name, *cells(case, given.isa, given.threads, given.rounds))
         peaks.append(kernels.peak_flops(given.isa, given.threads) / 1e9)
     print(f"\nFMA peak: {np.min(peaks):.0f} to {np.max(peaks):.0f} GFLOP/s")
 

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""C kernels by family, each alone in a plan made beforehand, for every instruction set."""
+"""C kernels by family, each alone in a plan made beforehand, for every instruction set.
+
+Since version 2 convolutions are computed as predictions and training steps do it.
+"""
 
 from __future__ import annotations
 
@@ -24,15 +27,22 @@ class _Kernel:
 
 
 class Conv2D(_Kernel):
+    version = "2"
     params = [list(kernels.CONV2D), kernels.ISAS, THREADS]
 
 
 class Conv2DGrad(_Kernel):
+    version = "2"
     params = [list(kernels.CONV2D_GRAD), kernels.ISAS, THREADS]
 
 
 class DepthwiseConv2D(_Kernel):
+    version = "2"
     params = [list(kernels.DEPTHWISE), kernels.ISAS, THREADS]
+
+
+class TrainConv2D(_Kernel):
+    params = [list(kernels.TRAIN_CONV2D), kernels.VECTOR_ISAS, THREADS]
 
 
 class Dense(_Kernel):
@@ -75,6 +85,7 @@ class FmaPeak:
 
     params = [list(kernels.COUNTED), kernels.VECTOR_ISAS, THREADS]
     param_names = ["case", "isa", "threads"]
+    version = "2"
     unit = "% of FMA peak"
 
     def setup(self, case: str, isa: str, threads: int) -> None:

@@ -61,6 +61,44 @@ class TrainLargeStep:
         self.model.train_on_batch(self.x, self.y)
 
 
+# name: (in fastcnn.applications, arguments, image, classes, batch), as `peers --task train` has.
+TABLE = {
+    "LeNet5": ("LeNet5", {}, (32, 32, 1), 10, 64),
+    "CifarResNet18": ("ResNet18", {"stem": "cifar", "classes": 10}, (32, 32, 3), 10, 32),
+    **{
+        name: (name, {}, (224, 224, 3), 1000, count)
+        for name, count in (
+            *(("AlexNet", 16), ("VGG16", 4), ("GoogLeNet", 16), ("ResNet18", 16), ("ResNet50", 8)),
+            *(("ResNeXt50", 8), ("DenseNet121", 8), ("MobileNetV2", 16), ("ShuffleNetV2", 16)),
+        )
+    },
+}
+
+
+class TrainTableStep:
+    """At the batches of the table of training, which take some GB."""
+
+    params = [list(TABLE), THREADS]
+    param_names = ["network", "threads"]
+    number, repeat, warmup_time = 1, 3, 0.0
+    timeout = 600
+
+    def setup(self, network: str, threads: int) -> None:
+        use_threads(threads)
+        fastcnn.set_random_seed(0)
+        name, arguments, image, classes, count = TABLE[network]
+        self.model = getattr(fastcnn.applications, name)(classifier_activation=None, **arguments)
+        self.model.compile(
+            optimizer=fastcnn.optimizers.SGD(learning_rate=1e-4, momentum=0.9),
+            loss=fastcnn.losses.SparseCategoricalCrossentropy(from_logits=True),
+        )
+        self.x, self.y = uniform(count, *image), labels(count, classes)
+        self.model.train_on_batch(self.x, self.y)  # plans
+
+    def time_train_on_batch(self, network: str, threads: int) -> None:
+        self.model.train_on_batch(self.x, self.y)
+
+
 class TrainMemory:
     params = list(NETWORKS)
     param_names = ["network"]

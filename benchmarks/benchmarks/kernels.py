@@ -3,15 +3,17 @@
 
 A case draws one op at a shape that a known network has. `plan_of` makes a plan of this op alone:
 inputs and outputs are state, so a run allocates nothing, copies nothing and does nothing else.
+Convolutions go through the passes first, as in `predict` or in a training step, since what computes
+them there is not what computes the op alone.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -19,13 +21,14 @@ import fastcnn
 from fastcnn import ops
 from fastcnn.backends import cpu
 from fastcnn.drawing import add_node
-from fastcnn.graph import Node, Parameter, Tensor, placeholder
+from fastcnn.graph import Node, Parameter, Placeholder, Tensor, placeholder, topological
 
 from .common import labels, uniform
 
 ISAS = ["scalar", "avx2", "avx512"]
 VECTOR_ISAS = ["avx2", "avx512"]
 Draw = Callable[[], Tensor]
+Sizes = tuple[int, ...]
 
 
 def use_isa(isa: str) -> str:
@@ -51,15 +54,38 @@ def gradient(draw: Draw, wrt: int) -> Draw:
     return drawn
 
 
+class Layer(NamedTuple):
+    """A layer with one weight: sizes of what it reads and of the weight, and how it is drawn."""
+
+    x: Sizes
+    kernel: Sizes
+    draw: Callable[[Tensor, Tensor], Tensor]
+
+
+# What of a layer is computed, and for whom: y in `predict`, from filters laid out beforehand; in a
+# training step, which lays them out anew, y and the gradients for input and kernel.
+PREDICTED, TRAINED, GRAD_INPUT, GRAD_KERNEL = "predicted", "trained", "grad_input", "grad_kernel"
+
+
+class Use(NamedTuple):
+    """A layer, and which of its tensors is wanted."""
+
+    layer: Layer
+    wanted: str = PREDICTED
+
+
 def conv(
-    x: tuple[int, ...], kernel: tuple[int, ...], strides: int = 1, padding: str = "same"
-) -> Draw:
-    return lambda: ops.conv2d(leaf(*x), leaf(*kernel), strides=strides, padding=padding)
+    x: Sizes, kernel: Sizes, strides: int = 1, padding: Any = "same", groups: int = 1
+) -> Layer:
+    given = {"strides": strides, "padding": padding, "groups": groups}
+    return Layer(x, kernel, lambda a, w: ops.conv2d(a, w, **given))
 
 
-def depthwise(x: tuple[int, ...], size: int, strides: int = 1) -> Draw:
-    kernel = (size, size, x[-1], 1)
-    return lambda: ops.depthwise_conv2d(leaf(*x), leaf(*kernel), strides=strides, padding="same")
+def depthwise(x: Sizes, size: int, strides: int = 1) -> Layer:
+    def draw(a: Tensor, w: Tensor) -> Tensor:
+        return ops.depthwise_conv2d(a, w, strides=strides, padding="same")
+
+    return Layer(x, (size, size, x[-1], 1), draw)
 
 
 def dense(rows: int, inputs: int, outputs: int) -> Draw:
@@ -94,40 +120,75 @@ CIFAR_ACTIVATION = (32, 32, 32, 16)
 
 # Names begin with the network and the size of the input.
 CONV2D = {
-    "lenet_32_b32_5x5x1x6": conv((32, 32, 32, 1), (5, 5, 1, 6), 1, "valid"),
-    "lenet_14_b32_5x5x6x16": conv((32, 14, 14, 6), (5, 5, 6, 16), 1, "valid"),
-    "cifar_32_b32_3x3x16x16": CIFAR_16,
-    "cifar_32_b32_3x3x16x32_s2": CIFAR_S2,
-    "cifar_8_b32_3x3x64x64": CIFAR_64,
-    "resnet_224_7x7x3x64_s2": conv((1, 224, 224, 3), (7, 7, 3, 64), 2),
-    "resnet_56_3x3x64x64": RESNET_56,
-    "resnet_56_3x3x128x128_s2": conv((1, 56, 56, 128), (3, 3, 128, 128), 2),
-    "resnet_14_3x3x256x256": conv((1, 14, 14, 256), (3, 3, 256, 256)),
-    "resnet_7_3x3x512x512": conv((1, 7, 7, 512), (3, 3, 512, 512)),
-    "resnet_56_1x1x64x256": conv((1, 56, 56, 64), (1, 1, 64, 256)),
-    "resnet_14_1x1x1024x256": RESNET_14_1X1,
-    "mobilenet_14_1x1x512x512": conv((1, 14, 14, 512), (1, 1, 512, 512)),
+    "lenet_32_b32_5x5x1x6": Use(conv((32, 32, 32, 1), (5, 5, 1, 6), 1, "valid")),
+    "lenet_14_b32_5x5x6x16": Use(conv((32, 14, 14, 6), (5, 5, 6, 16), 1, "valid")),
+    "cifar_32_b32_3x3x16x16": Use(CIFAR_16),
+    "cifar_32_b32_3x3x16x32_s2": Use(CIFAR_S2),
+    "cifar_8_b32_3x3x64x64": Use(CIFAR_64),
+    "resnet_224_7x7x3x64_s2": Use(conv((1, 224, 224, 3), (7, 7, 3, 64), 2)),
+    "resnet_56_3x3x64x64": Use(RESNET_56),
+    "resnet_56_3x3x128x128_s2": Use(conv((1, 56, 56, 128), (3, 3, 128, 128), 2)),
+    "resnet_14_3x3x256x256": Use(conv((1, 14, 14, 256), (3, 3, 256, 256))),
+    "resnet_7_3x3x512x512": Use(conv((1, 7, 7, 512), (3, 3, 512, 512))),
+    "resnet_56_1x1x64x256": Use(conv((1, 56, 56, 64), (1, 1, 64, 256))),
+    "resnet_14_1x1x1024x256": Use(RESNET_14_1X1),
+    "mobilenet_14_1x1x512x512": Use(conv((1, 14, 14, 512), (1, 1, 512, 512))),
 }
 CONV2D_GRAD = {
-    "grad_input_cifar_32_b32_3x3x16x16": gradient(CIFAR_16, 0),
-    "grad_input_cifar_32_b32_3x3x16x32_s2": gradient(CIFAR_S2, 0),
-    "grad_input_cifar_8_b32_3x3x64x64": gradient(CIFAR_64, 0),
-    "grad_input_resnet_56_3x3x64x64": gradient(RESNET_56, 0),
-    "grad_input_resnet_14_1x1x1024x256": gradient(RESNET_14_1X1, 0),
-    "grad_kernel_cifar_32_b32_3x3x16x16": gradient(CIFAR_16, 1),
-    "grad_kernel_cifar_32_b32_3x3x16x32_s2": gradient(CIFAR_S2, 1),
-    "grad_kernel_cifar_8_b32_3x3x64x64": gradient(CIFAR_64, 1),
-    "grad_kernel_resnet_56_3x3x64x64": gradient(RESNET_56, 1),
-    "grad_kernel_resnet_14_1x1x1024x256": gradient(RESNET_14_1X1, 1),
+    "grad_input_cifar_32_b32_3x3x16x16": Use(CIFAR_16, GRAD_INPUT),
+    "grad_input_cifar_32_b32_3x3x16x32_s2": Use(CIFAR_S2, GRAD_INPUT),
+    "grad_input_cifar_8_b32_3x3x64x64": Use(CIFAR_64, GRAD_INPUT),
+    "grad_input_resnet_56_3x3x64x64": Use(RESNET_56, GRAD_INPUT),
+    "grad_input_resnet_14_1x1x1024x256": Use(RESNET_14_1X1, GRAD_INPUT),
+    "grad_kernel_cifar_32_b32_3x3x16x16": Use(CIFAR_16, GRAD_KERNEL),
+    "grad_kernel_cifar_32_b32_3x3x16x32_s2": Use(CIFAR_S2, GRAD_KERNEL),
+    "grad_kernel_cifar_8_b32_3x3x64x64": Use(CIFAR_64, GRAD_KERNEL),
+    "grad_kernel_resnet_56_3x3x64x64": Use(RESNET_56, GRAD_KERNEL),
+    "grad_kernel_resnet_14_1x1x1024x256": Use(RESNET_14_1X1, GRAD_KERNEL),
 }
 DEPTHWISE = {
-    "mobilenet_112_3x3x32": MOBILENET_112,
-    "mobilenet_56_3x3x128_s2": MOBILENET_56_S2,
-    "mobilenet_14_3x3x512": depthwise((1, 14, 14, 512), 3),
-    "grad_input_mobilenet_112_3x3x32": gradient(MOBILENET_112, 0),
-    "grad_input_mobilenet_56_3x3x128_s2": gradient(MOBILENET_56_S2, 0),
-    "grad_kernel_mobilenet_112_3x3x32": gradient(MOBILENET_112, 1),
-    "grad_kernel_mobilenet_56_3x3x128_s2": gradient(MOBILENET_56_S2, 1),
+    "mobilenet_112_3x3x32": Use(MOBILENET_112),
+    "mobilenet_56_3x3x128_s2": Use(MOBILENET_56_S2),
+    "mobilenet_14_3x3x512": Use(depthwise((1, 14, 14, 512), 3)),
+    "grad_input_mobilenet_112_3x3x32": Use(MOBILENET_112, GRAD_INPUT),
+    "grad_input_mobilenet_56_3x3x128_s2": Use(MOBILENET_56_S2, GRAD_INPUT),
+    "grad_kernel_mobilenet_112_3x3x32": Use(MOBILENET_112, GRAD_KERNEL),
+    "grad_kernel_mobilenet_56_3x3x128_s2": Use(MOBILENET_56_S2, GRAD_KERNEL),
+}
+# As the networks have them in training, at the batches of their table: y and both gradients each.
+TRAINING = {
+    "lenet_14_b64_5x5x6x16": conv((64, 14, 14, 6), (5, 5, 6, 16), 1, "valid"),
+    "alexnet_27_b16_5x5x64x192": conv((16, 27, 27, 64), (5, 5, 64, 192), 1, 2),
+    "alexnet_13_b16_3x3x384x256": conv((16, 13, 13, 384), (3, 3, 384, 256)),
+    "vgg_112_b4_3x3x128x128": conv((4, 112, 112, 128), (3, 3, 128, 128)),
+    "googlenet_28_b16_5x5x32x96": conv((16, 28, 28, 32), (5, 5, 32, 96)),
+    "resnet_32_b32_3x3x64x64": conv((32, 32, 32, 64), (3, 3, 64, 64)),
+    "resnet_56_b16_3x3x64x128_s2": conv((16, 56, 56, 64), (3, 3, 64, 128), 2, 1),
+    "resnet_14_b16_3x3x256x256": conv((16, 14, 14, 256), (3, 3, 256, 256)),
+    "resnet_7_b16_3x3x512x512": conv((16, 7, 7, 512), (3, 3, 512, 512)),
+    "resnet_56_b8_1x1x64x256": conv((8, 56, 56, 64), (1, 1, 64, 256)),
+    "resnet_56_b8_1x1x256x512_s2": conv((8, 56, 56, 256), (1, 1, 256, 512), 2),
+    "resnext_56_b8_3x3x128_g32": conv((8, 56, 56, 128), (3, 3, 4, 128), 1, 1, 32),
+    "resnext_14_b8_3x3x512_g32": conv((8, 14, 14, 512), (3, 3, 16, 512), 1, 1, 32),
+    "densenet_28_b8_3x3x128x32": conv((8, 28, 28, 128), (3, 3, 128, 32)),
+    "mobilenet_56_b16_1x1x24x144": conv((16, 56, 56, 24), (1, 1, 24, 144)),
+    "mobilenet_112_b16_3x3x32": depthwise((16, 112, 112, 32), 3),
+    "mobilenet_56_b16_3x3x144_s2": depthwise((16, 56, 56, 144), 3, 2),
+    "mobilenet_14_b16_3x3x384": depthwise((16, 14, 14, 384), 3),
+}
+# Images need no gradient.
+STEMS = {
+    "lenet_32_b64_5x5x1x6": conv((64, 32, 32, 1), (5, 5, 1, 6), 1, "valid"),
+    "alexnet_224_b16_11x11x3x64_s4": conv((16, 224, 224, 3), (11, 11, 3, 64), 4, 2),
+    "vgg_224_b4_3x3x3x64": conv((4, 224, 224, 3), (3, 3, 3, 64)),
+    "resnet_32_b32_3x3x3x64": conv((32, 32, 32, 3), (3, 3, 3, 64)),
+    "resnet_224_b16_7x7x3x64_s2": conv((16, 224, 224, 3), (7, 7, 3, 64), 2, 3),
+}
+TRAIN_CONV2D = {
+    f"{wanted}_{name}": Use(layer, wanted)
+    for wanted in (TRAINED, GRAD_INPUT, GRAD_KERNEL)
+    for name, layer in {**TRAINING, **STEMS}.items()
+    if wanted != GRAD_INPUT or name not in STEMS
 }
 DENSE = {
     "lenet_b32_400x120": dense(32, 400, 120),
@@ -184,10 +245,8 @@ UPDATE = {
     "adam_conv_3x3x512x512": ("adam", 3 * 3 * 512 * 512),
 }
 
+USES = {**CONV2D, **CONV2D_GRAD, **DEPTHWISE, **TRAIN_CONV2D}
 DRAWN = {
-    **CONV2D,
-    **CONV2D_GRAD,
-    **DEPTHWISE,
     **DENSE,
     **POOL,
     **NORM,
@@ -196,16 +255,16 @@ DRAWN = {
     **REDUCE,
     **SHAPE,
 }
-CASES = [*DRAWN, *UPDATE]
+CASES = [*CONV2D, *CONV2D_GRAD, *DEPTHWISE, *DRAWN, *UPDATE]
 # Cases whose operations are counted, so that a share of the peak can be told.
 COUNTED = {**CONV2D, **CONV2D_GRAD, **DEPTHWISE, **DENSE}
 
 
 class Kernel(NamedTuple):
-    """One kernel call ready to run, and what it has to do."""
+    """One or a few kernel calls ready to run, and what they have to do."""
 
     run: Callable[[], object]
-    kernel: str
+    kernel: str  # names joined by " + "
     flops: int  # two per multiply-accumulate, padding left out; 0 where they are not counted
     nbytes: int  # of all inputs and outputs, once
 
@@ -214,16 +273,59 @@ def plan_of(case: str, isa: str) -> Kernel:
     """The plan of a case for `isa`, on as many threads as fastcnn is set to."""
     if case in UPDATE:
         return _plan_of_update(case, isa)
+    if case in USES:
+        kernel, y = plan_of_use(USES[case], isa)
+        flops = 2 * _products(y.node) if case in COUNTED else 0
+        return kernel._replace(flops=flops)
     node = DRAWN[case]().node
+    flops = 2 * _products(node) if case in COUNTED else 0
     values = fastcnn.Plan([], node.inputs).run()
-    leaves = [Parameter("in", value) for value in values]
-    outputs = add_node(node.op, [p.tensor for p in leaves]).outputs
+    leaves = [Parameter("in", value).tensor for value in values]
+    return plan_of_graph(add_node(node.op, leaves).outputs, isa)._replace(flops=flops)
+
+
+def plan_of_use(use: Use, isa: str, bounds: bool = False) -> tuple[Kernel, Tensor]:
+    """A layer as the passes leave it, operations not counted, and y as it was drawn.
+
+    With `bounds`, a bias and a ReLU stand behind what is predicted.
+    """
+    try:
+        from fastcnn.models.derived import DerivedWeights
+        from fastcnn.passes import fuse_convolutions, fuse_separable, hoist, pack_training, rewrite
+    except ImportError:
+        raise NotImplementedError("this version computes convolutions as they are drawn") from None
+    layer, wanted = use
+    x, w = placeholder(layer.x), Parameter("w", uniform(*layer.kernel)).tensor
+    y = layer.draw(x, w)
+    outputs = [y]
+    if wanted == PREDICTED:
+        if bounds:
+            outputs = [ops.relu(ops.add(y, Parameter("b", uniform(y.spec.sizes[-1])).tensor))]
+        derived = DerivedWeights("cpu")
+        outputs = hoist(fuse_separable(fuse_convolutions(outputs)), derived.stand_in)
+        derived.refresh()
+    elif wanted == TRAINED:
+        outputs = pack_training(outputs)
+    else:
+        wrt = x if wanted == GRAD_INPUT else w
+        outputs = pack_training(fastcnn.gradients(y, [wrt], placeholder(y.spec.sizes)))
+    return plan_of_graph(rewrite(outputs, _inputs_as_state), isa), y
+
+
+def plan_of_graph(outputs: Sequence[Tensor], isa: str | None) -> Kernel:
+    """A graph of state whose outputs become state, run once; operations are not counted."""
     results = [(Parameter("out", np.zeros(t.spec.sizes, t.dtype)), t) for t in outputs]
     plan = fastcnn.Plan([], [], results, isa=isa)
-    (kernel,) = plan.kernels
-    flops = 2 * _products(node) if case in COUNTED else 0
-    nbytes = sum(t.spec.nbytes for t in (*node.inputs, *outputs))
-    return _warm(Kernel(plan.run, kernel, flops, nbytes))
+    nodes = [node for node in topological(outputs) if node.inputs]
+    read = {t for node in nodes for t in node.inputs}
+    made = {t for node in nodes for t in node.outputs}
+    nbytes = sum(t.spec.nbytes for t in read ^ made)
+    names = " + ".join(name.removeprefix("f32_") for name in plan.kernels)
+    return _warm(Kernel(plan.run, names, 0, nbytes))
+
+
+def _inputs_as_state(node: Node, inputs: list[Tensor]) -> Sequence[Tensor] | None:
+    return [leaf(*node.specs[0].sizes)] if isinstance(node.op, Placeholder) else None
 
 
 def _products(node: Node) -> int:

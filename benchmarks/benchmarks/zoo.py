@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The ten networks that are compared with other engines, and every shape of convolution in them.
+"""The ten networks that are compared with other engines, and every shape of layer in them.
 
 Shapes are found by drawing the networks, so a name says all: the sizes of an image and its
 channels, the filter, and what is not usual about it.
@@ -52,6 +52,39 @@ class Convolution(NamedTuple):
         return f"{self.layer}_{'x'.join(map(str, self.image))}_{R}x{S}{K}{''.join(unusual)}"
 
 
+class Layer(NamedTuple):
+    """A dense or pooling layer as it is told, and the sample (H, W, C) or (C,) it reads."""
+
+    image: tuple[int, ...]
+    layer: str
+    arguments: tuple[tuple[str, Any], ...]
+
+    @property
+    def name(self) -> str:
+        """For the tables."""
+        given = dict(self.arguments)
+        words = [self.layer, "x".join(map(str, self.image))]
+        for key, letter in (
+            ("units", ""),
+            ("pool_size", ""),
+            ("output_size", ""),
+            ("strides", "s"),
+        ):
+            if key in given:
+                words.append(letter + "x".join(map(str, np.ravel(given[key]))))
+        words += [f"p{given['padding']}"] if given.get("padding", "valid") != "valid" else []
+        words += ["ceil"] if given.get("ceil_mode") else []
+        return "_".join(words)
+
+
+POOLINGS = (
+    "MaxPooling2D",
+    "AveragePooling2D",
+    "AdaptiveAveragePooling2D",
+    "GlobalAveragePooling2D",
+)
+
+
 def network(name: str) -> fastcnn.Model:
     """A network with numbers for weights that neither grow nor fade on their way through it."""
     model = getattr(fastcnn.applications, name)(classifier_activation=None)
@@ -72,18 +105,89 @@ def convolutions() -> dict[str, Convolution]:
 
 def shapes_of(name: str) -> list[Convolution]:
     """The convolutions of a network in order."""
-    model = getattr(fastcnn.applications, name)(classifier_activation=None)
     shapes = []
-    for layer in leaves(model):
-        if type(layer).__name__ in ("Conv2D", "DepthwiseConv2D"):
-            config = layer.get_config()
+    for leaf in drawn(name):
+        if leaf.kind in ("Conv2D", "DepthwiseConv2D"):
+            config = {**leaf.config, "padding": symmetric(leaf.config)}
             keys = ("filters", "kernel_size", "strides", "padding", "dilation_rate", "groups")
             keys += ("depth_multiplier",)
-            config["padding"] = symmetric(config)
             given = tuple((key, frozen(config[key])) for key in keys if config.get(key) is not None)
-            image = tuple(layer.input.shape[1:])
-            shapes.append(Convolution(image, type(layer).__name__, given))
+            shapes.append(Convolution(leaf.image, leaf.kind, given))
     return shapes
+
+
+class Leaf(NamedTuple):
+    """A layer that holds no others and reads one tensor."""
+
+    kind: str
+    config: dict[str, Any]
+    image: tuple[int, ...]
+
+
+@functools.cache
+def drawn(name: str) -> list[Leaf]:
+    """The layers of a network in order; its weights are not kept."""
+    model = getattr(fastcnn.applications, name)(classifier_activation=None)
+    return [
+        Leaf(type(layer).__name__, layer.get_config(), tuple(layer.input.shape[1:]))
+        for layer in leaves(model)
+        if type(layer).__name__ != "InputLayer" and hasattr(layer.input, "shape")
+    ]
+
+
+@functools.cache
+def layers(*kinds: str) -> dict[str, Layer]:
+    """Every distinct shape of these classes of layers in the networks, by name."""
+    found = [layer for name in NAMES for layer in layers_of(name, kinds)]
+    return {layer.name: layer for layer in found}
+
+
+def layers_of(name: str, kinds: tuple[str, ...]) -> list[Layer]:
+    """The layers of these classes in a network, in order."""
+    keys = ("units", "pool_size", "strides", "padding", "ceil_mode", "count_include_pad")
+    keys += ("output_size",)
+    return [
+        Layer(
+            leaf.image,
+            leaf.kind,
+            tuple((key, frozen(leaf.config[key])) for key in keys if key in leaf.config),
+        )
+        for leaf in drawn(name)
+        if leaf.kind in kinds
+    ]
+
+
+@functools.cache
+def blocks() -> dict[str, Any]:
+    """Nodes of every distinct depthwise convolution that is computed with its 1x1 neighbours."""
+    found = [node for name in NAMES for node in blocks_of(name)]
+    return {block_name(node): node for node in found}
+
+
+def blocks_of(name: str) -> list[Any]:
+    """Those of one network for one image; none in a version that computes them apart."""
+    try:
+        from fastcnn.graph import Spec, topological
+        from fastcnn.models.lowering import lower
+        from fastcnn.passes import fold_batch_norm, fuse_convolutions, fuse_separable
+    except ImportError:
+        return []
+    if all(leaf.kind != "DepthwiseConv2D" for leaf in drawn(name)):
+        return []
+    model = getattr(fastcnn.applications, name)(classifier_activation=None)
+    outputs = fold_batch_norm(lower(model, [Spec((1, *IMAGE))], training=False).outputs)
+    nodes = topological(fuse_separable(fuse_convolutions(outputs)))
+    return [node for node in nodes if node.op.name == "fused_separable_conv2d"]
+
+
+def block_name(node: Any) -> str:
+    """For the tables: what is read, the depthwise kernel, and what is made."""
+    x, kernel = node.inputs[0].spec.sizes, node.inputs[1].spec.sizes
+    words = ["x".join(map(str, x[1:])), "x".join(map(str, kernel[:3])), str(node.op.filters)]
+    words += [f"s{node.op.strides[0]}"] if node.op.strides[0] > 1 else []
+    words += ["expands"] if node.op.expands else []
+    words += ["sum"] if len(node.inputs) == 6 + 2 * node.op.expands else []
+    return "_".join(words)
 
 
 def leaves(layer: Any) -> list[Any]:
@@ -106,8 +210,9 @@ def frozen(value: Any) -> Any:
     return tuple(map(frozen, value)) if isinstance(value, (list, tuple)) else value
 
 
-def alone(shape: Convolution) -> fastcnn.Model:
-    """A network of this convolution, its bias and a ReLU."""
+def alone(shape: Convolution | Layer) -> fastcnn.Model:
+    """A network of this layer; behind a convolution, its bias and a ReLU."""
     x = fastcnn.Input(shape.image)
-    layer = getattr(fastcnn.layers, shape.layer)(activation="relu", **dict(shape.arguments))
+    given = {"activation": "relu"} if isinstance(shape, Convolution) else {}
+    layer = getattr(fastcnn.layers, shape.layer)(**given, **dict(shape.arguments))
     return fastcnn.Model(x, layer(x))

@@ -4,12 +4,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from typing import Any
 
 from fastcnn.backends import _reference
 from fastcnn.errors import BackendError
 
 MAX_THREADS = 1024
+_UNLIMITED = 1 << 16
 
 _num_threads: int | None = None
 
@@ -28,15 +30,48 @@ def _affinity() -> int:
     return os.cpu_count() or 1
 
 
-def _cgroup_quota() -> int:
-    """Whole processors of the control group's quota; a large number where there is none."""
-    unlimited = 1 << 16
+def _cgroup_quota(root: str = "/") -> int:
+    """Whole processors that the control groups of this process grant; many where none limits it.
+
+    Two and a half count as two: three threads would use up what is granted before its period ends,
+    and stand still until the next one begins. Less than one is one.
+    """
+    return max(1, int(min(_quotas(root), default=_UNLIMITED)))
+
+
+def _quotas(root: str) -> Iterator[float]:
+    """Processors granted to each group on the way from this process' own to the outermost.
+
+    Lines are "number:controllers:path" (cgroups(7)); version 2 has no controllers there. What a
+    container cannot see of a path is not looked for.
+    """
+    for line in (_read(root, "proc/self/cgroup") or "0::/").splitlines():
+        _, controllers, path = line.split(":", 2)
+        if controllers and "cpu" not in controllers.split(","):
+            continue
+        groups = [group for group in path.split("/") if group]
+        for mount in ("cpu", controllers) if controllers else ("", "unified"):
+            for depth in range(len(groups) + 1 if ".." not in groups else 1):
+                yield _granted(os.path.join(root, "sys/fs/cgroup", mount, *groups[:depth]))
+
+
+def _granted(group: str) -> float:
+    """Processors granted to one group: microseconds by those of a period, in one file or in two."""
+    text = _read(group, "cpu.max")
+    text = text or f"{_read(group, 'cpu.cfs_quota_us')} {_read(group, 'cpu.cfs_period_us')}"
     try:
-        with open("/sys/fs/cgroup/cpu.max") as file:
-            quota, period = file.read().split()
-    except (OSError, ValueError):
-        return unlimited
-    return unlimited if quota == "max" else max(1, int(quota) // int(period))
+        quota, period = map(int, text.split())
+    except ValueError:  # "max", or nothing
+        return _UNLIMITED
+    return quota / period if quota > 0 and period > 0 else _UNLIMITED
+
+
+def _read(folder: str, name: str) -> str:
+    try:
+        with open(os.path.join(folder, name), encoding="utf-8", errors="surrogateescape") as file:
+            return file.read()
+    except OSError:
+        return ""
 
 
 def check_num_threads(value: Any, where: str) -> int:

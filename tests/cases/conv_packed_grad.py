@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from cases.accuracy import ALLOWED, GRAD_KERNEL, MAX, allowed
 from cases.case import Array, Case, normal
 from cases.conv import Geometry
 from cases.conv_packed import DEPTHWISE_BLOCKS, GROUPED_BLOCKS, PACKED, RELU, WINOGRAD
@@ -84,7 +85,7 @@ def winograd_train_case(
         return [*inputs, rng.standard_normal(y)] if residual else inputs
 
     text = "x".join(map(str, x)) + f"-{filters}-{pads}-{exchanged}-{residual}".replace(" ", "")
-    tolerance = 4.2e-6 if C <= 64 else 7.5e-6
+    tolerance = allowed(MAX["F4"], C)
     return Case(op, make, tolerance, differentiable=False, label=text)
 
 
@@ -95,6 +96,9 @@ STRIDED = [
     Geometry((1, 7, 9, 16), (1, 1), 8, strides=3),
     Geometry((1, 17, 15, 3), (7, 7), 16, strides=2, padding=3),
     Geometry((1, 12, 12, 6), (4, 4), 10, strides=4, padding=1, groups=2),
+    # pixels of dy whole pages of 4 KB apart
+    Geometry((1, 3, 9, 40), (1, 1), 1024),
+    Geometry((2, 5, 4, 17), (3, 3), 1024, padding=1),
 ]
 
 # Gradients for the kernel over several blocks: images together, parts of images, slices with copies
@@ -127,7 +131,7 @@ def grad_kernel_case(geometry: Geometry) -> Case:
 def winograd_grad_case(
     x: tuple[int, int, int, int], filters: int, pads: tuple[int, int, int, int]
 ) -> Case:
-    """Three times the error that float32 was measured to leave at these points."""
+    """As far off as float32 may be where entries are small; `test_accuracy.py` is stricter."""
     N, H, W, _ = x
     dy = (N, H + pads[0] + pads[1] - 2, W + pads[2] + pads[3] - 2, filters)
 
@@ -136,7 +140,7 @@ def winograd_grad_case(
 
     text = "x".join(map(str, x)) + f"-{filters}-{pads}".replace(" ", "")
     op = WinogradConv2DGradKernel(pads=pads)
-    return Case(op, make, 6e-6, differentiable=False, label=text)
+    return Case(op, make, ALLOWED * GRAD_KERNEL, differentiable=False, label=text)
 
 
 # Patches that borders cut, channels and filters around a panel, tiles of several blocks.
