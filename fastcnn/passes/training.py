@@ -9,6 +9,7 @@ from fastcnn.graph import Tensor
 from fastcnn.passes.algorithms import Algorithms
 from fastcnn.passes.fuse_moments import fuse_moments
 from fastcnn.passes.fuse_norms import fuse_norms
+from fastcnn.passes.fuse_updates import fuse_updates
 from fastcnn.passes.pack_training import pack_training
 from fastcnn.passes.recompute import recompute
 
@@ -35,4 +36,5 @@ def for_training(
         outputs, made = recompute(tensors[: len(outputs)], tensors[len(outputs) :])
         tensors = [*outputs, *made]
     tensors = fuse_moments(tensors)
-    return tensors[: len(outputs)], tensors[len(outputs) :]
+    outputs, made = tensors[: len(outputs)], tensors[len(outputs) :]
+    return outputs, fuse_updates(outputs, made)
