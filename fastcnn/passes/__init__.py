@@ -9,8 +9,9 @@ fuse_norms          batch norm (training) -> sum -> bounds  becomes  one op, and
 pack_training       the same for a training step, and the gradients of convolutions
 fuse_moments        conv -> batch norm (training): the convolution takes the moments
 recompute           what is cheap to make is made again for the gradients, instead of kept
+fuse_losses         cross-entropy and its gradient become one op
 fuse_updates        small weights are updated together
-for_training        these five for a training step
+for_training        these six for a training step
 forget_winners      max pooling without the positions that gradients read
 turn_convolutions   a convolution backwards  becomes  a convolution of turned filters
 hoist               what depends on weights alone is cut off, to be computed when weights change
@@ -19,6 +20,7 @@ hoist               what depends on weights alone is cut off, to be computed whe
 from fastcnn.passes.algorithms import Algorithms as Algorithms
 from fastcnn.passes.fold import fold_batch_norm as fold_batch_norm
 from fastcnn.passes.fuse import fuse_convolutions as fuse_convolutions
+from fastcnn.passes.fuse_losses import fuse_losses as fuse_losses
 from fastcnn.passes.fuse_moments import fuse_moments as fuse_moments
 from fastcnn.passes.fuse_norms import fuse_norms as fuse_norms
 from fastcnn.passes.fuse_separable import fuse_separable as fuse_separable
