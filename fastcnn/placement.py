@@ -115,14 +115,15 @@ class Placement:
         for position, node in enumerate(self.nodes):
             for out_index, in_index in node.op.inplace.items():
                 out, source = node.outputs[out_index], self.root(node.inputs[in_index])
-                others = [self.root(t) for i, t in enumerate(node.inputs) if i != in_index]
                 if (
                     out not in self._buffer
                     and out not in self._views.parents
                     and source not in self._buffer
                     and last[source] == position
-                    and source not in others
                     and out.spec.nbytes == source.spec.nbytes
+                    and all(
+                        self.root(t) != source for i, t in enumerate(node.inputs) if i != in_index
+                    )
                 ):
                     self._root[out] = source
                     last[source] = last[out]

@@ -3,16 +3,18 @@
 
 A gradient is taken by its update as soon as nobody needs the old weight any more, so that few
 gradients are alive at a time; and weights are gone through from the last to the first, as gradients
-come, so that what forward has kept is dropped layer by layer.
+come, so that what forward has kept is dropped layer by layer. An update of a list of weights comes
+last, but the gradients that it waits for are made in their turn.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from fastcnn.errors import ArgumentError, ShapeError
 from fastcnn.graph import Node, Parameter, Tensor, topological, view_root
 from fastcnn.ops.elementwise import CheckFinite, Identity
+from fastcnn.ops.update import Update
 
 Updates = Sequence[tuple[Parameter, Tensor]]
 
@@ -49,21 +51,48 @@ class Schedule:
         updates = [(p, _computed(t)) for p, t in _checked_updates(updates)]
         early = topological([*outputs, *([] if guard is None else [guard])])
         made = [t for _, t in reversed(updates)]
-        late = _late(made, early, _readers_before(updates, [*outputs, *made]))
+        roots = [*_in_turn(made), *made]
+        late = _late(roots, early, _readers_before(updates, [*outputs, *made]))
         nodes = [node for node in early if node.inputs]
         if guard is not None:
             nodes.append(Node(CheckFinite(), (guard,), (), guard.node.layer))
         nodes += late
         place = {id(node): i for i, node in enumerate(late)}
-        last_read = {view_root(t): i for i, node in enumerate(late) for t in node.inputs}
+        last_reads = _last_reads(late)
         self.targets: dict[Tensor, Parameter] = {}
         for parameter, tensor in updates:
-            at, read = place.get(id(tensor.node), -1), last_read.get(parameter.tensor, -1)
+            at = place.get(id(tensor.node), -1)
+            read, inputs = last_reads.get(parameter.tensor, (-1, []))
             # Nobody may read the parameter's old value once the new one is made in its place.
-            straight = at > read or (at == read >= 0 and _overwrites(parameter, tensor))
+            overwritten = at == read >= 0 and inputs == [tensor.node.op.inplace.get(tensor.index)]
+            straight = at > read or overwritten
             straight = straight and tensor not in self.targets and not tensor.node.op.is_view
             self.targets[tensor if straight else _copy(tensor)] = parameter
         self.nodes = [*nodes, *(t.node for t in self.targets if id(t.node) not in place)]
+
+
+def _in_turn(made: Sequence[Tensor]) -> Iterator[Tensor]:
+    """What each piece of new state wants first: itself, or its own inputs in a list of weights."""
+    for tensor in made:
+        wanted = [tensor]
+        while wanted:
+            tensor = wanted.pop()
+            node = tensor.node
+            if isinstance(node.op, Update) and node.op.weights > 1:
+                wanted += [node.inputs[i] for i in node.op.inputs_behind(tensor.index)]
+            else:
+                yield tensor
+
+
+def _last_reads(nodes: Sequence[Node]) -> dict[Tensor, tuple[int, list[int]]]:
+    """By memory: the place of the last node that reads it, and as which of its inputs."""
+    found: dict[Tensor, tuple[int, list[int]]] = {}
+    for place, node in enumerate(nodes):
+        for index, tensor in enumerate(node.inputs):
+            root = view_root(tensor)
+            last, inputs = found.get(root, (-1, []))
+            found[root] = place, [*(inputs if last == place else ()), index]
+    return found
 
 
 def _readers_before(updates: Updates, ends: Sequence[Tensor]) -> dict[int, list[Node]]:
@@ -129,10 +158,3 @@ def _checked_updates(updates: Updates) -> Updates:
 def _computed(tensor: Tensor) -> Tensor:
     """The tensor, or a copy where it is the memory of a leaf, which may be state itself."""
     return tensor if view_root(tensor).node.inputs else _copy(tensor)
-
-
-def _overwrites(parameter: Parameter, tensor: Tensor) -> bool:
-    """Whether the node of `tensor` reads the parameter only as the input it may overwrite."""
-    node = tensor.node
-    reads = [i for i, t in enumerate(node.inputs) if view_root(t) == parameter.tensor]
-    return reads == [node.op.inplace.get(tensor.index)]

@@ -16,7 +16,11 @@ from fastcnn.autodiff import gradient, gradients
 from fastcnn.errors import ArgumentError, DtypeError, NotDifferentiableError, ShapeError
 from fastcnn.graph import placeholder
 from fastcnn.ops._apply import apply
-from fastcnn.ops.loss import SparseSoftmaxCrossEntropy
+from fastcnn.ops.loss import (
+    SoftmaxCrossEntropyWithGrad,
+    SparseSoftmaxCrossEntropy,
+    SparseSoftmaxCrossEntropyWithGrad,
+)
 
 Array = np.ndarray[Any, Any]
 DTYPES = [np.float32, np.float64]
@@ -193,3 +197,29 @@ def test_unknown_batch() -> None:
     assert ops.softmax(placeholder((None, 4, 3)), axis=1).shape == (None, 4, 3)
     assert ops.sparse_categorical_crossentropy(labels, x).shape == (None,)
     assert ops.categorical_crossentropy(placeholder((8, 3)), x).shape == (None,)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+@pytest.mark.parametrize("sparse", [True, False])
+def test_gradients_beside_losses_are_the_slopes(sparse: bool, smoothing: float) -> None:
+    rng = np.random.default_rng(0)
+    x, dy = rng.standard_normal((3, 5)), rng.standard_normal(3)
+    target = np.int32([4, 0, 2]) if sparse else rng.random((3, 5))
+    kind = SparseSoftmaxCrossEntropyWithGrad if sparse else SoftmaxCrossEntropyWithGrad
+    losses, dx = apply(kind(smoothing), x, target, dy)
+    function = ops.sparse_categorical_crossentropy if sparse else ops.categorical_crossentropy
+    np.testing.assert_array_equal(losses, function(target, x, smoothing))
+    step = 1e-6 * np.eye(15).reshape(15, 3, 5)
+    above, below = (
+        np.array([(dy * function(target, x + sign * d, smoothing)).sum() for d in step])
+        for sign in (1, -1)
+    )
+    np.testing.assert_allclose(dx.ravel(), (above - below) / 2e-6, rtol=1e-6, atol=1e-8)
+
+
+def test_gradients_beside_losses_want_one_number_a_row() -> None:
+    x, labels = placeholder((3, 5)), placeholder((3,), "int32")
+    with pytest.raises(ShapeError, match=r"found a gradient of shape \(1,\) for losses of"):
+        apply(SparseSoftmaxCrossEntropyWithGrad(), x, labels, placeholder((1,)))
+    with pytest.raises(DtypeError, match="one float type"):
+        apply(SoftmaxCrossEntropyWithGrad(), x, x, placeholder((3,), "float64"))

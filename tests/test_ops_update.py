@@ -122,7 +122,7 @@ class Trained:
         self.slots = [Parameter(s, np.full(SIZE, rule.start, dtype)) for s in op.slots]
         g, numbers = placeholder((SIZE,), dtype, "g"), placeholder((2,), dtype, "numbers")
         state = [self.weight, *self.slots]
-        node = add_node(op, [self.weight.tensor, g, numbers, *(s.tensor for s in self.slots)])
+        node = add_node(op, [numbers, self.weight.tensor, g, *(s.tensor for s in self.slots)])
         updates = list(zip(state, node.outputs, strict=True))
         self.plan = Plan([g, numbers], [], updates, guard=ops.sum(g), backend=backend)
         self.state = state
@@ -185,7 +185,7 @@ def test_state_is_written_only_at_the_end(backend: str) -> None:
     v = Parameter("v", np.zeros(3, np.float32))
     x, numbers = placeholder((3,), name="x"), placeholder((2,), name="numbers")
     g = ops.multiply(w.tensor, x)
-    node = add_node(MomentumUpdate(0.5), [w.tensor, g, numbers, v.tensor])
+    node = add_node(MomentumUpdate(0.5), [numbers, w.tensor, g, v.tensor])
     updates: list[tuple[Parameter, Tensor]] = list(zip((w, v), node.outputs, strict=True))
     loss = ops.sum(ops.multiply(w.tensor, w.tensor))
     plan = Plan([x, numbers], [loss, w.tensor, g], updates, guard=loss, backend=backend)
@@ -225,14 +225,18 @@ def test_clipping_by_norm(dtype: Any) -> None:
 
 def test_wrong_inputs() -> None:
     w, numbers = placeholder((3,)), placeholder((2,))
-    with pytest.raises(ShapeError, match="found 3 inputs, expected 5: the parameter, the gradient"):
-        add_node(AdamUpdate(), [w, w, numbers])
+    with pytest.raises(ShapeError, match="found 3 inputs, expected 5: numbers, the parameter, the"):
+        add_node(AdamUpdate(), [numbers, w, w])
+    with pytest.raises(ShapeError, match=r"found 4 inputs, expected 7: .* of each of 2 weights"):
+        add_node(MomentumUpdate(weights=2), [numbers, w, w, w])
     with pytest.raises(ShapeError, match=r"numbers of shape \(3,\)"):
         add_node(SGDUpdate(), [w, w, w])
     with pytest.raises(ShapeError, match=r"found shape \(4,\) for velocity"):
-        add_node(MomentumUpdate(), [w, w, numbers, placeholder((4,))])
+        add_node(MomentumUpdate(), [numbers, w, w, placeholder((4,))])
+    with pytest.raises(ShapeError, match=r"found shape \(3,\) for the gradient beside .* \(2,\)"):
+        add_node(SGDUpdate(weights=2), [numbers, w, w, numbers, w])
     with pytest.raises(DtypeError, match="one float type"):
-        add_node(SGDUpdate(), [w, w, placeholder((2,), "float64")])
+        add_node(SGDUpdate(), [placeholder((2,), "float64"), w, w])
 
 
 def test_functions_run_at_once_and_agree_with_the_reference_formulas() -> None:

@@ -94,7 +94,7 @@ class Loss(Configurable):
         if self.reduction == "sum":
             return ops.sum(weighted)
         if self.reduction == "mean_with_sample_weight" and weights is not None:
-            spread = ops.add(weights, ops.multiply(values, 0.0))
+            spread = ops.broadcast_to(weights, values.shape)
             return ops.divide(ops.sum(weighted), ops.sum(spread))
         return ops.mean(weighted)
 

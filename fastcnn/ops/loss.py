@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Softmax over the last axis, and the cross-entropies computed from logits.
 
-Row losses come with the probabilities as a by-product, so that their gradients take one pass.
+Row losses come with the probabilities as a by-product, so that their gradients take one pass; or
+with the gradients themselves, where what arrives from above is known before (`passes.fuse_losses`).
 With label smoothing s over K classes the target t becomes (1 - s) t + s / K (Szegedy et al. 2016).
 """
 
@@ -216,6 +217,25 @@ class SparseSoftmaxCrossEntropyGrad(Op):
 
 @final
 @dataclass(frozen=True)
+class SparseSoftmaxCrossEntropyWithGrad(Op):
+    """(logits (..., K), labels (...) int32, dloss (...)) -> (loss (...), dlogits (..., K))."""
+
+    label_smoothing: float = 0.0
+    name: ClassVar[str] = "sparse_softmax_cross_entropy_with_grad"
+
+    def infer(self, *inputs: Spec) -> tuple[Spec, ...]:
+        """One loss per row, and the logits' spec."""
+        return _with_gradient(SparseSoftmaxCrossEntropy(self.label_smoothing), *inputs)
+
+    def reference(self, *inputs: Array) -> tuple[Array, ...]:
+        """Forward and gradient one after the other."""
+        logits, labels, dy = inputs
+        loss, p = SparseSoftmaxCrossEntropy(self.label_smoothing).reference(logits, labels)
+        return loss, SparseSoftmaxCrossEntropyGrad(self.label_smoothing).reference(p, labels, dy)
+
+
+@final
+@dataclass(frozen=True)
 class SoftmaxCrossEntropy(Op):
     """(logits (..., K), targets (..., K)) -> (loss (...), probabilities (..., K)).
 
@@ -271,6 +291,40 @@ class SoftmaxCrossEntropyGrad(Op):
         s = self.label_smoothing
         target = (1 - s) * targets + s / p.shape[-1]
         return np.asarray((p * target.sum(-1, keepdims=True) - target) * dy[..., None])
+
+
+@final
+@dataclass(frozen=True)
+class SoftmaxCrossEntropyWithGrad(Op):
+    """(logits (..., K), targets (..., K), dloss (...)) -> (loss (...), dlogits (..., K))."""
+
+    label_smoothing: float = 0.0
+    name: ClassVar[str] = "softmax_cross_entropy_with_grad"
+
+    def infer(self, *inputs: Spec) -> tuple[Spec, ...]:
+        """One loss per row, and the logits' spec."""
+        return _with_gradient(SoftmaxCrossEntropy(self.label_smoothing), *inputs)
+
+    def reference(self, *inputs: Array) -> tuple[Array, ...]:
+        """Forward and gradient one after the other."""
+        logits, targets, dy = inputs
+        loss, p = SoftmaxCrossEntropy(self.label_smoothing).reference(logits, targets)
+        return loss, SoftmaxCrossEntropyGrad(self.label_smoothing).reference(p, targets, dy)
+
+
+def _with_gradient(
+    op: SparseSoftmaxCrossEntropy | SoftmaxCrossEntropy, *inputs: Spec
+) -> tuple[Spec, ...]:
+    """The specs of a cross-entropy's losses and of its gradient for the logits."""
+    logits, targets, dy = inputs
+    loss, _ = op.infer(logits, targets)
+    require_float(logits, dy)
+    if dy.shape != loss.shape:
+        raise ShapeError(
+            f"found a gradient of shape {dy.shape} for losses of shape {loss.shape}, expected "
+            "equal shapes; repeat it with broadcast_to"
+        )
+    return loss, logits
 
 
 @final
@@ -397,8 +451,10 @@ OPS: tuple[type[Op], ...] = (
     LogSoftmaxGrad,
     SparseSoftmaxCrossEntropy,
     SparseSoftmaxCrossEntropyGrad,
+    SparseSoftmaxCrossEntropyWithGrad,
     SoftmaxCrossEntropy,
     SoftmaxCrossEntropyGrad,
+    SoftmaxCrossEntropyWithGrad,
     BinaryCrossEntropy,
     BinaryCrossEntropyGrad,
 )

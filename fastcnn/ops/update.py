@@ -7,14 +7,15 @@
     decay   where the op's `decay` is set the parameter first loses that share of itself (decoupled
             weight decay, Loshchilov and Hutter 2019): learning rate times weight decay
 
-All state goes in and comes out; a plan lets the outputs overwrite the inputs.
+All state goes in and comes out; a plan lets the outputs overwrite the inputs. An op updates a
+weight, or a list of weights (`passes.fuse_updates`).
 """
 
 from __future__ import annotations
 
+import functools
 from abc import abstractmethod
 from collections.abc import Sequence
-from functools import reduce
 from typing import Any, ClassVar, final
 
 import numpy as np
@@ -28,42 +29,78 @@ from fastcnn.ops.reduce import sum as sum_
 from fastcnn.records import dataclass
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Update(Op):
-    """(parameter, g, numbers, slots...) -> (parameter', slots'...)."""
+    """(numbers, then of each weight: parameter, g, slots...) -> (of each: parameter', slots'...).
 
-    @property
-    def inplace(self) -> dict[int, int]:  # type: ignore[override]
-        """Every new value may take the place of the old one."""
-        return {0: 0, **{1 + i: 3 + i for i in range(len(self.slots))}}
+    `weights` are updated together; their shapes may differ.
+    """
+
+    weights: int = 1
+    shared: ClassVar[tuple[str, ...]] = ("numbers",)
+    each: ClassVar[tuple[str, ...]] = ("the parameter", "the gradient")
 
     @property
     @abstractmethod
     def slots(self) -> tuple[str, ...]:
         """Names of the arrays kept per parameter, in order."""
 
+    @abstractmethod
+    def step(self, *inputs: Array) -> tuple[Array, ...]:
+        """The new state of one weight, from what is shared and from its own inputs."""
+
+    @functools.cached_property
+    def inplace(self) -> dict[int, int]:  # type: ignore[override]
+        """Every new value may take the place of the old one."""
+        own = [self._inputs(weight) for weight in range(self.weights)]
+        return dict(enumerate(i for old, _, *slots in own for i in (old, *slots)))
+
+    def inputs_behind(self, output: int) -> range:
+        """Positions of the inputs, beside what is shared, that an output is made of."""
+        return self._inputs(output // (1 + len(self.slots)))
+
+    def _inputs(self, weight: int) -> range:
+        count = len(self.each) + len(self.slots)
+        begin = len(self.shared) + weight * count
+        return range(begin, begin + count)
+
     def infer(self, *inputs: Spec) -> tuple[Spec, ...]:
-        """The specs of the parameter and its slots."""
+        """The specs of each parameter and its slots."""
         require_float(*inputs)
-        expected = ("the parameter", "the gradient", "numbers", *self.slots)
-        if len(inputs) != len(expected):
+        own = (*self.each, *self.slots)
+        count = len(self.shared) + self.weights * len(own)
+        if len(inputs) != count:
+            several = f" of each of {self.weights} weights" if self.weights > 1 else ""
             raise ShapeError(
-                f"found {len(inputs)} inputs, expected {len(expected)}: {', '.join(expected)}; "
+                f"found {len(inputs)} inputs, expected {count}: "
+                f"{', '.join((*self.shared, *own))}{several}; "
                 "give one slot for each state the settings ask for"
             )
-        parameter, _, numbers = inputs[:3]
-        if numbers.shape != (2,):
-            raise ShapeError(
-                f"found numbers of shape {numbers.shape}, expected (2,): step size and decay; "
-                "put both into one tensor"
-            )
-        for name, spec in zip(expected, inputs, strict=True):
-            if name != "numbers" and spec.shape != parameter.shape:
+        for numbers in inputs[: len(self.shared)]:
+            if numbers.shape != (2,):
                 raise ShapeError(
-                    f"found shape {spec.shape} for {name} of a parameter of shape "
-                    f"{parameter.shape}, expected equal shapes; make the slots anew"
+                    f"found numbers of shape {numbers.shape}, expected (2,): step size and decay; "
+                    "put both into one tensor"
                 )
-        return (parameter, *inputs[3:])
+        for weight in range(self.weights):
+            self._check_shapes(own, [inputs[i] for i in self._inputs(weight)])
+        return tuple(inputs[i] for i in self.inplace.values())
+
+    def _check_shapes(self, names: Sequence[str], specs: Sequence[Spec]) -> None:
+        for name, spec in zip(names, specs, strict=True):
+            if spec.shape != specs[0].shape:
+                raise ShapeError(
+                    f"found shape {spec.shape} for {name} beside {names[0]} of shape "
+                    f"{specs[0].shape}, expected equal shapes; reshape it, or make slots anew"
+                )
+
+    def reference(self, *inputs: Array) -> tuple[Array, ...]:
+        """Weight by weight."""
+        shared = inputs[: len(self.shared)]
+        made: list[Array] = []
+        for weight in range(self.weights):
+            made += self.step(*shared, *(inputs[i] for i in self._inputs(weight)))
+        return tuple(made)
 
 
 def _decayed(parameter: Array, numbers: Array, decay: bool) -> Array:
@@ -79,9 +116,9 @@ class SGDUpdate(Update):
     name: ClassVar[str] = "sgd_update"
     slots: ClassVar[tuple[str, ...]] = ()
 
-    def reference(self, *inputs: Array) -> tuple[Array, ...]:
+    def step(self, *inputs: Array) -> tuple[Array, ...]:
         """As the formula."""
-        w, g, numbers = inputs
+        numbers, w, g = inputs
         return (_decayed(w, numbers, self.decay) - numbers[0] * g,)
 
 
@@ -90,7 +127,7 @@ class SGDUpdate(Update):
 class MomentumUpdate(Update):
     """v = m v - lr g;  w += v, or with Nesterov w += m v - lr g.
 
-    Velocity comes first among the slots: (parameter, g, numbers, velocity).
+    Velocity comes first among the slots: (numbers, parameter, g, velocity).
     """
 
     momentum: float = 0.9
@@ -99,9 +136,9 @@ class MomentumUpdate(Update):
     name: ClassVar[str] = "momentum_update"
     slots: ClassVar[tuple[str, ...]] = ("velocity",)
 
-    def reference(self, *inputs: Array) -> tuple[Array, ...]:
+    def step(self, *inputs: Array) -> tuple[Array, ...]:
         """As the formula."""
-        w, g, numbers, velocity = inputs
+        numbers, w, g, velocity = inputs
         step = numbers[0] * g
         velocity = self.momentum * velocity - step
         w = _decayed(w, numbers, self.decay)
@@ -130,9 +167,9 @@ class RMSpropUpdate(Update):
         optional = (("mean_gradient", self.centered), ("momentum", self.momentum != 0))
         return ("mean_square", *(name for name, wanted in optional if wanted))
 
-    def reference(self, *inputs: Array) -> tuple[Array, ...]:
+    def step(self, *inputs: Array) -> tuple[Array, ...]:
         """As the formula."""
-        w, g, numbers, square, *rest = inputs
+        numbers, w, g, square, *rest = inputs
         square = self.rho * square + (1 - self.rho) * g * g
         out, spread = [square], square
         if self.centered:
@@ -167,9 +204,9 @@ class AdamUpdate(Update):
         """m and v, and the largest v where `amsgrad`."""
         return ("m", "v", "v_max") if self.amsgrad else ("m", "v")
 
-    def reference(self, *inputs: Array) -> tuple[Array, ...]:
+    def step(self, *inputs: Array) -> tuple[Array, ...]:
         """As the formula."""
-        w, g, numbers, m, v, *largest = inputs
+        numbers, w, g, m, v, *largest = inputs
         m = m + (g - m) * (1 - self.beta_1)
         v = v + (g * g - v) * (1 - self.beta_2)
         out, scale = [m, v], v
@@ -190,9 +227,9 @@ class AdagradUpdate(Update):
     name: ClassVar[str] = "adagrad_update"
     slots: ClassVar[tuple[str, ...]] = ("accumulator",)
 
-    def reference(self, *inputs: Array) -> tuple[Array, ...]:
+    def step(self, *inputs: Array) -> tuple[Array, ...]:
         """As the formula."""
-        w, g, numbers, accumulator = inputs
+        numbers, w, g, accumulator = inputs
         accumulator = accumulator + g * g
         step = numbers[0] * g / np.sqrt(accumulator + self.epsilon)
         return _decayed(w, numbers, self.decay) - step, accumulator
@@ -200,28 +237,19 @@ class AdagradUpdate(Update):
 
 @final
 @dataclass(frozen=True)
-class EMAUpdate(Op):
-    """average = momentum average + (1 - momentum) value."""
+class EMAUpdate(Update):
+    """average = momentum average + (1 - momentum) value, of each weight: (average, value)."""
 
     momentum: float = 0.99
     name: ClassVar[str] = "ema_update"
-    inplace: ClassVar[dict[int, int]] = {0: 0}
+    shared: ClassVar[tuple[str, ...]] = ()
+    each: ClassVar[tuple[str, ...]] = ("the average", "the value")
+    slots: ClassVar[tuple[str, ...]] = ()
 
-    def infer(self, *inputs: Spec) -> Spec:
-        """The average's spec."""
-        require_float(*inputs)
-        average, value = inputs
-        if average.shape != value.shape:
-            raise ShapeError(
-                f"found a value of shape {value.shape} for an average of shape {average.shape}, "
-                "expected equal shapes; reshape the value"
-            )
-        return average
-
-    def reference(self, *inputs: Array) -> Array:
+    def step(self, *inputs: Array) -> tuple[Array, ...]:
         """As the formula."""
         average, value = inputs
-        return average * self.momentum + value * (1 - self.momentum)
+        return (average * self.momentum + value * (1 - self.momentum),)
 
 
 # --- functions ---------------------------------------------------------------------------------
@@ -250,9 +278,9 @@ def sgd_update(
         The new parameter; with a velocity, also the new velocity.
     """
     if velocity is None:
-        return apply(SGDUpdate(decay), parameter, gradient, numbers)
+        return apply(SGDUpdate(decay), numbers, parameter, gradient)
     step = MomentumUpdate(float(momentum), nesterov, decay)
-    return apply(step, parameter, gradient, numbers, velocity)
+    return apply(step, numbers, parameter, gradient, velocity)
 
 
 def rmsprop_update(
@@ -268,7 +296,7 @@ def rmsprop_update(
 ) -> Any:
     """One step of RMSprop; `slots` as `RMSpropUpdate` orders them. Returns parameter and slots."""
     step = RMSpropUpdate(rho, momentum, epsilon, centered, decay)
-    return apply(step, parameter, gradient, numbers, *slots)
+    return apply(step, numbers, parameter, gradient, *slots)
 
 
 def adam_update(
@@ -284,7 +312,7 @@ def adam_update(
 ) -> Any:
     """One step of Adam (AdamW with `decay`); `numbers[0]` is alpha. Returns parameter and slots."""
     step = AdamUpdate(beta_1, beta_2, epsilon, amsgrad, decay)
-    return apply(step, parameter, gradient, numbers, *slots)
+    return apply(step, numbers, parameter, gradient, *slots)
 
 
 def adagrad_update(
@@ -296,7 +324,7 @@ def adagrad_update(
     decay: bool = False,
 ) -> Any:
     """One step of Adagrad. Returns the new parameter and accumulator."""
-    return apply(AdagradUpdate(epsilon, decay), parameter, gradient, numbers, accumulator)
+    return apply(AdagradUpdate(epsilon, decay), numbers, parameter, gradient, accumulator)
 
 
 def ema_update(average: Any, value: Any, momentum: float) -> Any:
@@ -324,7 +352,7 @@ def clip_by_global_norm(xs: Sequence[Any], clipnorm: float) -> list[Any]:
     squares = [sum_(square(x)) for x in xs]
     if not squares:
         return []
-    norm = sqrt(reduce(add, squares))
+    norm = sqrt(functools.reduce(add, squares))
     factor = divide(clipnorm, maximum(norm, clipnorm))
     return [multiply(x, factor) for x in xs]
 

@@ -316,7 +316,7 @@ class Optimizer(Configurable):
         for gradient, (_, parameter) in zip(self._clipped(pairs), pairs, strict=True):
             slots = self._slots[id(parameter)]
             op = self.update_op(self._decays(parameter))
-            inputs = [parameter.tensor, gradient, numbers, *(slot.tensor for slot in slots)]
+            inputs = [numbers, parameter.tensor, gradient, *(slot.tensor for slot in slots)]
             outputs = add_node(op, inputs).outputs
             latest[id(parameter)] = outputs[0]
             result += zip([parameter, *slots], outputs, strict=True)

@@ -9,7 +9,9 @@ fuse_norms          batch norm (training) -> sum -> bounds  becomes  one op, and
 pack_training       the same for a training step, and the gradients of convolutions
 fuse_moments        conv -> batch norm (training): the convolution takes the moments
 recompute           what is cheap to make is made again for the gradients, instead of kept
-for_training        these four for a training step
+fuse_losses         cross-entropy and its gradient become one op
+fuse_updates        small weights are updated together
+for_training        these six for a training step
 forget_winners      max pooling without the positions that gradients read
 turn_convolutions   a convolution backwards  becomes  a convolution of turned filters
 hoist               what depends on weights alone is cut off, to be computed when weights change
@@ -18,10 +20,12 @@ hoist               what depends on weights alone is cut off, to be computed whe
 from fastcnn.passes.algorithms import Algorithms as Algorithms
 from fastcnn.passes.fold import fold_batch_norm as fold_batch_norm
 from fastcnn.passes.fuse import fuse_convolutions as fuse_convolutions
+from fastcnn.passes.fuse_losses import fuse_losses as fuse_losses
 from fastcnn.passes.fuse_moments import fuse_moments as fuse_moments
 from fastcnn.passes.fuse_norms import fuse_norms as fuse_norms
 from fastcnn.passes.fuse_separable import fuse_separable as fuse_separable
 from fastcnn.passes.fuse_shuffle import fuse_shuffles as fuse_shuffles
+from fastcnn.passes.fuse_updates import fuse_updates as fuse_updates
 from fastcnn.passes.hoist import fixed_nodes as fixed_nodes
 from fastcnn.passes.hoist import hoist as hoist
 from fastcnn.passes.pack_training import pack_training as pack_training

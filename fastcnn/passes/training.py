@@ -7,8 +7,10 @@ from collections.abc import Sequence
 
 from fastcnn.graph import Tensor
 from fastcnn.passes.algorithms import Algorithms
+from fastcnn.passes.fuse_losses import fuse_losses
 from fastcnn.passes.fuse_moments import fuse_moments
 from fastcnn.passes.fuse_norms import fuse_norms
+from fastcnn.passes.fuse_updates import fuse_updates
 from fastcnn.passes.pack_training import pack_training
 from fastcnn.passes.recompute import recompute
 
@@ -30,9 +32,10 @@ def for_training(
     Returns:
         The same tensors of the new graph.
     """
-    tensors = pack_training(fuse_norms([*outputs, *made]), algorithms)
+    tensors = pack_training(fuse_norms(fuse_losses([*outputs, *made])), algorithms)
     if keep_less:
         outputs, made = recompute(tensors[: len(outputs)], tensors[len(outputs) :])
         tensors = [*outputs, *made]
     tensors = fuse_moments(tensors)
-    return tensors[: len(outputs)], tensors[len(outputs) :]
+    outputs, made = tensors[: len(outputs)], tensors[len(outputs) :]
+    return outputs, fuse_updates(outputs, made)

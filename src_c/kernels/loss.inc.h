@@ -144,29 +144,51 @@ FC_DEFINE(f32_log_softmax_grad)
     return FCNN_OK;
 }
 
-/* loss = log sum e^z - (1 - s) z[label] - s / K sum z; NaN where there is no such label. */
+/* loss = log sum e^z - (1 - s) z[label] - s / K sum z; NaN where there is no such label.
+ * e[K] becomes e^z, whose sum is stored. */
+static inline float sparse_loss_row(const float *x, int32_t label, float s, float *e, float *sum,
+                                    int64_t K)
+{
+    float max = row_max(x, K), smooth = 0.0f;
+    *sum = row_exp_sum(x, max, e, K);
+    if (s != 0.0f)
+        smooth = s / (float)K * row_shifted_sum(x, max, K);
+    if (label < 0 || label >= K)
+        return NAN;
+    return log_of(*sum) - (1.0f - s) * (x[label] - max) - smooth;
+}
+
+/* dx = (p - (1 - s) [k == label] - s / K) dy, where p = e / sum; dx may be e */
+static inline void sparse_grad_row(const float *e, float sum, int32_t label, float s, float dy,
+                                   float *dx, int64_t K)
+{
+    int known = label >= 0 && label < K;
+    float at_label = known ? e[label] / sum : 0.0f;
+    vf smooth = v_set1(s / (float)K), scale = v_set1(known ? dy : NAN);
+    for (int64_t k = 0; k < K; k += FC_LANES) {
+        int64_t n = min_i64(K - k, FC_LANES);
+        vf p = v_div(v_load_n(e + k, n), v_set1(sum));
+        v_store_n(dx + k, v_mul(v_sub(p, smooth), scale), n);
+    }
+    if (known)
+        dx[label] = (at_label - s / (float)K - (1.0f - s)) * dy;
+}
+
 FC_DEFINE(f32_sparse_softmax_cross_entropy)
 {
     FC_ATTRS(f32_sparse_softmax_cross_entropy);
     const int32_t *labels = call->in[1].data;
-    float *loss = call->out[0].data, s = (float)attrs->label_smoothing;
+    float *loss = call->out[0].data, s = (float)attrs->label_smoothing, sum;
     int64_t begin, end, K = share_rows(&call->in[0], tid, nthreads, &begin, &end);
     for (int64_t i = begin; i < end; i++) {
         const float *x = (const float *)call->in[0].data + i * K;
-        float *p = (float *)call->out[1].data + i * K, max = row_max(x, K);
-        float sum = row_exp_sum(x, max, p, K), smooth = 0.0f;
+        float *p = (float *)call->out[1].data + i * K;
+        loss[i] = sparse_loss_row(x, labels[i], s, p, &sum, K);
         row_divide(p, sum, K);
-        if (s != 0.0f)
-            smooth = s / (float)K * row_shifted_sum(x, max, K);
-        if (labels[i] < 0 || labels[i] >= K)
-            loss[i] = NAN;
-        else
-            loss[i] = log_of(sum) - (1.0f - s) * (x[labels[i]] - max) - smooth;
     }
     return FCNN_OK;
 }
 
-/* dx = (p - (1 - s) [k == label] - s / K) dy */
 FC_DEFINE(f32_sparse_softmax_cross_entropy_grad)
 {
     FC_ATTRS(f32_sparse_softmax_cross_entropy_grad);
@@ -176,46 +198,74 @@ FC_DEFINE(f32_sparse_softmax_cross_entropy_grad)
     int64_t begin, end, K = share_rows(&call->in[0], tid, nthreads, &begin, &end);
     for (int64_t i = begin; i < end; i++) {
         const float *p = (const float *)call->in[0].data + i * K;
-        float *dx = (float *)call->out[0].data + i * K;
-        int known = labels[i] >= 0 && labels[i] < K;
-        float at_label = known ? p[labels[i]] : 0.0f;
-        vf smooth = v_set1(s / (float)K), scale = v_set1(known ? dy[i] : NAN);
-        for (int64_t k = 0; k < K; k += FC_LANES) {
-            int64_t n = min_i64(K - k, FC_LANES);
-            v_store_n(dx + k, v_mul(v_sub(v_load_n(p + k, n), smooth), scale), n);
-        }
-        if (known)
-            dx[labels[i]] = (at_label - s / (float)K - (1.0f - s)) * dy[i];
+        sparse_grad_row(p, 1.0f, labels[i], s, dy[i], (float *)call->out[0].data + i * K, K);
     }
     return FCNN_OK;
 }
 
-/* loss = -sum t' log softmax(x), with the smoothed targets t' = (1 - s) t + s / K */
+FC_DEFINE(f32_sparse_softmax_cross_entropy_with_grad)
+{
+    FC_ATTRS(f32_sparse_softmax_cross_entropy_with_grad);
+    const int32_t *labels = call->in[1].data;
+    const float *dy = call->in[2].data;
+    float *loss = call->out[0].data, s = (float)attrs->label_smoothing, sum;
+    int64_t begin, end, K = share_rows(&call->in[0], tid, nthreads, &begin, &end);
+    for (int64_t i = begin; i < end; i++) {
+        const float *x = (const float *)call->in[0].data + i * K;
+        float *dx = (float *)call->out[1].data + i * K;
+        loss[i] = sparse_loss_row(x, labels[i], s, dx, &sum, K);
+        sparse_grad_row(dx, sum, labels[i], s, dy[i], dx, K);
+    }
+    return FCNN_OK;
+}
+
+/* loss = -sum t' log softmax(x), with the smoothed targets t' = (1 - s) t + s / K.
+ * e[K] becomes e^z, whose sum is stored. */
+static inline float dense_loss_row(const float *x, const float *t, float s, float *e, float *sum,
+                                   int64_t K)
+{
+    float max = row_max(x, K), log_sum, smooth = 0.0f;
+    *sum = row_exp_sum(x, max, e, K);
+    log_sum = log_of(*sum);
+    vf top = v_set1(max), total = v_zero();
+    for (int64_t k = 0; k < K; k += FC_LANES) {
+        int64_t n = min_i64(K - k, FC_LANES);
+        vf z = v_sub(v_load_or(x + k, n, top), top);
+        total = v_fma(v_load_n(t + k, n), v_sub(v_set1(log_sum), z), total);
+    }
+    if (s != 0.0f)
+        smooth = s * log_sum - s / (float)K * row_shifted_sum(x, max, K);
+    return (1.0f - s) * v_sum(total) + smooth;
+}
+
+/* dx = (p sum t' - t') dy, where p = e / sum; dx may be e */
+static inline void dense_grad_row(const float *e, float sum, const float *t, float s, float dy,
+                                  float *dx, int64_t K)
+{
+    vf mass = v_set1((1.0f - s) * row_sum(t, K) + s), scale = v_set1(dy);
+    for (int64_t k = 0; k < K; k += FC_LANES) {
+        int64_t n = min_i64(K - k, FC_LANES);
+        vf target = v_fma(v_load_n(t + k, n), v_set1(1.0f - s), v_set1(s / (float)K));
+        vf p = v_div(v_load_n(e + k, n), v_set1(sum));
+        v_store_n(dx + k, v_mul(v_sub(v_mul(p, mass), target), scale), n);
+    }
+}
+
 FC_DEFINE(f32_softmax_cross_entropy)
 {
     FC_ATTRS(f32_softmax_cross_entropy);
-    float *loss = call->out[0].data, s = (float)attrs->label_smoothing;
+    float *loss = call->out[0].data, s = (float)attrs->label_smoothing, sum;
     int64_t begin, end, K = share_rows(&call->in[0], tid, nthreads, &begin, &end);
     for (int64_t i = begin; i < end; i++) {
         const float *x = (const float *)call->in[0].data + i * K;
         const float *t = (const float *)call->in[1].data + i * K;
-        float *p = (float *)call->out[1].data + i * K, max = row_max(x, K);
-        float sum = row_exp_sum(x, max, p, K), log_sum = log_of(sum), smooth = 0.0f;
-        vf top = v_set1(max), total = v_zero();
+        float *p = (float *)call->out[1].data + i * K;
+        loss[i] = dense_loss_row(x, t, s, p, &sum, K);
         row_divide(p, sum, K);
-        for (int64_t k = 0; k < K; k += FC_LANES) {
-            int64_t n = min_i64(K - k, FC_LANES);
-            vf z = v_sub(v_load_or(x + k, n, top), top);
-            total = v_fma(v_load_n(t + k, n), v_sub(v_set1(log_sum), z), total);
-        }
-        if (s != 0.0f)
-            smooth = s * log_sum - s / (float)K * row_shifted_sum(x, max, K);
-        loss[i] = (1.0f - s) * v_sum(total) + smooth;
     }
     return FCNN_OK;
 }
 
-/* dx = (p sum t' - t') dy */
 FC_DEFINE(f32_softmax_cross_entropy_grad)
 {
     FC_ATTRS(f32_softmax_cross_entropy_grad);
@@ -225,14 +275,23 @@ FC_DEFINE(f32_softmax_cross_entropy_grad)
     for (int64_t i = begin; i < end; i++) {
         const float *p = (const float *)call->in[0].data + i * K;
         const float *t = (const float *)call->in[1].data + i * K;
-        float *dx = (float *)call->out[0].data + i * K;
-        vf mass = v_set1((1.0f - s) * row_sum(t, K) + s), scale = v_set1(dy[i]);
-        for (int64_t k = 0; k < K; k += FC_LANES) {
-            int64_t n = min_i64(K - k, FC_LANES);
-            vf target = v_fma(v_load_n(t + k, n), v_set1(1.0f - s), v_set1(s / (float)K));
-            vf difference = v_sub(v_mul(v_load_n(p + k, n), mass), target);
-            v_store_n(dx + k, v_mul(difference, scale), n);
-        }
+        dense_grad_row(p, 1.0f, t, s, dy[i], (float *)call->out[0].data + i * K, K);
+    }
+    return FCNN_OK;
+}
+
+FC_DEFINE(f32_softmax_cross_entropy_with_grad)
+{
+    FC_ATTRS(f32_softmax_cross_entropy_with_grad);
+    const float *dy = call->in[2].data;
+    float *loss = call->out[0].data, s = (float)attrs->label_smoothing, sum;
+    int64_t begin, end, K = share_rows(&call->in[0], tid, nthreads, &begin, &end);
+    for (int64_t i = begin; i < end; i++) {
+        const float *x = (const float *)call->in[0].data + i * K;
+        const float *t = (const float *)call->in[1].data + i * K;
+        float *dx = (float *)call->out[1].data + i * K;
+        loss[i] = dense_loss_row(x, t, s, dx, &sum, K);
+        dense_grad_row(dx, sum, t, s, dy[i], dx, K);
     }
     return FCNN_OK;
 }

@@ -16,9 +16,11 @@ from fastcnn.ops.loss import (
     Softmax,
     SoftmaxCrossEntropy,
     SoftmaxCrossEntropyGrad,
+    SoftmaxCrossEntropyWithGrad,
     SoftmaxGrad,
     SparseSoftmaxCrossEntropy,
     SparseSoftmaxCrossEntropyGrad,
+    SparseSoftmaxCrossEntropyWithGrad,
 )
 
 ROWS = [(1, 1), (5, 7), (3, 16), (2, 3, 17), (7, 10), (2, 1001)]
@@ -83,6 +85,11 @@ def targeted_gradient(shape: tuple[int, ...]) -> Make:
     ]
 
 
+def with_upstream(make: Make, shape: tuple[int, ...]) -> Make:
+    """What `make` makes for logits of `shape`, and the gradient of the losses."""
+    return lambda rng: [*make(rng), rng.standard_normal(shape[:-1])]
+
+
 def soft_yes(shape: tuple[int, ...], with_gradient: bool = False) -> Make:
     """Logits of both signs, targets in 0 to 1, and the gradient of the losses where asked."""
 
@@ -133,6 +140,26 @@ CASES: list[Case] = [
     *(
         Case(SoftmaxCrossEntropyGrad(0.1), targeted_gradient(rows), 2e-6, False, label=_label(rows))
         for rows in ROWS
+    ),
+    *(
+        Case(
+            SparseSoftmaxCrossEntropyWithGrad(s),
+            with_upstream(labelled(rows, rows[0] == 5 and s > 0), rows),
+            differentiable=False,
+            label=_label(rows, s),
+        )
+        for rows in ROWS
+        for s in (0.0, 0.1)
+    ),
+    *(
+        Case(
+            SoftmaxCrossEntropyWithGrad(s),
+            with_upstream(targeted(rows), rows),
+            differentiable=False,
+            label=_label(rows, s),
+        )
+        for rows in ROWS
+        for s in (0.0, 0.1)
     ),
     *(Case(BinaryCrossEntropy(), soft_yes(s), label=_label(s)) for s in FLAT),
     *(

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
@@ -21,18 +22,24 @@ from fastcnn.ops.update import (
 )
 
 SHAPES: list[tuple[int, ...]] = [(1,), (13,), (3, 3, 7), (2049,)]
+# Threads' shares end inside weights and between them.
+LISTS: list[list[tuple[int, ...]]] = [
+    [(3,), (1500,), (), (0,), (2, 300), (17,)],
+    [(1024,), (1024,), (1024,)],
+]
 
 
-def step_inputs(op: Update, shape: tuple[int, ...]) -> Make:
-    """Parameter, gradient, numbers and slots; those under a root are large enough for it."""
+def step_inputs(op: Update, *shapes: tuple[int, ...]) -> Make:
+    """Numbers, then parameter, gradient and slots; those under a root are large enough for it."""
 
     def make(rng: np.random.Generator) -> Sequence[Array]:
-        slots: list[Any] = []
-        for slot in op.slots:
-            wide = slot in ("mean_square", "v", "v_max", "accumulator")
-            slots.append(rng.random(shape) + 1 if wide else rng.standard_normal(shape) * 0.1)
-        numbers = np.array([0.05, 0.01])
-        return [rng.standard_normal(shape), rng.standard_normal(shape), numbers, *slots]
+        made: list[Any] = [np.array([0.05, 0.01])] if op.shared else []
+        for shape in shapes:
+            made += [rng.standard_normal(shape), rng.standard_normal(shape)]
+            for slot in op.slots:
+                wide = slot in ("mean_square", "v", "v_max", "accumulator")
+                made.append(rng.random(shape) + 1 if wide else rng.standard_normal(shape) * 0.1)
+        return made
 
     return make
 
@@ -51,12 +58,13 @@ UPDATES: list[Update] = [
     AdamUpdate(amsgrad=True),
     AdagradUpdate(),
     AdagradUpdate(decay=True),
+    EMAUpdate(0.99),
 ]
 
 
-def _label(op: Op, shape: tuple[int, ...]) -> str:
+def _label(op: Op, *shapes: tuple[int, ...]) -> str:
     numbers = ",".join(str(v) for v in op.attributes().values())
-    return f"{numbers}-{shape}".replace(" ", "")
+    return f"{numbers}-{'+'.join(map(str, shapes))}".replace(" ", "")
 
 
 CASES: list[Case] = [
@@ -67,11 +75,12 @@ CASES: list[Case] = [
     ),
     *(
         Case(
-            EMAUpdate(0.99),
-            lambda rng, shape=shape: [rng.standard_normal(shape), rng.standard_normal(shape)],
+            dataclasses.replace(op, weights=len(shapes)),
+            step_inputs(op, *shapes),
             differentiable=False,
-            label=str(shape),
+            label=_label(op, *shapes),
         )
-        for shape in SHAPES
+        for op in UPDATES
+        for shapes in (LISTS if op in UPDATES[::4] else LISTS[:1])
     ),
 ]
