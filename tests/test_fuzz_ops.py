@@ -16,6 +16,9 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from cases.case import Array, Case, Make, normal
+from cases.conv import Geometry
+from cases.conv_packed import RELU6
+from cases.conv_packed_grad import grad_input_case
 from fastcnn.backends import cpu
 from fastcnn.backends import threads as threads_
 from fastcnn.errors import ArgumentError, ShapeError
@@ -132,6 +135,8 @@ def convolutions(draw: Draw) -> Iterator[Case]:
         make_ops = Conv2D, Conv2DGradInput, Conv2DGradKernel
         kernel = (*taps, C // groups, draw.size(40) * groups)
         fields["groups"] = groups
+        geometry = Geometry(x, taps, kernel[3], **fields)
+        yield grad_input_case(geometry, True, RELU6, draw.of([False, True]))
     y = make_ops[0](**fields).infer(Spec(x), Spec(kernel)).sizes
     yield Case(make_ops[0](**fields), normal(x, kernel), 1e-5)
     yield Case(make_ops[1](input_size=x[1:3], **fields), normal(y, kernel), 1e-5)

@@ -14,6 +14,9 @@ from fastcnn.backends.cpu import default_isa
 from fastcnn.errors import ArgumentError
 from fastcnn.graph import Parameter, Spec, placeholder, topological
 from fastcnn.models.lowering import lower
+from fastcnn.ops._apply import apply
+from fastcnn.ops.conv import Conv2DGradInput
+from fastcnn.ops.norm_batch import BatchNormInference
 from fastcnn.passes import (
     fold_batch_norm,
     forget_winners,
@@ -112,6 +115,112 @@ def test_convolutions_take_their_followers() -> None:
     assert found.count("packed_conv2d") + found.count("winograd_conv2d") == 3
     assert not {"conv2d", "matmul", "relu", "relu6", "batch_norm_inference"} & set(found)
     assert found.count("add") == found.count("rsqrt")  # what is left prepares the weights
+
+
+# (size of the input, taps, arguments): strides 1 to 3, filters smaller and larger than them, odd
+# sizes, what is cut off, added and dilated.
+TRANSPOSED: list[tuple[tuple[int, int], int, dict[str, Any]]] = [
+    ((6, 7), 2, {"strides": 2}),
+    ((5, 7), 3, {"strides": 2, "padding": "same"}),
+    ((5, 4), 4, {"strides": 2, "padding": "same"}),
+    ((7, 5), 3, {"strides": 2, "padding": "valid", "output_padding": 1}),
+    ((3, 5), 5, {"strides": 2, "padding": "same", "output_padding": 0}),
+    ((4, 3), 2, {"strides": 3, "padding": "valid"}),
+    ((4, 3), 2, {"strides": (3, 1), "padding": "same"}),
+    ((3, 4), 7, {"strides": 3, "padding": "same"}),
+    ((5, 6), 1, {"strides": 2}),
+    ((5, 6), 3, {"dilation_rate": 2}),
+    ((9, 8), 3, {"padding": "same"}),
+    ((9, 8), 3, {"padding": "valid"}),
+    ((9, 8), 1, {}),
+]
+
+
+def transposed(size: tuple[int, int], taps: int, given: dict[str, Any], end: Any) -> Model:
+    """A transposed convolution, its norm, and `end`."""
+    image = Input((*size, 20))
+    y = layers.Conv2DTranspose(18, taps, bias_initializer="random_normal", **given)(image)
+    y = layers.BatchNormalization(beta_initializer="random_normal")(y)
+    model = Model(image, end(y))
+    rng = np.random.default_rng(taps)
+    for weight in model.weights:
+        if "variance" in weight.name:
+            weight.assign(rng.uniform(0.5, 2.0, weight.shape))
+        elif "mean" in weight.name:
+            weight.assign(rng.standard_normal(weight.shape))
+    return model
+
+
+@pytest.mark.parametrize(
+    "end",
+    [lambda y: y, layers.ReLU(), layers.ReLU(6), lambda y: ops.clip(y, -0.3, 0.4)],
+    ids=["plain", "relu", "relu6", "clip"],
+)
+@pytest.mark.parametrize("exact", [False, True])
+@pytest.mark.parametrize("case", TRANSPOSED, ids=str)
+def test_transposed_convolutions_take_their_followers(case: Any, exact: bool, end: Any) -> None:
+    size, taps, given = case
+    model = transposed(size, taps, given, end)
+    model.exact = exact
+    x = np.random.default_rng(1).standard_normal((2, *size, 20)).astype(np.float32)
+    (kernel,) = model.plan(x.shape).kernels
+    plain = given.get("strides", 1) == 1
+    winograd = plain and taps == 3 and "dilation_rate" not in given and not exact
+    assert kernel == (
+        "f32_winograd_conv2d"
+        if winograd
+        else "f32_packed_conv2d"
+        if plain
+        else "f32_packed_conv2d_grad_input"
+    )
+    lowered = lower(model, [Spec(x.shape)], training=False)
+    expected = Plan(lowered.inputs, lowered.outputs, backend="reference").run(x)[0]
+    np.testing.assert_allclose(model.predict_on_batch(x), expected, rtol=2e-5, atol=2e-5)
+
+
+def test_transposed_convolutions_add_what_came_before_them() -> None:
+    """In a decoder: to the sum a skip connection is given, to the join nothing is copied."""
+    image = Input((6, 5, 20))
+    skip = layers.Conv2D(36, 1)(layers.UpSampling2D(2)(image))
+    up = layers.Conv2DTranspose(36, 3, 2, "same")(image)
+    summed = layers.ReLU()(layers.Add()([skip, up]))
+    joined = layers.Concatenate()([layers.Conv2DTranspose(24, 2, 2)(image), summed])
+    model = Model(image, layers.Conv2D(7, 3)(joined))
+    x = np.random.default_rng(1).standard_normal((1, 6, 5, 20)).astype(np.float32)
+    kernels = model.plan(x.shape).kernels
+    assert kernels.count("f32_packed_conv2d_grad_input") == 2
+    assert not [k for k in kernels if k in ("f32_add", "f32_relu", "f32_concat")]
+    lowered = lower(model, [Spec(x.shape)], training=False)
+    expected = Plan(lowered.inputs, lowered.outputs, backend="reference").run(x)[0]
+    np.testing.assert_allclose(model.predict_on_batch(x), expected, rtol=2e-5, atol=2e-5)
+
+
+def test_transposed_convolutions_in_groups_are_folded_and_fused() -> None:
+    """As ONNX has them; groups whose channels fill vectors keep their own kernel."""
+    random = np.random.default_rng(5)
+
+    def weight(*shape: int) -> Parameter:
+        return Parameter("w", random.uniform(0.5, 2.0, shape).astype(np.float32))
+
+    for strides, channels, taken in (((2, 2), 4, True), ((1, 1), 5, True), ((1, 1), 4, False)):
+        x, width = placeholder((1, 7, 6, 3 * channels)), 3 * channels
+        op = Conv2DGradInput(
+            input_size=(7 * strides[0], 6 * strides[1]),
+            strides=strides,
+            padding=("same", "same"),
+            groups=3,
+        )
+        y = apply(op, x, weight(3, 3, channels, width).tensor)
+        y = ops.add(y, weight(width).tensor)
+        norm = [weight(width).tensor for _ in range(4)]
+        y = ops.relu(apply(BatchNormInference(1e-3), y, *norm))
+        found = fuse_convolutions(fold_batch_norm([y]))
+        assert ("packed_conv2d_grad_input" in names(found)) == taken
+        assert ("relu" in names(found)) != taken
+        assert "batch_norm_inference" not in names(found)
+        given = random.standard_normal(x.spec.sizes).astype(np.float32)
+        expected = Plan([x], [y], backend="reference").run(given)[0]
+        np.testing.assert_allclose(values([x], found, given), expected, rtol=2e-5, atol=1e-4)
 
 
 def test_what_others_read_stays() -> None:
@@ -289,20 +398,24 @@ def test_convolutions_are_turned_for_the_way_back(
     taps: int, strides: tuple[int, int], dilation: int, size: int
 ) -> None:
     random = np.random.default_rng(taps)
+    # With a stride, channels that are mixed have their phases inside a kernel.
+    plain = strides == (1, 1)
+    conv, filters = (ops.conv2d, (16, 5)) if plain else (ops.depthwise_conv2d, (16, 1))
+    left = conv.__name__ + "_grad_input"
     turned = 0
     for padding in ("valid", "same", "same_lower", ((1, 0), (0, 1)), 1):
         reach = (taps - 1) * dilation + 1
         if padding in ("valid", 1) and reach > size:
             continue
         x = placeholder((2, size, size + 3, 16), "float64")
-        kernel = Parameter("w", random.standard_normal((taps, taps, 16, 5)))
+        kernel = Parameter("w", random.standard_normal((taps, taps, *filters)))
         if padding != "same" and reach > size + 1:
             continue
-        y = ops.conv2d(x, kernel, strides=strides, padding=padding, dilation_rate=dilation)
+        y = conv(x, kernel, strides=strides, padding=padding, dilation_rate=dilation)
         dy = placeholder(y.spec.sizes, "float64")
         (dx,) = gradients(y, [x], dy)
         (found,) = turn_convolutions([dx])
-        turned += "conv2d_grad_input" not in names([found])
+        turned += left not in names([found])
         feed = {dy: random.standard_normal(y.spec.sizes)}
         np.testing.assert_allclose(*(evaluate([t], feed)[0] for t in (found, dx)), atol=1e-12)
     assert turned
@@ -334,6 +447,7 @@ def test_depthwise_convolutions_are_turned_and_others_left() -> None:
     for conv, kernel, channels, given in (
         (ops.depthwise_conv2d, filters(3, 3, 16, 2), 16, {}),  # two filters a channel
         (ops.conv2d, filters(3, 3, 8, 4), 16, {"groups": 2}),
+        (ops.conv2d, filters(3, 3, 16, 8), 16, {"strides": 2}),  # has a kernel with phases
         (ops.conv2d, filters(3, 3, 3, 8), 3, {}),  # few channels
         (ops.conv2d, filters(3, 3, 16, 8), 16, {"padding": 4}),  # would cut dy off
         (ops.conv2d, placeholder((3, 3, 16, 4), "float64"), 16, {}),  # not fixed

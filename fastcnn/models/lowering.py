@@ -97,7 +97,7 @@ class InferencePlan:
         self.structure = lowered.structure
         outputs = passes.fold_batch_norm(lowered.outputs)
         if backend == "cpu":
-            outputs = passes.forget_winners(outputs)
+            outputs = passes.turn_convolutions(passes.forget_winners(outputs))
             outputs = passes.fuse_convolutions(outputs, algorithms=algorithms)
             outputs = passes.fuse_shuffles(passes.fuse_separable(outputs, algorithms))
         outputs = passes.hoist(outputs, derived.stand_in)

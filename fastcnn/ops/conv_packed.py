@@ -38,7 +38,7 @@ def panels_of(channels: int) -> int:
     return -(-channels // COLUMNS)
 
 
-def _finish(y: Array, rest: tuple[Array, ...], bounds: Bounds) -> Array:
+def finish(y: Array, rest: tuple[Array, ...], bounds: Bounds) -> Array:
     """Bias, residual where there is one, bounds."""
     for term in rest:
         y = y + term
@@ -53,7 +53,8 @@ def moments_of(y: Array, block: int) -> Array:
     return np.array([(part.mean(0), len(part) * part.var(0)) for part in parts], y.dtype)
 
 
-def _check_rest(y: Spec, rest: tuple[Spec, ...]) -> None:
+def check_rest(y: Spec, rest: tuple[Spec, ...]) -> None:
+    """ShapeError unless `rest` is what an epilogue adds to y: a bias, a residual."""
     expected = [(y.shape[-1],), y.shape]
     for found, want, what in zip(rest, expected, ("bias", "residual"), strict=False):
         if found.shape != want:
@@ -121,7 +122,7 @@ class PackedConv2D(Convolution):
         x, _, *rest = inputs
         require_float(*inputs)
         y = x.with_shape(x.shape[0], *self.output_sizes(x.shape[1:3], self.taps), self.filters)
-        _check_rest(y, tuple(rest))
+        check_rest(y, tuple(rest))
         return y
 
     def reference(self, *inputs: Array) -> Array | tuple[Array, ...]:
@@ -132,7 +133,7 @@ class PackedConv2D(Convolution):
         kernel = np.ascontiguousarray(filters.reshape(*self.taps, -1, self.filters))
         pads = self.pads(x.shape[1:3], self.taps)
         y = _reference.conv2d(x, kernel, self.strides, pads, self.dilations, G)
-        y = _finish(y, tuple(rest), self.bounds)
+        y = finish(y, tuple(rest), self.bounds)
         return (y, moments_of(y, MOMENT_PIXELS)) if self.moments else y
 
     def attributes(self, *inputs: Spec) -> dict[str, int | float]:
@@ -187,7 +188,7 @@ class PreactivatedConv2D(Op):
         x, _, bias, scale, shift = inputs
         require_float(*inputs)
         y = x.with_shape(*x.shape[:3], self.filters)
-        _check_rest(y, (bias,))
+        check_rest(y, (bias,))
         for found, what in ((scale, "scale"), (shift, "shift")):
             if found.shape != x.shape[3:]:
                 raise ShapeError(f"the {what} has shape {found.shape}, expected {x.shape[3:]}")
@@ -196,7 +197,7 @@ class PreactivatedConv2D(Op):
     def reference(self, *inputs: Array) -> Array:
         """The normalization, then the convolution."""
         x, panels, bias, scale, shift = (np.ascontiguousarray(a) for a in inputs)
-        entered = _finish(x * scale, (shift,), self.enter)
+        entered = finish(x * scale, (shift,), self.enter)
         op = PackedConv2D(taps=(1, 1), filters=self.filters, bounds=self.bounds)
         y = op.reference(entered, panels, bias)
         assert not isinstance(y, tuple)
@@ -241,7 +242,7 @@ class _Fused(Convolution):
         x, kernel, bias = inputs
         require_float(*inputs)
         y = x.with_shape(x.shape[0], *self.output_sizes(x.shape[1:3], kernel.sizes[:2]), x.shape[3])
-        _check_rest(y, (bias,))
+        check_rest(y, (bias,))
         return y
 
     def attributes(self, *inputs: Spec) -> dict[str, int | float]:
@@ -273,7 +274,7 @@ class FusedDepthwiseConv2D(_Fused):
         x, kernel, bias = (np.ascontiguousarray(a) for a in inputs)
         pads = self.pads(x.shape[1:3], kernel.shape[:2])
         y = _reference.depthwise_conv2d(x, kernel, self.strides, pads, self.dilations)
-        y = _finish(y, (bias,), self.bounds)
+        y = finish(y, (bias,), self.bounds)
         return (y, moments_of(y, y.shape[2])) if self.moments else y
 
     def macs(self, *inputs: Spec) -> int:
@@ -294,7 +295,7 @@ class FusedGroupedConv2D(_Fused):
         pads = self.pads(x.shape[1:3], kernel.shape[:2])
         groups = kernel.shape[3] // kernel.shape[2]
         y = _reference.conv2d(x, kernel, self.strides, pads, self.dilations, groups)
-        return _finish(y, (bias,), self.bounds)
+        return finish(y, (bias,), self.bounds)
 
     def macs(self, *inputs: Spec) -> int:
         """N * P * Q * C * R * S * C/G."""
@@ -378,7 +379,7 @@ class WinogradConv2D(Op):
         N, H, W, _ = x.sizes
         top, bottom, left, right = self.pads
         y = x.with_shape(N, H + top + bottom - 2, W + left + right - 2, self.filters)
-        _check_rest(y, tuple(rest))
+        check_rest(y, tuple(rest))
         return y
 
     def reference(self, *inputs: Array) -> Array:
@@ -390,7 +391,7 @@ class WinogradConv2D(Op):
         values = panels.reshape(points, points, x.shape[3], -1)[..., : self.filters]
         kernel = np.einsum("ri,sj,ijck->rsck", back, back, values).astype(x.dtype)
         y = _reference.conv2d(x, np.ascontiguousarray(kernel), (1, 1), self.pads, (1, 1), 1)
-        return _finish(y, tuple(rest), self.bounds)
+        return finish(y, tuple(rest), self.bounds)
 
     def attributes(self, *inputs: Spec) -> dict[str, int | float]:
         """Pads at the bottom and right follow from the output's size."""

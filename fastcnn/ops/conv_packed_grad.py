@@ -5,8 +5,10 @@
 
 is a convolution over dy whose filters are the kernel's with inputs and outputs exchanged. With a
 stride, the pixels of dx fall into strides[0] x strides[1] phases, each of which is reached by taps
-of its own: a small convolution without a stride and without a wasted product. These ops are what
-`passes.pack_training` puts in the place of convolutions and their gradients; they have none.
+of its own: a small convolution without a stride and without a wasted product. The taps of a phase
+lie together, and in the order of the pixels of dy that they meet. These ops are what
+`passes.pack_training` puts in the place of convolutions and their gradients, and
+`passes.fuse_convolutions` in that of transposed convolutions; they have no gradient.
 """
 
 from __future__ import annotations
@@ -26,6 +28,8 @@ from fastcnn.ops.conv_packed import (
     PackFilters,
     WinogradConv2D,
     WinogradFilters,
+    check_rest,
+    finish,
     panels_of,
 )
 from fastcnn.ops.conv_window import Convolution
@@ -39,12 +43,36 @@ def exchange(filters: Array, groups: int) -> Array:
     return by_group.transpose(0, 1, 4, 3, 2).reshape(R, S, K // groups, groups * C)
 
 
+def phase_steps(strides: tuple[int, int], dilations: tuple[int, int]) -> tuple[int, int]:
+    """From one tap to the next that meets the same pixels of dx, along both axes."""
+    vertical, horizontal = (
+        stride // math.gcd(stride, dilation)
+        for stride, dilation in zip(strides, dilations, strict=True)
+    )
+    return vertical, horizontal
+
+
+def tap_order(taps: tuple[int, int], steps: tuple[int, int]) -> list[int]:
+    """The taps r * S + s phase by phase, the last of a phase first."""
+    rows, columns = (
+        [list(reversed(range(first, size, step))) for first in range(min(step, size))]
+        for size, step in zip(taps, steps, strict=True)
+    )
+    return [r * taps[1] + s for row in rows for column in columns for r in row for s in column]
+
+
 @final
 @dataclass(frozen=True)
 class PackExchangedFilters(Op):
-    """filters (R, S, C/G, K) -> (G, panels of C/G, R * S * K/G, COLUMNS): packed for dx."""
+    """filters (R, S, C/G, K) -> (G, panels of C/G, R * S * K/G, COLUMNS): packed for dx.
+
+    Attributes:
+        groups: G.
+        steps: as `phase_steps` gives them; taps lie in `tap_order`.
+    """
 
     groups: int = 1
+    steps: tuple[int, int] = (1, 1)
     name: ClassVar[str] = "pack_exchanged_filters"
 
     def infer(self, *inputs: Spec) -> Spec:
@@ -54,8 +82,15 @@ class PackExchangedFilters(Op):
         return inputs[0].with_shape(self.groups, panels_of(C), depth, COLUMNS)
 
     def reference(self, *inputs: Array) -> Array:
-        """Exchanged, then packed like any filters."""
-        return PackFilters(self.groups).reference(exchange(inputs[0], self.groups))
+        """Exchanged and put in order, then packed like any filters."""
+        exchanged = exchange(inputs[0], self.groups)
+        R, S, K, C = exchanged.shape
+        taps = exchanged.reshape(R * S, 1, K, C)[tap_order((R, S), self.steps)]
+        return PackFilters(self.groups).reference(taps)
+
+    def attributes(self, *inputs: Spec) -> dict[str, int | float]:
+        """Groups and steps."""
+        return {"groups": self.groups, "step_h": self.steps[0], "step_w": self.steps[1]}
 
 
 @final
@@ -131,45 +166,61 @@ class WinogradTrainConv2D(Op):
 class PackedConv2DGradInput(Convolution):
     """dx (N, H, W, C) of a convolution from dy (N, P, Q, K) and its packed exchanged filters.
 
+    As a transposed convolution it has a bias, and may have a residual and bounds.
+
     Attributes:
         input_size: (H, W) of dx.
         taps: (R, S).
         channels: C.
         groups: G.
+        bounds: smallest and largest output.
     """
 
     input_size: tuple[int, int]
     taps: tuple[int, int]
     channels: int
     groups: int = 1
+    bounds: Bounds = UNBOUNDED
     name: ClassVar[str] = "packed_conv2d_grad_input"
+    strided_inputs: ClassVar[frozenset[int]] = frozenset({0})
+
+    def strided_output(self, index: int, *inputs: Spec) -> bool:
+        """A residual is read where the output is written; images of a batch may be made apart."""
+        return len(inputs) == 3
 
     def infer(self, *inputs: Spec) -> Spec:
-        """dy (N, P, Q, K), panels -> (N, H, W, C)."""
-        dy = inputs[0]
+        """dy (N, P, Q, K), panels, bias (C), residual (N, H, W, C) -> (N, H, W, C)."""
+        dy, _, *rest = inputs
         require_float(*inputs)
         self.require_output(self.input_size, self.taps, dy.shape[1:3])
-        return dy.with_shape(dy.shape[0], *self.input_size, self.channels)
+        dx = dy.with_shape(dy.shape[0], *self.input_size, self.channels)
+        check_rest(dx, tuple(rest))
+        return dx
 
     def reference(self, *inputs: Array) -> Array:
-        """The direct sum over the filters as they were before."""
-        dy, panels = inputs
+        """The direct sum over the filters as they were before, then the epilogue."""
+        dy, panels, *rest = inputs
         G, C = self.groups, self.channels // self.groups
         filters = panels.transpose(2, 0, 1, 3).reshape(panels.shape[2], G, -1)[:, :, :C]
-        exchanged = filters.reshape(*self.taps, -1, self.channels)
+        ordered = filters.reshape(math.prod(self.taps), -1, self.channels)
+        order = np.argsort(tap_order(self.taps, phase_steps(self.strides, self.dilations)))
+        exchanged = ordered[order].reshape(*self.taps, -1, self.channels)
         kernel = np.ascontiguousarray(exchange(exchanged, G))
         pads = self.pads(self.input_size, self.taps)
         geometry = (self.strides, pads, self.dilations, G)
         dy = np.ascontiguousarray(dy)
-        return _reference.conv2d_grad_input(dy, kernel, self.input_size, *geometry)
+        dx = _reference.conv2d_grad_input(dy, kernel, self.input_size, *geometry)
+        return finish(dx, tuple(rest), self.bounds)
 
     def attributes(self, *inputs: Spec) -> dict[str, int | float]:
-        """Resolved geometry and sizes of the filter."""
+        """Resolved geometry, sizes of the filter, bounds."""
         return {
             **self.numbers(self.input_size, self.taps),
             "groups": self.groups,
             "taps_h": self.taps[0],
             "taps_w": self.taps[1],
+            "lower": self.bounds[0],
+            "upper": self.bounds[1],
         }
 
     def macs(self, *inputs: Spec) -> int:

@@ -2,7 +2,8 @@
 """Passes map graph to graph; the outputs keep their values.
 
 fold_batch_norm     conv -> batch norm (inference)  becomes  conv with scaled filters + bias
-fuse_convolutions   conv -> bias -> sum -> bounds  becomes  one op with packed filters
+fuse_convolutions   conv -> bias -> sum -> bounds  becomes  one op with packed filters; so do
+                    transposed convolutions
 fuse_separable      [1x1 conv ->] depthwise -> 1x1 conv  becomes  one op, a few rows at a time
 fuse_shuffles       join -> channel shuffle  becomes  one op that joins channels in turns
 fuse_norms          batch norm (training) -> sum -> bounds  becomes  one op, and its gradient
@@ -13,7 +14,7 @@ fuse_losses         cross-entropy and its gradient become one op
 fuse_updates        small weights are updated together
 for_training        these six for a training step
 forget_winners      max pooling without the positions that gradients read
-turn_convolutions   a convolution backwards  becomes  a convolution of turned filters
+turn_convolutions   a convolution backwards, a transposed one  becomes  one of turned filters
 hoist               what depends on weights alone is cut off, to be computed when weights change
 """
 

@@ -9,7 +9,7 @@ from fastcnn import ops
 from fastcnn.drawing import scope_path
 from fastcnn.graph import Node, Tensor
 from fastcnn.ops._apply import apply
-from fastcnn.ops.conv import Conv2D
+from fastcnn.ops.conv import Conv2D, Conv2DGradInput
 from fastcnn.ops.conv_depthwise import DepthwiseConv2D
 from fastcnn.ops.norm_batch import BatchNormInference
 from fastcnn.passes.rewrite import count_readers, rewrite
@@ -50,13 +50,27 @@ def _conv_before(tensor: Tensor, readers: dict[Tensor, int]) -> tuple[Node, Tens
         node, bias = node.inputs[0].node, node.inputs[1]
         if readers.get(tensor.node.inputs[0], 1) > 1:
             return None
-    return (node, bias) if isinstance(node.op, (Conv2D, DepthwiseConv2D)) else None
+    return (node, bias) if isinstance(node.op, _FOLDED) else None
+
+
+_FOLDED = (Conv2D, Conv2DGradInput, DepthwiseConv2D)
 
 
 def _scaled(conv: Node, scale: Tensor) -> Tensor:
-    """Filters (…, K) times scale (K); depthwise filters (R, S, C, M) times scale (C*M)."""
+    """Filters (…, K) times scale (K); depthwise filters (R, S, C, M) times scale (C*M).
+
+    Transposed filters (R, S, C/G, K) times scale (C), by groups of K/G.
+    """
     kernel = conv.inputs[1]
+    scaled: Tensor
+    if isinstance(conv.op, Conv2DGradInput):
+        R, S, C, K = kernel.spec.sizes
+        groups = conv.op.groups
+        by_group = ops.reshape(kernel, (R, S, C, groups, K // groups))
+        scale = ops.transpose(ops.reshape(scale, (groups, C, 1)), (1, 0, 2))
+        scaled = ops.reshape(ops.multiply(by_group, scale), (R, S, C, K))
+        return scaled
     if isinstance(conv.op, DepthwiseConv2D):
         scale = ops.reshape(scale, kernel.spec.sizes[2:])
-    scaled: Tensor = ops.multiply(kernel, scale)
+    scaled = ops.multiply(kernel, scale)
     return scaled

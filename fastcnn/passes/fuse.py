@@ -3,8 +3,9 @@
 
     conv(x, w)  [+ bias]  [+ residual]  [relu, relu6 or clip]
 
-becomes one `PackedConv2D`, or one `WinogradConv2D` where that costs less. Filters are packed or
-transformed by an op of their own, which `hoist` moves to the prologue.
+becomes one `PackedConv2D`, or one `WinogradConv2D` where that costs less; a transposed convolution
+becomes one `PackedConv2DGradInput`. Filters are packed or transformed by an op of their own, which
+`hoist` moves to the prologue.
 """
 
 from __future__ import annotations
@@ -18,9 +19,9 @@ import numpy as np
 
 from fastcnn import ops
 from fastcnn.drawing import scope_path
-from fastcnn.graph import Node, Op, Tensor, constant, topological
+from fastcnn.graph import Node, Op, Spec, Tensor, constant, topological
 from fastcnn.ops._apply import apply
-from fastcnn.ops.conv import Conv2D
+from fastcnn.ops.conv import Conv2D, Conv2DGradInput
 from fastcnn.ops.conv_depthwise import DepthwiseConv2D
 from fastcnn.ops.conv_packed import (
     UNBOUNDED,
@@ -32,6 +33,11 @@ from fastcnn.ops.conv_packed import (
     PreactivatedConv2D,
     WinogradConv2D,
     WinogradFilters,
+)
+from fastcnn.ops.conv_packed_grad import (
+    PackedConv2DGradInput,
+    PackExchangedFilters,
+    phase_steps,
 )
 from fastcnn.ops.dense import MatMul
 from fastcnn.ops.elementwise_activations import ReLU, ReLU6
@@ -81,7 +87,7 @@ class Chain:
 
 def fuse_convolutions(
     outputs: Sequence[Tensor],
-    products: tuple[type[Op], ...] = (Conv2D, DepthwiseConv2D, MatMul),
+    products: tuple[type[Op], ...] = (Conv2D, Conv2DGradInput, DepthwiseConv2D, MatMul),
     algorithms: Algorithms | None = None,
 ) -> list[Tensor]:
     """The graph with a fused op in the place of every chain that begins with fixed weights.
@@ -127,7 +133,9 @@ def _chains(outputs: Sequence[Tensor]) -> list[Chain]:
 def _is_product(node: Node, fixed: set[int]) -> bool:
     if isinstance(node.op, DepthwiseConv2D) and node.inputs[1].shape[3] != 1:
         return False
-    if isinstance(node.op, (Conv2D, DepthwiseConv2D)):
+    if isinstance(node.op, Conv2DGradInput) and fills_lanes(node.op, node.inputs[1]):
+        return False
+    if isinstance(node.op, (Conv2D, Conv2DGradInput, DepthwiseConv2D)):
         return id(node.inputs[1].node) in fixed and id(node.inputs[0].node) not in fixed
     return (
         isinstance(node.op, MatMul)
@@ -137,6 +145,13 @@ def _is_product(node: Node, fixed: set[int]) -> bool:
         and id(node.inputs[1].node) in fixed
         and id(node.inputs[0].node) not in fixed
     )
+
+
+def fills_lanes(op: Conv2DGradInput, kernel: Tensor) -> bool:
+    """Whether a vector holds several groups of such filters: then they are best as they are."""
+    _, _, C, K = kernel.spec.sizes
+    few = op.groups > 1 and C in FEW_CHANNELS and op.strides == (1, 1)
+    return few and C * op.groups == K
 
 
 def _entrance(
@@ -203,8 +218,8 @@ def _with(chain: Chain, reader: Node, fixed: set[int], position: dict[int, int])
         return None
     # The sum of two products belongs to the later one.
     later = position[id(other.node)] < position[id(chain.product)]
-    same = other.shape == chain.end.shape and isinstance(chain.product.op, Conv2D)
-    same = same and chain.entrance is None
+    same = other.shape == chain.end.shape and chain.entrance is None
+    same = same and isinstance(chain.product.op, (Conv2D, Conv2DGradInput))
     return replace(chain, residual=other) if chain.residual is None and same and later else None
 
 
@@ -224,6 +239,8 @@ def _fused(chain: Chain, new: dict[Tensor, Tensor], algorithms: Algorithms) -> T
             return _dense(x, kernel, rest, chain.bounds)
         if isinstance(chain.product.op, DepthwiseConv2D):
             return _depthwise(chain.product.op, x, kernel, rest, chain.bounds)
+        if isinstance(chain.product.op, Conv2DGradInput):
+            return packed_grad_input(chain.product.op, x, kernel, rest, chain.bounds)
         return _convolution(chain.product.op, x, kernel, rest, chain.bounds, algorithms)
 
 
@@ -259,6 +276,25 @@ def _depthwise(
 ) -> Tensor:
     fused: Tensor = apply(FusedDepthwiseConv2D(bounds=bounds, **op.siblings()), x, kernel, *rest)
     return fused
+
+
+def packed_grad_input(
+    op: Conv2DGradInput, dy: Tensor, kernel: Tensor, rest: Sequence[Tensor], bounds: Bounds
+) -> Tensor:
+    """A transposed convolution, or a gradient for the input, over filters packed for it."""
+    R, S, C, _ = kernel.spec.sizes
+    H, W = Spec(op.input_size).sizes
+    siblings: dict[str, Any] = op.siblings()
+    packed = PackedConv2DGradInput(
+        input_size=(H, W),
+        taps=(R, S),
+        channels=C * op.groups,
+        bounds=bounds,
+        **siblings,
+    )
+    filters = PackExchangedFilters(op.groups, phase_steps(op.strides, op.dilations))
+    dx: Tensor = apply(packed, dy, apply(filters, kernel), *rest)
+    return dx
 
 
 def _convolution(

@@ -12,7 +12,6 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
@@ -21,16 +20,20 @@ from fastcnn.graph import Node, Spec, Tensor, constant
 from fastcnn.ops._apply import apply
 from fastcnn.ops.conv import Conv2D, Conv2DGradInput, Conv2DGradKernel
 from fastcnn.ops.conv_depthwise import DepthwiseConv2D
-from fastcnn.ops.conv_packed import PackedConv2D, PackFilters, WinogradConv2D, WinogradFilters
+from fastcnn.ops.conv_packed import (
+    UNBOUNDED,
+    PackedConv2D,
+    PackFilters,
+    WinogradConv2D,
+    WinogradFilters,
+)
 from fastcnn.ops.conv_packed_grad import (
-    PackedConv2DGradInput,
-    PackExchangedFilters,
     TransformFilters,
     WinogradConv2DGradKernel,
     WinogradTrainConv2D,
 )
 from fastcnn.passes.algorithms import Algorithms
-from fastcnn.passes.fuse import FEW_CHANNELS, fuse_convolutions
+from fastcnn.passes.fuse import fills_lanes, fuse_convolutions, packed_grad_input
 from fastcnn.passes.rewrite import rewrite
 
 
@@ -86,21 +89,16 @@ def _winograd(
 
 
 def _grad_input(op: Conv2DGradInput, exact: bool, dy: Tensor, kernel: Tensor) -> Tensor:
-    R, S, C, K = kernel.spec.sizes
-    channels = C * op.groups
-    dx: Tensor
-    if op.groups > 1 and C in FEW_CHANNELS and channels == K and op.strides == (1, 1):
-        dx = apply(op, dy, kernel)
+    if fills_lanes(op, kernel):
+        dx: Tensor = apply(op, dy, kernel)
         return dx
+    C = kernel.spec.sizes[2]
     H, W = Spec(op.input_size).sizes
     pads = None if exact else _winograd_pads(op, dy.spec, kernel.spec)
     if pads is not None and winograd_pays(dy.spec, dy.spec.with_shape(dy.shape[0], H, W, C)):
         zeros = constant(np.zeros(C, kernel.dtype))
         return _winograd(WinogradConv2D(pads=pads, filters=C), True, dy, kernel, zeros)
-    siblings: dict[str, Any] = op.siblings()
-    packed = PackedConv2DGradInput(input_size=(H, W), taps=(R, S), channels=channels, **siblings)
-    dx = apply(packed, dy, apply(PackExchangedFilters(op.groups), kernel))
-    return dx
+    return packed_grad_input(op, dy, kernel, (), UNBOUNDED)
 
 
 def _winograd_pads(op: Conv2DGradInput, dy: Spec, kernel: Spec) -> tuple[int, int, int, int] | None:

@@ -5,7 +5,9 @@
 
 Pixels h of one phase, (h + top) mod stride, meet the same taps r: each phase of dx is a convolution
 of dy with those taps in reverse, and channels in and out exchanged. Turned filters depend on
-weights alone, so inference's packed and Winograd convolutions serve the way back too.
+weights alone, so inference's packed and Winograd convolutions serve the way back too, and for
+transposed convolutions. With a stride only depthwise ones are turned: the others' phases lie inside
+`PackedConv2DGradInput`.
 """
 
 from __future__ import annotations
@@ -75,9 +77,9 @@ def turn_convolutions(outputs: Sequence[Tensor]) -> list[Tensor]:
 
 
 def _plain(node: Node) -> bool:
-    """Whether every channel of dy goes to every channel of dx, or each to its own."""
+    """Whether every channel of dy goes to all of dx, without a stride, or each to its own."""
     if isinstance(node.op, Conv2DGradInput):
-        return node.op.groups == 1
+        return node.op.groups == 1 and node.op.strides == (1, 1)
     return node.inputs[1].shape[3] == 1
 
 

@@ -41,19 +41,26 @@ static struct conv_axis forward_axis(int64_t size, int64_t taps, int64_t stride,
     return (struct conv_axis){size, stride, taps, 0, 1, -pad, dilation};
 }
 
+/* From one tap to the next that meets the same pixels of dx. */
+static int64_t phase_step(int64_t stride, int64_t dilation)
+{
+    int64_t step = 1;
+    while (step * dilation % stride != 0)
+        step++;
+    return step;
+}
+
 /* Backward with a stride, input pixels `phase`, phase + stride, ... share the taps that reach them:
  * output = (phase + pad - tap * dilation) / stride + position, where the division leaves no rest. */
 static struct conv_axis backward_axis(int64_t size, int64_t taps, int64_t stride, int64_t pad,
                                       int64_t dilation, int64_t phase)
 {
     struct conv_axis axis = {.size = size, .stride = 1};
-    int64_t first = 0, step = 1;
+    int64_t first = 0, step = phase_step(stride, dilation);
     while (first < taps && (phase + pad - first * dilation) % stride != 0)
         first++;
     if (first == taps)
         return axis;
-    while (step * dilation % stride != 0)
-        step++;
     axis.first = first;
     axis.step = step;
     axis.taps = ceil_div(taps - first, step);

@@ -17,6 +17,7 @@ struct scatter {
     int64_t rows, row;       /* of the padded image, and floats of one */
     int64_t filters, image;  /* floats in scratch */
     int64_t tile_step;       /* floats from a row of outputs to the next */
+    int64_t dy_pixel;        /* floats from a pixel of dy to the next */
 };
 
 static struct scatter scatter_of(const fc_call *call)
@@ -50,6 +51,7 @@ static struct scatter scatter_of(const fc_call *call)
     s.filters = d->R * s.panels * d->K * PANEL_COLUMNS;
     s.image = s.rows * s.row + PANEL_STRIP; /* whole vectors are added */
     s.tile_step = d->stride_h * s.row;
+    s.dy_pixel = dy->ld;
     return s;
 }
 
@@ -58,13 +60,18 @@ static void scatter_filters(const struct scatter *s, const float *panels, float 
                             int nthreads)
 {
     int64_t C = s->d.C, K = s->d.K, begin, end;
+    int64_t step_h = phase_step(s->d.stride_h, s->d.dilation_h);
+    int64_t step_w = phase_step(s->d.stride_w, s->d.dilation_w);
     share(s->d.R * s->panels * K, tid, nthreads, &begin, &end);
     for (int64_t i = begin; i < end; i++) {
         int64_t k = i % K, first = i / K % s->panels * PANEL_COLUMNS, r = i / K / s->panels;
         for (int64_t j = 0; j < PANEL_COLUMNS; j++) {
-            int64_t tap = r * s->d.S + (first + j) / C, c = (first + j) % C;
-            to[i * PANEL_COLUMNS + j] =
-                first + j < s->columns ? panels[(tap * K + k) * PANEL_COLUMNS + c] : 0.0f;
+            int64_t c = (first + j) % C, tap = (first + j) / C;
+            to[i * PANEL_COLUMNS + j] = 0.0f;
+            if (first + j >= s->columns)
+                continue;
+            int64_t place = tap_place(s->d.R, s->d.S, step_h, step_w, r, tap);
+            to[i * PANEL_COLUMNS + j] = panels[(place * K + k) * PANEL_COLUMNS + c];
         }
     }
 }
@@ -86,7 +93,7 @@ FC_INLINE void scatter_body(const struct scatter_tile *t, const int rows, const 
     vf acc[FC_PANEL_ROWS][2];
     panel_zero(acc, rows);
     for (int i = 0; i < rows; i++)
-        a[i] = t->dy + i * t->s->d.Q * K;
+        a[i] = t->dy + i * t->s->d.Q * t->s->dy_pixel;
     panel_multiply(acc, a, t->filters, panel_second(K), K, 0, rows, vectors);
 #pragma GCC unroll 2
     for (int v = 0; v < vectors; v++) {
@@ -127,7 +134,7 @@ static void scatter_pixels(const struct scatter *s, const float *dy, const float
                 int64_t panel = r * s->panels + at / PANEL_COLUMNS;
                 const struct scatter_tile tile = {
                     .s = s,
-                    .dy = dy + (p * d->Q + q) * d->K,
+                    .dy = dy + (p * d->Q + q) * s->dy_pixel,
                     .filters = filters + panel * d->K * PANEL_COLUMNS + at % PANEL_COLUMNS,
                     .image = image + p * s->tile_step + r * d->dilation_h * s->row +
                              q * d->stride_w * d->C + at,
@@ -157,6 +164,8 @@ FC_DEFINE_PLAN(f32_scattered_conv2d_grad_input)
 {
     const struct scatter s = scatter_of(call);
     const struct conv_shape *d = &s.d;
+    if (call->n_in > 2) /* stores are those of packed panels */
+        return -1;
     if (d->G > 1 || d->C > SCATTER_CHANNELS || d->S == 1 || d->dilation_w > 1)
         return -1;
     if (d->N < SCATTER_IMAGES || s.image > SCATTER_FLOATS || count_of(call->in) == 0)
@@ -176,7 +185,7 @@ FC_DEFINE(f32_scattered_conv2d_grad_input)
     fc_work work = fc_open(d->N, tid, nthreads);
     while (fc_take(&work))
         for (int64_t n = work.begin; n < work.end; n++)
-            scatter_image(&s, dy + n * d->P * d->Q * d->K, filters, image,
+            scatter_image(&s, dy + n * d->P * d->Q * s.dy_pixel, filters, image,
                           dx + n * d->H * d->W * d->C);
     return FCNN_OK;
 }

@@ -293,9 +293,9 @@ static void conv_packed_walk(const struct conv_grid *g, const struct entrance *e
         }
 }
 
-/* The tensors of a fused convolution: x, filters, bias, and a residual if there is one. */
+/* The tensors of a fused convolution: x, filters, a bias and a residual if there are such. */
 #define EPILOGUE(call)                                                                             \
-    {.bias = (call)->in[2].data,                                                                   \
+    {.bias = (call)->n_in > 2 ? (call)->in[2].data : NULL,                                         \
      .residual = (call)->n_in > 3 ? (call)->in[3].data : NULL,                                     \
      .lower = (float)attrs->lower,                                                                 \
      .upper = (float)attrs->upper}

@@ -12,7 +12,7 @@ import numpy as np
 from cases.accuracy import ALLOWED, GRAD_KERNEL, MAX, allowed
 from cases.case import Array, Case, normal
 from cases.conv import Geometry
-from cases.conv_packed import DEPTHWISE_BLOCKS, GROUPED_BLOCKS, PACKED, RELU, WINOGRAD
+from cases.conv_packed import DEPTHWISE_BLOCKS, GROUPED_BLOCKS, PACKED, RELU, RELU6, WINOGRAD
 from fastcnn.graph import Spec
 from fastcnn.ops.conv import Conv2D, Conv2DGradInput, Conv2DGradKernel
 from fastcnn.ops.conv_depthwise import DepthwiseConv2D, DepthwiseConv2DGradInput
@@ -24,7 +24,16 @@ from fastcnn.ops.conv_packed_grad import (
     WinogradConv2DGradKernel,
     WinogradTrainConv2D,
     exchange,
+    phase_steps,
 )
+
+# (kernel, steps of phases): taps that fill them, do not, and are fewer.
+PHASES = [
+    ((3, 3, 20, 33), (2, 2)),
+    ((4, 5, 3, 7), (2, 3)),
+    ((2, 1, 17, 5), (3, 2)),
+    ((7, 7, 16, 16), (4, 1)),
+]
 
 # (kernel, groups): rows of a block and columns of a panel that are whole, not, and several.
 KERNELS = [
@@ -48,20 +57,29 @@ FEW = [
 ]
 
 
-def grad_input_case(geometry: Geometry) -> Case:
+def grad_input_case(
+    geometry: Geometry, epilogue: bool = False, bounds: Bounds = UNBOUNDED, residual: bool = False
+) -> Case:
     """Filters are packed by the reference, so that nothing lies beyond the last channel."""
     _, H, W, C = geometry.x
     fields = {**geometry.fields, "groups": geometry.groups}
     kernel = (*geometry.taps, C // geometry.groups, geometry.filters)
     dy = Conv2D(**fields).infer(Spec(geometry.x), Spec(kernel)).sizes
-    op = PackedConv2DGradInput(input_size=(H, W), taps=geometry.taps, channels=C, **fields)
+    op = PackedConv2DGradInput(
+        input_size=(H, W), taps=geometry.taps, channels=C, bounds=bounds, **fields
+    )
+    steps = phase_steps(op.strides, op.dilations)
 
     def make(rng: np.random.Generator) -> Sequence[Array]:
         filters = rng.standard_normal(kernel)
-        panels = PackExchangedFilters(geometry.groups).reference(filters)
-        return [rng.standard_normal(dy), panels]
+        panels = PackExchangedFilters(geometry.groups, steps).reference(filters)
+        inputs = [rng.standard_normal(dy), panels]
+        if epilogue:
+            inputs.append(rng.standard_normal(C))
+        return [*inputs, rng.standard_normal(geometry.x)] if residual else inputs
 
-    return Case(op, make, 5e-6, differentiable=False, label=geometry.label)
+    name = f"-{bounds}{'-sum' * residual}" if epilogue else ""
+    return Case(op, make, 5e-6, differentiable=False, label=geometry.label + name)
 
 
 def winograd_train_case(
@@ -99,6 +117,10 @@ STRIDED = [
     # pixels of dy whole pages of 4 KB apart
     Geometry((1, 3, 9, 40), (1, 1), 1024),
     Geometry((2, 5, 4, 17), (3, 3), 1024, padding=1),
+    Geometry((1, 14, 15, 17), (4, 5), 20, strides=(2, 3), padding="same"),
+    Geometry(
+        (2, 10, 13, 24), (3, 4), 9, strides=(4, 3), dilations=(2, 1), padding=((2, 1), (0, 3))
+    ),
 ]
 
 # Gradients for the kernel over several blocks: images together, parts of images, slices with copies
@@ -174,6 +196,15 @@ CASES: list[Case] = [
     ),
     *(
         Case(
+            PackExchangedFilters(1, steps),
+            normal(kernel),
+            differentiable=False,
+            label=f"{kernel}-{steps}",
+        )
+        for kernel, steps in PHASES
+    ),
+    *(
+        Case(
             TransformFilters(exchanged),
             normal(kernel),
             1e-6,
@@ -192,6 +223,8 @@ CASES: list[Case] = [
     winograd_train_case((1, 9, 14, 40), 70, (1, 1, 1, 1), False, RELU, residual=True),
     winograd_train_case((11, 28, 28, 330), 24, (1, 1, 1, 1), True),
     *(grad_input_case(geometry) for geometry in (*PACKED, *STRIDED, *FEW)),
+    *(grad_input_case(geometry, True, RELU6) for geometry in (*PACKED[1::3], *STRIDED, *FEW[:2])),
+    *(grad_input_case(geometry, True, RELU, True) for geometry in (*PACKED[2::3], *STRIDED)),
     *(grad_kernel_case(geometry) for geometry in BLOCKS),
     *(winograd_grad_case(*given) for given in WINOGRAD_GRADS),
     *(turned_cases(geometry, True) for geometry in DEPTHWISE_BLOCKS),
