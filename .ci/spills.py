@@ -44,17 +44,17 @@ ALLOWED: dict[tuple[str, str], str] = {
     ("isa_avx2", "winograd_grad_output"): _PATCH,
     ("isa_avx2", "winograd_transform_block"): _PATCH,
     ("isa_avx2", "fc_f32_winograd_conv2d_grad_kernel"): _PATCH,
-    ("isa_avx2", "depthwise_3x3"): _TAPS,
-    ("isa_avx2", "depthwise_5x5"): _TAPS,
-    ("isa_avx2", "depthwise_7x7"): _TAPS,
+    ("isa_avx2", "depthwise_3_"): _TAPS,
+    ("isa_avx2", "depthwise_5_"): _TAPS,
+    ("isa_avx2", "depthwise_7_"): _TAPS,
     ("isa_avx2", "grouped_tile"): _PARKED,
     ("isa_avx512", "winograd_input"): _PATCH,
     ("isa_avx512", "winograd_output"): _PATCH,
     ("isa_avx512", "winograd_grad_input"): _PATCH,
     ("isa_avx512", "winograd_grad_output"): _PATCH,
-    ("isa_avx512", "depthwise_3x3"): _BLOCKS,
-    ("isa_avx512", "depthwise_5x5"): _BLOCKS,
-    ("isa_avx512", "depthwise_7x7"): _TAPS,
+    ("isa_avx512", "depthwise_3_"): _BLOCKS,
+    ("isa_avx512", "depthwise_5_"): _BLOCKS,
+    ("isa_avx512", "depthwise_7_"): _TAPS,
 }
 
 _FUNCTION = re.compile(r"^[0-9a-f]+ <(.+)>:$")
