@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from fastcnn.graph import Tensor
 from fastcnn.passes.algorithms import Algorithms
+from fastcnn.passes.depthwise import to_depthwise
 from fastcnn.passes.fuse_moments import fuse_moments
 from fastcnn.passes.fuse_norms import fuse_norms
 from fastcnn.passes.pack_training import pack_training
@@ -30,7 +31,7 @@ def for_training(
     Returns:
         The same tensors of the new graph.
     """
-    tensors = pack_training(fuse_norms([*outputs, *made]), algorithms)
+    tensors = pack_training(fuse_norms(to_depthwise([*outputs, *made])), algorithms)
     if keep_less:
         outputs, made = recompute(tensors[: len(outputs)], tensors[len(outputs) :])
         tensors = [*outputs, *made]
