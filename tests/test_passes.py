@@ -22,6 +22,7 @@ from fastcnn.passes import (
     forget_winners,
     fuse_convolutions,
     hoist,
+    to_depthwise,
     turn_convolutions,
 )
 from fastcnn.plan import Plan
@@ -221,6 +222,49 @@ def test_transposed_convolutions_in_groups_are_folded_and_fused() -> None:
         given = random.standard_normal(x.spec.sizes).astype(np.float32)
         expected = Plan([x], [y], backend="reference").run(given)[0]
         np.testing.assert_allclose(values([x], found, given), expected, rtol=2e-5, atol=1e-4)
+
+
+def in_groups(filters: int, groups: int, **rest: Any) -> Any:
+    """A convolution with bias and ReLU between the image's 16 channels and a product."""
+    image = Input((9, 11, 16))
+    given = {"padding": "same", "activation": "relu", "bias_initializer": "random_normal", **rest}
+    y = layers.Conv2D(filters, 3, groups=groups, **given)(image)
+    return Model(image, layers.Conv2D(5, 3)(y))
+
+
+@pytest.mark.parametrize(
+    "geometry", [{}, {"strides": (2, 1)}, {"dilation_rate": 2}], ids=["plain", "strides", "dilated"]
+)
+def test_a_group_for_every_channel_makes_a_depthwise_convolution(geometry: Any) -> None:
+    model = in_groups(16, 16, **geometry)
+    spec = Spec((2, 9, 11, 16))
+    found = model.inference_plan([spec]).plan
+    assert found.kernels == ("f32_fused_depthwise_conv2d", "f32_packed_conv2d")
+    lowered = lower(model, [spec], training=False)
+    x = np.random.default_rng(2).standard_normal(spec.sizes).astype(np.float32)
+    plain = Plan(lowered.inputs, lowered.outputs, backend="reference").run(x)[0]
+    np.testing.assert_allclose(model.predict(x), plain, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(("filters", "groups"), [(32, 16), (16, 4), (16, 1)])
+def test_other_groups_are_no_depthwise_convolution(filters: int, groups: int) -> None:
+    lowered = lower(in_groups(filters, groups), [Spec((2, 9, 11, 16))], training=False)
+    assert to_depthwise(lowered.outputs) == lowered.outputs
+
+
+def test_gradients_of_a_group_for_every_channel_are_depthwise_ones() -> None:
+    random = np.random.default_rng(6)
+    x = placeholder((2, 7, 9, 5), "float64")
+    kernel = Parameter("w", random.standard_normal((3, 3, 1, 5)))
+    y = ops.conv2d(x, kernel, strides=(1, 2), padding="same", groups=5)
+    dy = placeholder(y.spec.sizes, "float64")
+    plain = [y, *gradients(y, [x, kernel], dy)]
+    found = to_depthwise(plain)
+    assert not {name for name in names(found) if name.startswith("conv2d")}
+    assert [t.shape for t in found] == [t.shape for t in plain]
+    feed = {t: random.standard_normal(t.spec.sizes) for t in (x, dy)}
+    for one, other in zip(evaluate(found, feed), evaluate(plain, feed), strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-12)
 
 
 def test_what_others_read_stays() -> None:

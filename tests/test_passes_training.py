@@ -192,3 +192,30 @@ def test_twenty_steps_have_the_same_bits_for_any_number_of_threads() -> None:
     finally:
         fastcnn.set_num_threads(before)
     assert len(bits) == 1
+
+
+def dilated_and_grouped() -> Model:
+    """A depthwise convolution with a dilation, one drawn as groups, one with two strides."""
+    y = image = Input((24, 24, 3))
+    y = layers.Conv2D(16, 1)(y)
+    y = layers.DepthwiseConv2D(3, padding="same", dilation_rate=2, activation="tanh")(y)
+    y = layers.Conv2D(16, 5, padding="same", groups=16, activation="tanh")(y)
+    y = layers.DepthwiseConv2D(7, strides=(2, 3), padding="same")(y)
+    return Model(image, layers.Dense(5)(layers.Flatten()(y)))
+
+
+def test_depthwise_convolutions_of_a_step() -> None:
+    """However drawn; those of stride 1 go back over dy as they go forward over x."""
+    ours, plain = compiled(dilated_and_grouped), compiled(dilated_and_grouped, "reference")
+    for _ in range(2):
+        found, expected = ours.train_on_batch(*batch()), plain.train_on_batch(*batch())
+        np.testing.assert_allclose(found, expected, rtol=1e-5)
+    for weight, reference in zip(ours.get_weights(), plain.get_weights(), strict=True):
+        np.testing.assert_allclose(weight, reference, rtol=1e-5, atol=2e-6)
+    (step,) = ours.trainer._plans._plans.values()
+    kernels = [name for name in step.plan.kernels if "depthwise" in name]
+    assert kernels.count("f32_fused_depthwise_conv2d") == 3
+    assert kernels.count("f32_depthwise_conv2d_grad_input_turned") == 2
+    assert kernels.count("f32_depthwise_conv2d_grad_input_direct") == 1
+    assert kernels.count("f32_depthwise_conv2d_grad_kernel_direct") == 3
+    assert len(kernels) == 9

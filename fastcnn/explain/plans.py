@@ -165,7 +165,7 @@ class ExplainingPlan:
         network = draw(model, spec, recipe.logits, recipe.output, recipe.layer)
         given, outputs = recipe.graph(network)
         if backend == "cpu":
-            outputs = passes.turn_convolutions(outputs)
+            outputs = passes.turn_convolutions(passes.to_depthwise(outputs))
             outputs = passes.fuse_convolutions(outputs, algorithms=algorithms)
         outputs = passes.hoist(outputs, derived.stand_in)
         self._derived = derived

@@ -98,6 +98,7 @@ class InferencePlan:
         outputs = passes.fold_batch_norm(lowered.outputs)
         if backend == "cpu":
             outputs = passes.turn_convolutions(passes.forget_winners(outputs))
+            outputs = passes.to_depthwise(outputs)
             outputs = passes.fuse_convolutions(outputs, algorithms=algorithms)
             outputs = passes.fuse_shuffles(passes.fuse_separable(outputs, algorithms))
         outputs = passes.hoist(outputs, derived.stand_in)

@@ -285,7 +285,10 @@ class FusedDepthwiseConv2D(_Fused):
 @final
 @dataclass(frozen=True, kw_only=True)
 class FusedGroupedConv2D(_Fused):
-    """A convolution of C channels in groups to as many, (R, S, C/G, C), with bias and bounds."""
+    """A convolution of C channels in groups to as many, (R, S, C/G, C), with bias and bounds.
+
+    Kernels have tiles for what `fuse_convolutions` makes of it: 3x3 filters of one stride, 1 or 2.
+    """
 
     name: ClassVar[str] = "fused_grouped_conv2d"
 

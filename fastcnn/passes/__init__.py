@@ -2,6 +2,7 @@
 """Passes map graph to graph; the outputs keep their values.
 
 fold_batch_norm     conv -> batch norm (inference)  becomes  conv with scaled filters + bias
+to_depthwise        conv of one channel and filter a group  becomes  a depthwise one
 fuse_convolutions   conv -> bias -> sum -> bounds  becomes  one op with packed filters; so do
                     transposed convolutions
 fuse_separable      [1x1 conv ->] depthwise -> 1x1 conv  becomes  one op, a few rows at a time
@@ -12,13 +13,14 @@ fuse_moments        conv -> batch norm (training): the convolution takes the mom
 recompute           what is cheap to make is made again for the gradients, instead of kept
 fuse_losses         cross-entropy and its gradient become one op
 fuse_updates        small weights are updated together
-for_training        these six for a training step
+for_training        these six and to_depthwise, for a training step
 forget_winners      max pooling without the positions that gradients read
 turn_convolutions   a convolution backwards, a transposed one  becomes  one of turned filters
 hoist               what depends on weights alone is cut off, to be computed when weights change
 """
 
 from fastcnn.passes.algorithms import Algorithms as Algorithms
+from fastcnn.passes.depthwise import to_depthwise as to_depthwise
 from fastcnn.passes.fold import fold_batch_norm as fold_batch_norm
 from fastcnn.passes.fuse import fuse_convolutions as fuse_convolutions
 from fastcnn.passes.fuse_losses import fuse_losses as fuse_losses

@@ -22,7 +22,7 @@ from fastcnn.passes.algorithms import APART, FUSED, Algorithms, separable_shape
 from fastcnn.passes.rewrite import count_readers, rewrite
 
 # (filter, stride) with loops of their own: depthwise_families in src_c/kernels.
-_FILTERS = frozenset({(3, 1), (3, 2), (5, 1), (5, 2), (7, 1)})
+_FILTERS = frozenset({(3, 1), (3, 2), (5, 1), (5, 2), (7, 1), (7, 2)})
 
 
 def fuse_separable(outputs: Sequence[Tensor], algorithms: Algorithms | None = None) -> list[Tensor]:

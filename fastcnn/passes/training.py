@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from fastcnn.graph import Tensor
 from fastcnn.passes.algorithms import Algorithms
+from fastcnn.passes.depthwise import to_depthwise
 from fastcnn.passes.fuse_losses import fuse_losses
 from fastcnn.passes.fuse_moments import fuse_moments
 from fastcnn.passes.fuse_norms import fuse_norms
@@ -32,7 +33,8 @@ def for_training(
     Returns:
         The same tensors of the new graph.
     """
-    tensors = pack_training(fuse_norms(fuse_losses([*outputs, *made])), algorithms)
+    tensors = to_depthwise(fuse_losses([*outputs, *made]))
+    tensors = pack_training(fuse_norms(tensors), algorithms)
     if keep_less:
         outputs, made = recompute(tensors[: len(outputs)], tensors[len(outputs) :])
         tensors = [*outputs, *made]

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Gradient for the input of a depthwise convolution of stride 1: the same convolution over dy with
- * turned filters, by the blocks of conv_depthwise_fused.inc.h. Strides and other sizes of filter are
- * left to the plain kernels.
+ * turned filters, by the blocks of conv_depthwise_fused.inc.h. Strides are left to the plain kernel.
  *
  * Scratch: filters (R, S, C), then a bias of zeros (C).
  */
@@ -20,8 +19,8 @@
      .stride_w = 1,                                                                                \
      .dilation_h = attrs->dilation_h,                                                              \
      .dilation_w = attrs->dilation_w,                                                              \
-     .pad_top = (call)->in[1].dim[0] - 1 - attrs->pad_top,                                         \
-     .pad_left = (call)->in[1].dim[1] - 1 - attrs->pad_left,                                       \
+     .pad_top = ((call)->in[1].dim[0] - 1) * attrs->dilation_h - attrs->pad_top,                   \
+     .pad_left = ((call)->in[1].dim[1] - 1) * attrs->dilation_w - attrs->pad_left,                 \
      .x_pixel = (call)->in[0].dim[3],                                                              \
      .y_pixel = (call)->out[0].dim[3],                                                             \
      .each = (channels_of_a_group),                                                                \
@@ -39,14 +38,13 @@ static struct depthwise turned_of(const fc_call *call)
     return d;
 }
 
-/* -1 where no block is compiled for these filters. */
+/* -1 where there are strides, or several filters a channel. */
 FC_DEFINE_PLAN(f32_depthwise_conv2d_grad_input_turned)
 {
     FC_ATTRS(f32_depthwise_conv2d_grad_input_turned);
     const struct depthwise g = turned_of(call);
     (void)nthreads;
-    if (attrs->stride_h * attrs->stride_w != 1 || attrs->dilation_h * attrs->dilation_w != 1 ||
-        g.C != call->in->dim[3] || g.pad_top < 0 || g.pad_left < 0 || !depthwise_family_of(&g))
+    if (attrs->stride_h * attrs->stride_w != 1 || g.C != call->in->dim[3])
         return -1;
     return (g.R * g.S + 1) * g.C * (int64_t)sizeof(float);
 }

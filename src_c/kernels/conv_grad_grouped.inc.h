@@ -19,8 +19,7 @@ FC_DEFINE_PLAN(f32_conv2d_grad_input_turned)
 {
     FC_ATTRS(f32_conv2d_grad_input_turned);
     const struct depthwise d = grouped_turned_of(call);
-    if (attrs->groups == 1 || attrs->stride_h * attrs->stride_w != 1 || !grouped_tiled(&d) ||
-        d.C != call->in->dim[3])
+    if (attrs->groups == 1 || attrs->stride_h * attrs->stride_w != 1 || d.C != call->in->dim[3])
         return -1;
     return grouped_plan(&d, nthreads);
 }

@@ -172,11 +172,11 @@ static int grouped_tiled(const struct depthwise *d)
            d->stride_h == d->stride_w && d->stride_h <= 2 && grouped_fits(d->each);
 }
 
-/* Bytes of scratch. */
+/* Bytes of scratch; -1 where no tile is compiled for these filters. */
 static int64_t grouped_plan(const struct depthwise *d, int nthreads)
 {
     if (!grouped_tiled(d))
-        return 0;
+        return -1;
     const struct grouped g = grouped_of(d);
     return (g.filters + nthreads * g.lines_floats) * (int64_t)sizeof(float);
 }
@@ -280,9 +280,6 @@ FC_DEFINE(f32_fused_grouped_conv2d)
 {
     FC_ATTRS(f32_fused_grouped_conv2d);
     const struct depthwise d = DEPTHWISE(call, call->in[1].dim[2]);
-    if (grouped_tiled(&d))
-        grouped_run(call, &d, 0, tid, nthreads);
-    else
-        depthwise_fused(&d, tid, nthreads);
+    grouped_run(call, &d, 0, tid, nthreads);
     return FCNN_OK;
 }

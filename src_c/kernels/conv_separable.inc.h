@@ -149,6 +149,7 @@ static void separable_strip(const struct separable *s, int64_t n, int64_t p, int
                             int continues, int goes_on)
 {
     struct depthwise d = s->depthwise;
+    const struct depthwise_way way = depthwise_way_of(&d);
     struct conv_grid project = s->project;
     struct epilogue exit = s->exit;
     int64_t h0 = p * d.stride_h - s->pad_top, line = s->width * SEPARABLE_GROUP;
@@ -165,13 +166,8 @@ static void separable_strip(const struct separable *s, int64_t n, int64_t p, int
         separable_fill(s, x, h0, continues ? s->shared : 0, d.H, c, channels);
         if (goes_on)
             memcpy(kept, s->lines + d.P * d.stride_h * line, bytes);
-        for (int64_t k = 0; k < channels; k += FC_LANES) {
-            struct depthwise_at block = {.image = s->lines + k,
-                                         .y = s->middle + c + k,
-                                         .c = c + k,
-                                         .n = min_i64(FC_LANES, channels - k)};
-            depthwise_rows(&d, depthwise_family_of(&d), &block, 0, d.P);
-        }
+        const struct depthwise_at block = {.image = s->lines, .y = s->middle + c, .c = c};
+        depthwise_rows(&d, &way, &block, channels, 0, d.P);
     }
     project.Q = project.w.size = d.P * d.Q;
     project.y += at;

@@ -116,6 +116,16 @@ DEPTHWISE = [
     Geometry((1, 9, 10, 3), (2, 2), 1, strides=3),
     Geometry((3, 28, 28, 37), (3, 3), 1, padding="same"),
     Geometry((1, 4, 4, 300), (3, 3), 1, padding="same"),
+    # dilations and strides with a divisor in common or none, one in each direction, wide borders
+    Geometry((2, 9, 23, 19), (3, 3), 1, dilations=2, padding="same"),
+    Geometry((1, 11, 8, 9), (3, 3), 1, dilations=3, padding="same"),
+    Geometry((1, 13, 17, 9), (3, 3), 1, strides=(2, 1), padding="same"),
+    Geometry((1, 13, 17, 9), (3, 5), 1, strides=(1, 2), dilations=(2, 3), padding=4),
+    Geometry((1, 15, 16, 10), (7, 7), 1, strides=2, padding=3),
+    Geometry((1, 9, 29, 5), (3, 3), 2, strides=(3, 2), dilations=(1, 4), padding=((1, 0), (2, 5))),
+    Geometry((1, 3, 4, 9), (3, 3), 1, dilations=4, padding=5),
+    Geometry((1, 2, 3, 5), (7, 7), 1, strides=2, padding=6),
+    Geometry((1, 6, 5, 17), (3, 3), 1, padding=4),
 ]
 
 

@@ -147,15 +147,32 @@ def depthwise_case(geometry: Geometry, bounds: Bounds, moments: bool = False) ->
     return Case(op, make, 5e-6, differentiable=False, label=name)
 
 
-# Every compiled size of filter over rows and columns that blocks cover wholly, partly, not at all.
+# Every compiled width of filter over rows and columns that blocks cover wholly, partly, not at all;
+# outputs of a block apart from each other, neighbours although dilated, and filters of other sizes.
 DEPTHWISE_BLOCKS = [
     *(
         Geometry((2, size, 2 * size, c), (r, r), 1, strides=stride, padding=r // 2)
-        for r, stride in ((3, 1), (3, 2), (5, 1), (5, 2), (7, 1))
+        for r, stride in ((3, 1), (3, 2), (5, 1), (5, 2), (7, 1), (7, 2))
         for size, c in ((1, 3), (7, 16), (8, 37), (15, 16))
     ),
     Geometry((1, 9, 20, 40), (3, 3), 1),
     Geometry((1, 4, 5, 300), (3, 3), 1, padding=3),
+    *(Geometry((1, 4, q, 16), (3, 3), 1, padding=1) for q in (2, 3, 4, 5, 6, 9, 10, 12, 13)),
+    *(
+        Geometry((2, 13, size, 19), (r, r), 1, padding=dilation * (r // 2), dilations=dilation)
+        for r, dilation in ((3, 2), (3, 3), (3, 4), (5, 2), (7, 2))
+        for size in (9, 28, 33)
+    ),
+    Geometry((1, 13, 61, 24), (3, 3), 1, strides=2, dilations=3, padding=3),
+    Geometry((1, 17, 33, 6), (5, 5), 1, strides=4, dilations=2, padding=2),
+    Geometry((2, 15, 31, 13), (3, 3), 1, strides=(2, 1), padding="same"),
+    Geometry((2, 15, 31, 13), (3, 3), 1, strides=(1, 2), padding="same", dilations=(2, 1)),
+    Geometry((1, 15, 30, 9), (5, 7), 1, strides=(3, 2), padding=3),
+    Geometry((1, 15, 30, 9), (1, 7), 1, padding="same", dilations=(1, 2)),
+    Geometry((1, 15, 30, 9), (7, 1), 1, padding="same"),
+    Geometry((1, 15, 30, 9), (9, 4), 1, strides=(1, 3), padding="same"),
+    Geometry((1, 3, 5, 10), (3, 3), 1, padding=9, dilations=8),
+    Geometry((1, 3, 5, 10), (7, 7), 1, padding=12, strides=2),
 ]
 
 
@@ -169,7 +186,7 @@ def grouped_case(geometry: Geometry, bounds: Bounds) -> Case:
     return Case(op, make, 5e-6, differentiable=False, label=name)
 
 
-# Groups that a vector holds several of, one of, a part of; other filters, strides, dilations.
+# Groups that a vector holds several of, one of, a part of.
 GROUPED_BLOCKS = [
     *(
         Geometry((2, size, 2 * size, c), (3, 3), c, strides=stride, padding=1, groups=c // each)
@@ -177,8 +194,6 @@ GROUPED_BLOCKS = [
         for size, c, each in ((1, 8, 4), (7, 32, 4), (8, 24, 8), (15, 20, 4), (9, 32, 16))
     ),
     Geometry((1, 9, 20, 40), (3, 3), 40, groups=5),
-    Geometry((1, 7, 8, 12), (3, 3), 12, groups=4, padding=1),
-    Geometry((1, 9, 9, 16), (5, 3), 16, groups=4, padding=2, strides=(1, 2), dilations=(2, 1)),
 ]
 
 

@@ -189,6 +189,13 @@ def turned_cases(geometry: Geometry, depthwise: bool) -> Case:
     )
 
 
+# Groups that are no part of a vector, other filters, strides, dilations.
+OTHER_GROUPS = [
+    Geometry((1, 7, 8, 12), (3, 3), 12, groups=4, padding=1),
+    Geometry((1, 9, 9, 16), (5, 3), 16, groups=4, padding=2, strides=(1, 2), dilations=(2, 1)),
+]
+
+
 CASES: list[Case] = [
     *(
         Case(PackExchangedFilters(groups), normal(kernel), differentiable=False, label=f"{kernel}")
@@ -228,5 +235,5 @@ CASES: list[Case] = [
     *(grad_kernel_case(geometry) for geometry in BLOCKS),
     *(winograd_grad_case(*given) for given in WINOGRAD_GRADS),
     *(turned_cases(geometry, True) for geometry in DEPTHWISE_BLOCKS),
-    *(turned_cases(geometry, False) for geometry in GROUPED_BLOCKS),
+    *(turned_cases(geometry, False) for geometry in (*GROUPED_BLOCKS, *OTHER_GROUPS)),
 ]

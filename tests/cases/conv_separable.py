@@ -62,7 +62,7 @@ def separable_case(
 CASES: list[Case] = [
     *(
         separable_case((2, size, 2 * size - 1, 5), c, 7, r, stride)
-        for r, stride in ((3, 1), (3, 2), (5, 1), (5, 2), (7, 1))
+        for r, stride in ((3, 1), (3, 2), (5, 1), (5, 2), (7, 1), (7, 2))
         for size, c in ((1, 3), (7, 16), (8, 37), (15, 0), (14, 33))
     ),
     *(separable_case((1, 5, 6, c), e, 18) for c in (1, 8, 40) for e in (0, 15, 17, 31, 32, 65)),
