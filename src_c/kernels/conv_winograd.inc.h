@@ -19,6 +19,7 @@ enum {
     WINOGRAD_AHEAD = 16,        /* rows of a panel: a strip serves but the tiles of a block */
     WINOGRAD_SHARED = 8 << 20,  /* bytes of V that threads share at most, */
     WINOGRAD_ROWS = 36,         /* and about how many rows of it a block takes */
+    WINOGRAD_ITEMS = 4,         /* and how many blocks of a group each thread finds at least */
     WINOGRAD_FETCH = 16,        /* channels between requests for what comes next */
     WINOGRAD_SKEW = 16,         /* floats between planes: strides off powers of two */
 };
@@ -370,6 +371,7 @@ static int winograd_shares(const struct winograd *g, int nthreads)
  * shared and comes from far anyway, so many that filters come seldom. */
 static void winograd_cut(struct winograd *g, int shares)
 {
+    int64_t row = g->points * g->v_row * (int64_t)sizeof(float);
     int64_t bytes = g->points * (g->C + WINOGRAD_COLUMNS) * (int64_t)sizeof(float);
     int64_t fit = max_i64(2, WINOGRAD_CACHE / bytes / FC_PANEL_ROWS);
     int64_t tiles = shares ? ceil_div(WINOGRAD_ROWS, FC_PANEL_ROWS) : min_i64(fit, WINOGRAD_TILES);
@@ -377,11 +379,19 @@ static void winograd_cut(struct winograd *g, int shares)
     g->m_plane = g->block * WINOGRAD_COLUMNS + WINOGRAD_SKEW;
     g->at_once = g->block;
     if (shares) {
-        int64_t block = g->points * g->block * g->v_row * (int64_t)sizeof(float);
-        int64_t blocks = max_i64(1, WINOGRAD_SHARED / block);
+        int64_t blocks = max_i64(1, WINOGRAD_SHARED / (g->block * row));
         g->at_once *= min_i64(blocks, ceil_div(g->tiles, g->block));
     }
     g->v_plane = g->at_once * g->v_row + WINOGRAD_SKEW;
+}
+
+/* Smaller blocks, of nearly the same size, where there are few of them for so many threads. */
+static int64_t winograd_block(const struct winograd *g, int64_t tiles, int nthreads)
+{
+    int64_t all = ceil_div(tiles, FC_PANEL_ROWS), most = g->block / FC_PANEL_ROWS;
+    int64_t wanted = ceil_div(WINOGRAD_ITEMS * nthreads, g->groups);
+    int64_t blocks = max_i64(ceil_div(all, most), min_i64(wanted, ceil_div(all, 2)));
+    return FC_PANEL_ROWS * ceil_div(all, blocks);
 }
 
 FC_DEFINE_PLAN(f32_winograd_conv2d)
@@ -416,7 +426,8 @@ static void winograd_together(const fc_call *call, const struct winograd *g, flo
                               int tid, int nthreads)
 {
     for (int64_t base = 0; base < g->tiles; base += g->at_once) {
-        int64_t tiles = min_i64(g->at_once, g->tiles - base), blocks = ceil_div(tiles, g->block);
+        int64_t tiles = min_i64(g->at_once, g->tiles - base);
+        int64_t block = winograd_block(g, tiles, nthreads), blocks = ceil_div(tiles, block);
         fc_work work = fc_open(tiles, tid, nthreads);
         while (fc_take(&work))
             winograd_input(g, base + work.begin, work.end - work.begin, v + work.begin * g->v_row);
@@ -424,8 +435,8 @@ static void winograd_together(const fc_call *call, const struct winograd *g, flo
         work = fc_open(g->groups * blocks, tid, nthreads);
         while (fc_take(&work))
             for (int64_t item = work.begin; item < work.end; item++) {
-                int64_t group = item / blocks, t = item % blocks * g->block;
-                int64_t count = min_i64(g->block, tiles - t);
+                int64_t group = item / blocks, t = item % blocks * block;
+                int64_t count = min_i64(block, tiles - t);
                 winograd_multiply(g, v + t * g->v_row, count, group, 1, m);
                 winograd_output(g, base + t, count, group, m);
             }
