@@ -30,6 +30,17 @@ from fastcnn.plan import Plan
 SPEC = [Spec((2, 8, 8, 3))]
 
 
+def with_statistics(model: Model, seed: int) -> Model:
+    """The model, its norms' statistics drawn at random."""
+    rng = np.random.default_rng(seed)
+    for weight in model.weights:
+        if "variance" in weight.name:
+            weight.assign(rng.uniform(0.5, 2.0, weight.shape))
+        elif "mean" in weight.name:
+            weight.assign(rng.standard_normal(weight.shape))
+    return model
+
+
 def network(between: Any = None) -> Model:
     x = Input((8, 8, 3))
     y = layers.Conv2D(6, 3, use_bias=True, bias_initializer="random_normal")(x)
@@ -39,13 +50,7 @@ def network(between: Any = None) -> Model:
     y = layers.DepthwiseConv2D(3, depth_multiplier=2, use_bias=False)(layers.ReLU()(y))
     y = layers.BatchNormalization(gamma_initializer="random_uniform")(y)
     model = Model(x, y)
-    rng = np.random.default_rng(0)
-    for weight in model.weights:
-        if "variance" in weight.name:
-            weight.assign(rng.uniform(0.5, 2.0, weight.shape))
-        elif "mean" in weight.name:
-            weight.assign(rng.standard_normal(weight.shape))
-    return model
+    return with_statistics(model, 0)
 
 
 def values(inputs: Any, outputs: Any, x: Any) -> Any:
@@ -143,13 +148,7 @@ def transposed(size: tuple[int, int], taps: int, given: dict[str, Any], end: Any
     y = layers.Conv2DTranspose(18, taps, bias_initializer="random_normal", **given)(image)
     y = layers.BatchNormalization(beta_initializer="random_normal")(y)
     model = Model(image, end(y))
-    rng = np.random.default_rng(taps)
-    for weight in model.weights:
-        if "variance" in weight.name:
-            weight.assign(rng.uniform(0.5, 2.0, weight.shape))
-        elif "mean" in weight.name:
-            weight.assign(rng.standard_normal(weight.shape))
-    return model
+    return with_statistics(model, taps)
 
 
 @pytest.mark.parametrize(
