@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import fastcnn
 
 from .common import NETWORKS, THREADS, batch, compiled, labels, uniform, use_threads
@@ -22,6 +24,17 @@ class TrainStep:
 
     def time_train_on_batch(self, network: str, threads: int) -> None:
         self.model.train_on_batch(self.x, self.y)
+
+
+def ready(name: str, **arguments: Any) -> Any:
+    """A network of fastcnn.applications with the optimizer and the loss of the table."""
+    fastcnn.set_random_seed(0)
+    model = getattr(fastcnn.applications, name)(classifier_activation=None, **arguments)
+    model.compile(
+        optimizer=fastcnn.optimizers.SGD(learning_rate=1e-4, momentum=0.9),
+        loss=fastcnn.losses.SparseCategoricalCrossentropy(from_logits=True),
+    )
+    return model
 
 
 # Networks for 224x224 images, in batches that one step's memory of about 1 GB allows.
@@ -48,12 +61,7 @@ class TrainLargeStep:
 
     def setup(self, network: str, threads: int) -> None:
         use_threads(threads)
-        fastcnn.set_random_seed(0)
-        self.model = getattr(fastcnn.applications, network)(classifier_activation=None)
-        self.model.compile(
-            optimizer=fastcnn.optimizers.SGD(learning_rate=1e-4, momentum=0.9),
-            loss=fastcnn.losses.SparseCategoricalCrossentropy(from_logits=True),
-        )
+        self.model = ready(network)
         self.x, self.y = uniform(LARGE[network], 224, 224, 3), labels(LARGE[network], 1000)
         self.model.train_on_batch(self.x, self.y)  # plans
 
@@ -85,13 +93,8 @@ class TrainTableStep:
 
     def setup(self, network: str, threads: int) -> None:
         use_threads(threads)
-        fastcnn.set_random_seed(0)
         name, arguments, image, classes, count = TABLE[network]
-        self.model = getattr(fastcnn.applications, name)(classifier_activation=None, **arguments)
-        self.model.compile(
-            optimizer=fastcnn.optimizers.SGD(learning_rate=1e-4, momentum=0.9),
-            loss=fastcnn.losses.SparseCategoricalCrossentropy(from_logits=True),
-        )
+        self.model = ready(name, **arguments)
         self.x, self.y = uniform(count, *image), labels(count, classes)
         self.model.train_on_batch(self.x, self.y)  # plans
 
