@@ -21,6 +21,7 @@ from typing import Any, ClassVar, cast, final
 
 import numpy as np
 
+from fastcnn import storage
 from fastcnn.errors import DtypeError, FastcnnError, NotDifferentiableError, ShapeError, located
 
 Shape = tuple[int | None, ...]
@@ -279,7 +280,8 @@ class Parameter:
         if isinstance(self._value, Pending):
             with _drawing:  # two threads must end up with one array
                 if isinstance(self._value, Pending):
-                    self._value = np.ascontiguousarray(self._value.draw(), self.dtype)
+                    drawn = np.ascontiguousarray(self._value.draw(), self.dtype)
+                    self._value = storage.settled(drawn)
         return self._value
 
     @property
@@ -307,7 +309,7 @@ class Parameter:
             )
         with _drawing:
             if isinstance(self._value, Pending):
-                self._value = np.empty(self.shape, self.dtype)
+                self._value = storage.empty(self.shape, self.dtype)
         self.own()
         self._value[...] = array
         self.count_write()

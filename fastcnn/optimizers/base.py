@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from fastcnn import arguments, ops
+from fastcnn import arguments, ops, storage
 from fastcnn.configurable import Configurable
 from fastcnn.drawing import add_node
 from fastcnn.errors import ArgumentError, ShapeError
@@ -237,20 +237,12 @@ class Optimizer(Configurable):
                 continue
             path = self._path(parameter, position)
             self._slots[id(parameter)] = [
-                Parameter(
-                    f"{path}/{name}",
-                    np.full(parameter.shape, self.initial_slot(name), parameter.dtype),
-                    trainable=False,
-                )
-                for name in names
+                _slot(parameter, f"{path}/{name}", self.initial_slot(name)) for name in names
             ]
             if self.use_ema:
-                self._averages[id(parameter)] = Parameter(
-                    f"{path}/average", parameter.numpy(), trainable=False
-                )
+                self._averages[id(parameter)] = _slot(parameter, f"{path}/average", parameter.value)
             if self.gradient_accumulation_steps:
-                zeros = np.zeros(parameter.shape, parameter.dtype)
-                self._sums[id(parameter)] = Parameter(f"{path}/gradient", zeros, trainable=False)
+                self._sums[id(parameter)] = _slot(parameter, f"{path}/gradient", 0.0)
 
     def _path(self, parameter: Parameter, position: int) -> str:
         path = parameter.path or parameter.name
@@ -417,6 +409,13 @@ class Optimizer(Configurable):
     def _take_averages(self) -> None:
         for parameter in self._parameters:
             parameter.assign(self._averages[id(parameter)].value)
+
+
+def _slot(parameter: Parameter, path: str, value: float | Array) -> Parameter:
+    """An array beside a weight, of its shape."""
+    array = storage.empty(parameter.shape, parameter.dtype)
+    array[...] = value
+    return Parameter(path, array, trainable=False)
 
 
 def _takes_step(function: Any) -> bool:
