@@ -84,8 +84,9 @@ class Op(ABC):
     """An operation: static attributes, and all that is known about it.
 
     Subclasses are final frozen dataclasses. `inplace` maps an output to the input whose memory it
-    may overwrite; `is_view` says that output 0 is input 0's memory under another shape;
-    `strided_inputs` are those whose pixels may lie apart, inside a wider tensor's.
+    may overwrite, where there is such an input; `is_view` says that output 0 is input 0's memory
+    under another shape; `strided_inputs` are those whose pixels may lie apart, inside a wider
+    tensor's.
     """
 
     name: ClassVar[str]

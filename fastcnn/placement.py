@@ -114,6 +114,8 @@ class Placement:
         last = self._last_uses()
         for position, node in enumerate(self.nodes):
             for out_index, in_index in node.op.inplace.items():
+                if in_index >= len(node.inputs):
+                    continue
                 out, source = node.outputs[out_index], self.root(node.inputs[in_index])
                 if (
                     out not in self._buffer

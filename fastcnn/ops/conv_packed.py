@@ -29,6 +29,9 @@ WINOGRAD_PANELS = 2
 # Pixels that a row of moments stands for: MOMENT_PIXELS in src_c/kernels/conv_packed.inc.h.
 MOMENT_PIXELS = 24
 
+# A result may take the place of its residual, which is read where the result is written.
+OVER_RESIDUAL = {0: 3}
+
 Bounds = tuple[float, float]
 UNBOUNDED: Bounds = (-math.inf, math.inf)
 
@@ -103,6 +106,7 @@ class PackedConv2D(Convolution):
     bounds: Bounds = UNBOUNDED
     moments: bool = False
     name: ClassVar[str] = "packed_conv2d"
+    inplace: ClassVar[dict[int, int]] = OVER_RESIDUAL
     strided_inputs: ClassVar[frozenset[int]] = frozenset({0})
 
     def strided_output(self, index: int, *inputs: Spec) -> bool:
@@ -369,6 +373,7 @@ class WinogradConv2D(Op):
     tile: int = 4
     bounds: Bounds = UNBOUNDED
     name: ClassVar[str] = "winograd_conv2d"
+    inplace: ClassVar[dict[int, int]] = OVER_RESIDUAL
     strided_inputs: ClassVar[frozenset[int]] = frozenset({0})
 
     def strided_output(self, index: int, *inputs: Spec) -> bool:

@@ -23,6 +23,7 @@ from fastcnn.graph import Array, Op, Spec, spec_of
 from fastcnn.ops._apply import require_float
 from fastcnn.ops.conv_packed import (
     COLUMNS,
+    OVER_RESIDUAL,
     UNBOUNDED,
     Bounds,
     PackFilters,
@@ -135,6 +136,7 @@ class WinogradTrainConv2D(Op):
     exchanged: bool = False
     bounds: Bounds = UNBOUNDED
     name: ClassVar[str] = "winograd_train_conv2d"
+    inplace: ClassVar[dict[int, int]] = OVER_RESIDUAL
 
     def infer(self, *inputs: Spec) -> Spec:
         """x (N, H, W, C), filters, bias (K), residual (N, P, Q, K) -> (N, P, Q, K)."""
@@ -182,6 +184,7 @@ class PackedConv2DGradInput(Convolution):
     groups: int = 1
     bounds: Bounds = UNBOUNDED
     name: ClassVar[str] = "packed_conv2d_grad_input"
+    inplace: ClassVar[dict[int, int]] = OVER_RESIDUAL
     strided_inputs: ClassVar[frozenset[int]] = frozenset({0})
 
     def strided_output(self, index: int, *inputs: Spec) -> bool:

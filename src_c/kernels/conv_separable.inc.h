@@ -113,18 +113,6 @@ static void separable_expand(const struct separable *s, const float *x, int64_t 
     }
 }
 
-/* The same where there is no convolution in front. */
-FC_INLINE void separable_copy(const struct separable *s, const float *x, int64_t rows, int64_t n,
-                              float *lines, const int whole)
-{
-    for (int64_t row = 0; row < rows; row++, lines += s->width * SEPARABLE_GROUP)
-        for (int64_t w = 0; w < s->W; w++, x += s->x_pixel)
-            for (int64_t k = 0; k < (whole ? SEPARABLE_GROUP : n); k += FC_LANES) {
-                int64_t lanes = whole ? FC_LANES : min_i64(FC_LANES, n - k);
-                store_lanes(lines + w * SEPARABLE_GROUP + k, load_lanes(x + k, lanes), lanes);
-            }
-}
-
 /* Lines [from, to) of the strip whose first line is row h0 of the image at x. */
 static void separable_fill(const struct separable *s, const float *x, int64_t h0, int64_t from,
                            int64_t to, int64_t c, int64_t n)
@@ -134,27 +122,20 @@ static void separable_fill(const struct separable *s, const float *x, int64_t h0
     float *there = s->lines + above * line + s->left * SEPARABLE_GROUP;
     x += (h0 + above) * s->W * s->x_pixel;
     memset(s->lines + from * line, 0, (size_t)((above - from) * line) * sizeof(float));
-    if (below > above && s->expand)
+    if (below > above)
         separable_expand(s, x, below - above, c, n, there);
-    else if (n == SEPARABLE_GROUP)
-        separable_copy(s, x + c, below - above, n, there, 1);
-    else
-        separable_copy(s, x + c, below - above, n, there, 0);
     memset(s->lines + below * line, 0, (size_t)((to - below) * line) * sizeof(float));
 }
 
-/* Outputs [p, last) of image n; the rows shared with the strip before are at hand if it `continues`
- * that one, and are kept for the one that follows if it `goes_on`. */
-static void separable_strip(const struct separable *s, int64_t n, int64_t p, int64_t last,
-                            int continues, int goes_on)
+/* `middle` for outputs [p, last) of the image at x, some channels at a time; the rows shared with the
+ * strip before are at hand if it `continues` that one, and are kept for the one that follows if it
+ * `goes_on`. */
+static void separable_between(const struct separable *s, const float *x, int64_t p, int64_t last,
+                              int continues, int goes_on)
 {
     struct depthwise d = s->depthwise;
     const struct depthwise_way way = depthwise_way_of(&d);
-    struct conv_grid project = s->project;
-    struct epilogue exit = s->exit;
     int64_t h0 = p * d.stride_h - s->pad_top, line = s->width * SEPARABLE_GROUP;
-    int64_t at = (n * s->depthwise.P + p) * project.y_row;
-    const float *x = s->x + n * s->H * s->W * s->x_pixel;
     float *kept = s->kept;
     d.P = last - p;
     d.H = separable_reach(s, d.P);
@@ -169,7 +150,31 @@ static void separable_strip(const struct separable *s, int64_t n, int64_t p, int
         const struct depthwise_at block = {.image = s->lines, .y = s->middle + c, .c = c};
         depthwise_rows(&d, &way, &block, channels, 0, d.P);
     }
-    project.Q = project.w.size = d.P * d.Q;
+}
+
+/* The same where no convolution stands in front: from the image itself. */
+static void separable_begin(const struct separable *s, const float *x, int64_t p, int64_t last)
+{
+    enum { AT_ONCE = DEPTHWISE_VECTORS * FC_LANES };
+    struct depthwise d = s->depthwise;
+    const struct depthwise_way way = depthwise_way_of(&d);
+    d.P = last - p;
+    d.pad_top -= p * d.stride_h;
+    for (int64_t row = 0; row < d.P; row += way.rows)
+        for (int64_t c = 0; c < s->E; c += AT_ONCE) {
+            const struct depthwise_at at = {.image = x + c, .y = s->middle + c, .c = c};
+            depthwise_rows(&d, &way, &at, min_i64(AT_ONCE, s->E - c), row,
+                           min_i64(row + way.rows, d.P));
+        }
+}
+
+/* Outputs [p, last) of image n, whose `middle` has been made. */
+static void separable_project(const struct separable *s, int64_t n, int64_t p, int64_t last)
+{
+    struct conv_grid project = s->project;
+    struct epilogue exit = s->exit;
+    int64_t at = (n * s->depthwise.P + p) * project.y_row;
+    project.Q = project.w.size = (last - p) * s->depthwise.Q;
     project.y += at;
     exit.residual = exit.residual ? exit.residual + at : NULL;
     const struct entrance none = {.scale = NULL};
@@ -196,9 +201,9 @@ static struct separable separable_of(const fc_call *call)
         /* An even number of them, as most teams are. */
         .strips = min_i64(P, 2 * ceil_div(P * Q * E, 2 * middle)),
         .pad_top = attrs->pad_top,
-        .width = max_i64(reach, attrs->pad_left + x->dim[2]),
+        .width = attrs->expands ? max_i64(reach, attrs->pad_left + x->dim[2]) : 0,
         .left = attrs->pad_left,
-        .shared = max_i64(rows - attrs->stride_h, 0),
+        .shared = attrs->expands ? max_i64(rows - attrs->stride_h, 0) : 0,
         .x = x->data,
         .x_pixel = x->ld,
         .expand = attrs->expands ? more[0].data : NULL,
@@ -209,8 +214,9 @@ static struct separable separable_of(const fc_call *call)
     };
     s.depthwise = (struct depthwise){
         .N = 1,
+        .H = s.H,
+        .W = attrs->expands ? s.width : s.W,
         .C = E,
-        .W = s.width,
         .P = P,
         .Q = Q,
         .R = kernel->dim[0],
@@ -219,7 +225,9 @@ static struct separable separable_of(const fc_call *call)
         .stride_w = attrs->stride_w,
         .dilation_h = attrs->dilation_h,
         .dilation_w = attrs->dilation_w,
-        .x_pixel = SEPARABLE_GROUP,
+        .pad_top = attrs->expands ? 0 : s.pad_top,
+        .pad_left = attrs->expands ? 0 : s.left,
+        .x_pixel = attrs->expands ? SEPARABLE_GROUP : s.x_pixel,
         .y_pixel = E,
         .each = 1,
         .filter = kernel->data,
@@ -273,10 +281,15 @@ FC_DEFINE(f32_fused_separable_conv2d)
     fc_work work = fc_open(call->in[0].dim[0] * s.strips, tid, nthreads);
     while (fc_take(&work))
         for (int64_t item = work.begin; item < work.end; item++) {
-            int64_t strip = item % s.strips, p, last;
+            int64_t n = item / s.strips, strip = item % s.strips, p, last;
+            const float *x = s.x + n * s.H * s.W * s.x_pixel;
             share(P, (int)strip, (int)s.strips, &p, &last);
-            separable_strip(&s, item / s.strips, p, last, item == before + 1 && strip > 0,
-                            strip + 1 < s.strips);
+            if (s.expand)
+                separable_between(&s, x, p, last, item == before + 1 && strip > 0,
+                                  strip + 1 < s.strips);
+            else
+                separable_begin(&s, x, p, last);
+            separable_project(&s, n, p, last);
             before = item;
         }
     return FCNN_OK;
