@@ -16,7 +16,7 @@ from fastcnn.autodiff import evaluate, gradients
 from fastcnn.backends import threads
 from fastcnn.errors import ArgumentError, DtypeError, KernelMissing, NonFiniteError, ShapeError
 from fastcnn.graph import Parameter, Tensor, constant, placeholder
-from fastcnn.passes import fuse_updates
+from fastcnn.passes import fuse_convolutions, fuse_updates
 from fastcnn.plan import Arena, Plan
 
 Array = np.ndarray[Any, Any]
@@ -156,6 +156,16 @@ def test_a_chain_runs_in_place() -> None:
     for _ in range(10):
         y = ops.relu(y)
     assert Plan([x], [ops.sum(y)]).arena_bytes <= 2 * 64 * 64 * 4
+
+
+def test_a_convolution_takes_the_place_of_its_residual() -> None:
+    image, weight = leaf(1, 16, 16, 32), Parameter("w", np.ones((1, 1, 32, 32), np.float32))
+    x = ops.relu(image)
+    y = ops.relu(ops.add(ops.conv2d(x, weight.tensor), x))  # x is convolved: it must stay
+    z = ops.relu(ops.add(ops.conv2d(ops.max_pool2d(x, 3, 1, "same"), weight.tensor), x))
+    arenas = [Plan([image], fuse_convolutions([ops.sum(t)])).arena_bytes for t in (y, z)]
+    assert arenas[0] >= 2 * 16 * 16 * 32 * 4
+    assert arenas[1] < arenas[0] + 16 * 16 * 32 * 4
 
 
 # --- state -------------------------------------------------------------------------------------

@@ -21,6 +21,7 @@ enum {
     WINOGRAD_ROWS = 36,         /* and about how many rows of it a block takes */
     WINOGRAD_ITEMS = 4,         /* and how many blocks of a group each thread finds at least */
     WINOGRAD_FETCH = 16,        /* channels between requests for what comes next */
+    WINOGRAD_LINE = 16,         /* floats of a line of the cache */
     WINOGRAD_SKEW = 16,         /* floats between planes: strides off powers of two */
 };
 
@@ -83,28 +84,54 @@ struct winograd_patch {
     int64_t n, h, w; /* image, and the first row and column of the patch, padding included */
 };
 
+/* Patches [tile, tile + count). */
+struct winograd_patches {
+    int64_t tile, count;
+};
+
 static inline struct winograd_patch winograd_patch(const struct winograd *g, int64_t tile)
 {
     int64_t w = tile % g->tiles_w, h = tile / g->tiles_w % g->tiles_h;
     return (struct winograd_patch){tile / g->tiles_w / g->tiles_h, g->m * h, g->m * w};
 }
 
-/* v[points][lanes] of one patch, channels c to c + n. */
-FC_INLINE void winograd_patch_in(const struct winograd *g, const float *image, int64_t h0,
-                                 int64_t w0, const int inside, int64_t n, float *v, const int m)
+/* A patch's first pixel, which may be padding, and which pixels lie in the image: all that are
+ * `inside`, else those (i, j) whose bit 6 i + j is set. */
+struct winograd_source {
+    const float *pixel;
+    uint64_t there;
+    int inside;
+};
+
+static inline struct winograd_source winograd_source(const struct winograd *g, int64_t tile)
 {
-    const int64_t H = g->H, W = g->W, x_pixel = g->x_pixel, v_plane = g->v_plane;
+    struct winograd_patch at = winograd_patch(g, tile);
+    int64_t h = at.h - g->pad_top, w = at.w - g->pad_left, side = g->m + 2;
+    struct winograd_source from = {
+        .pixel = g->x + ((at.n * g->H + h) * g->W + w) * g->x_pixel,
+        .inside = h >= 0 && w >= 0 && h + side <= g->H && w + side <= g->W,
+    };
+    for (int64_t i = 0; i < side && !from.inside; i++)
+        for (int64_t j = 0; j < side; j++)
+            if ((uint64_t)(h + i) < (uint64_t)g->H && (uint64_t)(w + j) < (uint64_t)g->W)
+                from.there |= (uint64_t)1 << (6 * i + j);
+    return from;
+}
+
+/* v[points][lanes] of the patch, n channels from c on. */
+FC_INLINE void winograd_patch_in(const struct winograd *g, const struct winograd_source *from,
+                                 int64_t c, const int inside, int64_t n, float *v, const int m)
+{
+    const int64_t x_pixel = g->x_pixel, x_row = g->W * x_pixel, v_plane = g->v_plane;
+    const float *pixel = from->pixel + c;
     vf t[6][6];
 #pragma GCC unroll 6
-    for (int j = 0; j < m + 2; j++) {
+    for (int j = 0; j < m + 2; j++, pixel += x_pixel) {
         vf d[6], column[6];
-        int64_t w = w0 + j;
 #pragma GCC unroll 6
         for (int i = 0; i < m + 2; i++) {
-            int64_t h = h0 + i;
-            int there = inside || ((uint64_t)h < (uint64_t)H && (uint64_t)w < (uint64_t)W);
-            const float *pixel = image + (h * W + w) * x_pixel;
-            d[i] = there ? load_lanes(pixel, n) : v_zero();
+            int there = inside || from->there >> (6 * i + j) & 1;
+            d[i] = there ? load_lanes(pixel + i * x_row, n) : v_zero();
         }
         winograd_forward(d, column, m);
 #pragma GCC unroll 6
@@ -121,144 +148,197 @@ FC_INLINE void winograd_patch_in(const struct winograd *g, const float *image, i
     }
 }
 
-/* Patches tile, ... to v[points][..][C], the first of them in row 0 of each plane. */
-FC_INLINE void winograd_input_body(const struct winograd *g, int64_t tile, int64_t count, float *v,
-                                   const int m)
+/* The same of a vector of channels; where a line of the cache begins, ask for it in what the patch
+ * to the right has beside this one. */
+FC_INLINE void winograd_vector_in(const struct winograd *g, const struct winograd_source *from,
+                                  int64_t c, float *v, const int m)
 {
-    for (int64_t i = 0; i < count; i++) {
-        struct winograd_patch at = winograd_patch(g, tile + i);
-        int64_t h = at.h - g->pad_top, w = at.w - g->pad_left;
-        int inside = h >= 0 && w >= 0 && h + m + 2 <= g->H && w + m + 2 <= g->W;
-        const float *image = g->x + at.n * g->H * g->W * g->x_pixel;
-        for (int64_t c = 0; c < g->C; c += FC_LANES) {
-            int64_t n = min_i64(FC_LANES, g->C - c);
-            float *to = v + i * g->v_row + c;
-            if (inside && n == FC_LANES)
-                winograd_patch_in(g, image + c, h, w, 1, FC_LANES, to, m);
-            else
-                winograd_patch_in(g, image + c, h, w, inside, n, to, m);
-        }
+    int64_t n = min_i64(FC_LANES, g->C - c), x_row = g->W * g->x_pixel;
+    if (c % WINOGRAD_LINE == 0)
+#pragma GCC unroll 4
+        for (int j = 2; j < m + 2; j++)
+#pragma GCC unroll 6
+            for (int i = 0; i < m + 2; i++)
+                __builtin_prefetch(from->pixel + c + i * x_row + (m + j) * g->x_pixel);
+    if (from->inside && n == FC_LANES)
+        winograd_patch_in(g, from, c, 1, FC_LANES, v, m);
+    else
+        winograd_patch_in(g, from, c, from->inside, n, v, m);
+}
+
+/* A block's patches to v[points][..][C], the first of them in row 0 of each plane. */
+FC_INLINE void winograd_input_body(const struct winograd *g, struct winograd_patches block,
+                                   float *v, const int m)
+{
+    for (int64_t i = 0; i < block.count; i++, v += g->v_row) {
+        const struct winograd_source from = winograd_source(g, block.tile + i);
+        for (int64_t c = 0; c < g->C; c += FC_LANES)
+            winograd_vector_in(g, &from, c, v + c, m);
     }
 }
 
-static void winograd_input(const struct winograd *g, int64_t tile, int64_t count, float *v)
+static void winograd_input(const struct winograd *g, struct winograd_patches block, float *v)
 {
     if (g->m == 4)
-        winograd_input_body(g, tile, count, v, 4);
+        winograd_input_body(g, block, v, 4);
     else
-        winograd_input_body(g, tile, count, v, 2);
+        winograd_input_body(g, block, v, 2);
 }
 
-/* m[rows][PANEL_STRIP] = v[rows][C] u[C][PANEL_STRIP] for one plane. */
+/* m[rows][PANEL_STRIP] = v[rows][C] u[C][PANEL_STRIP] for one plane, a tile of rows after the other. */
 struct winograd_product {
     const float *v, *u;
     const float *v_next, *u_next; /* to be fetched meanwhile from far, or NULL */
     float *m;
     int64_t v_row, m_row, depth;
-    int64_t lines; /* of u_next, for each WINOGRAD_FETCH channels */
+    int64_t part,
+        lines; /* floats of u_next that a tile fetches, lines for WINOGRAD_FETCH channels */
     int vectors;
 };
 
 /* Ask for what the products of the next strip and the next plane read. Prefetchers follow neither: a
  * tile walks along as many short rows as it has, and pages end a stream. */
-FC_INLINE void winograd_fetch(const struct winograd_product *p, int64_t c, const int rows)
+FC_INLINE void winograd_fetch(const float *u_next, const float *v_next, int64_t lines,
+                              const int rows)
 {
-    const float *u = p->u_next + c * p->lines;
-    for (int64_t i = 0; i < p->lines; i++)
-        __builtin_prefetch(u + i * PANEL_COLUMNS, 0, 2);
-    if (!p->v_next)
+    for (int64_t i = 0; i < lines; i++)
+        __builtin_prefetch(u_next + i * PANEL_COLUMNS, 0, 2);
+    if (!v_next)
         return;
 #pragma GCC unroll 16
     for (int i = 0; i < rows; i++) /* rows lie one behind the other */
-        __builtin_prefetch(p->v_next + c * rows + i * WINOGRAD_FETCH, 0, 2);
+        __builtin_prefetch(v_next + i * WINOGRAD_FETCH, 0, 2);
 }
 
-FC_INLINE void winograd_product_body(const struct winograd_product *p, const int rows,
-                                     const int vectors)
+FC_INLINE void winograd_product_body(const struct winograd_product *p, int64_t tiles,
+                                     const int rows, const int vectors)
 {
-    const int64_t second = panel_second(p->depth);
-    const float *a[FC_PANEL_ROWS], *u = p->u;
-    vf acc[FC_PANEL_ROWS][2];
-    int64_t c = 0;
-    for (int i = 0; i < rows; i++)
-        a[i] = p->v + i * p->v_row;
-    panel_zero(acc, rows);
-    for (; p->u_next && c + WINOGRAD_FETCH <= p->depth; c += WINOGRAD_FETCH) {
-        winograd_fetch(p, c, rows);
-        panel_multiply(acc, a, u, second, WINOGRAD_FETCH, 0, rows, vectors);
-        u += WINOGRAD_FETCH * PANEL_COLUMNS;
-#pragma GCC unroll 16
+    const int64_t second = panel_second(p->depth), step = rows * p->v_row;
+    const float *v = p->v, *u_next = p->u_next, *v_next = p->v_next;
+    float *m = p->m;
+    for (; tiles > 0; tiles--, v += step, m += rows * p->m_row) {
+        const float *a[FC_PANEL_ROWS], *u = p->u;
+        vf acc[FC_PANEL_ROWS][2];
+        int64_t c = 0;
         for (int i = 0; i < rows; i++)
-            a[i] += WINOGRAD_FETCH;
-    }
-    panel_multiply(acc, a, u, second, p->depth - c, WINOGRAD_AHEAD, rows, vectors);
+            a[i] = v + i * p->v_row;
+        panel_zero(acc, rows);
+        for (; u_next && c + WINOGRAD_FETCH <= p->depth; c += WINOGRAD_FETCH) {
+            winograd_fetch(u_next + c * p->lines, v_next ? v_next + c * rows : NULL, p->lines,
+                           rows);
+            panel_multiply(acc, a, u, second, WINOGRAD_FETCH, 0, rows, vectors);
+            u += WINOGRAD_FETCH * PANEL_COLUMNS;
 #pragma GCC unroll 16
-    for (int i = 0; i < rows; i++) {
-        v_store(p->m + i * p->m_row, acc[i][0]);
-        if (vectors == 2)
-            v_store(p->m + i * p->m_row + FC_LANES, acc[i][1]);
+            for (int i = 0; i < rows; i++)
+                a[i] += WINOGRAD_FETCH;
+        }
+        panel_multiply(acc, a, u, second, p->depth - c, WINOGRAD_AHEAD, rows, vectors);
+#pragma GCC unroll 16
+        for (int i = 0; i < rows; i++) {
+            v_store(m + i * p->m_row, acc[i][0]);
+            if (vectors == 2)
+                v_store(m + i * p->m_row + FC_LANES, acc[i][1]);
+        }
+        u_next = u_next ? u_next + p->part : NULL;
+        v_next = v_next ? v_next + step : NULL;
     }
 }
 
 #define FC_WINOGRAD(rows)                                                                          \
-    static void winograd_product_##rows(const struct winograd_product *p)                          \
+    static void winograd_product_##rows(const struct winograd_product *p, int64_t tiles)           \
     {                                                                                              \
         if (FC_LANES < PANEL_COLUMNS || p->vectors == 2)                                           \
-            winograd_product_body(p, rows, 2);                                                     \
+            winograd_product_body(p, tiles, rows, 2);                                              \
         else                                                                                       \
-            winograd_product_body(p, rows, 1);                                                     \
+            winograd_product_body(p, tiles, rows, 1);                                              \
     }
 FC_FOR_PANEL_ROWS(FC_WINOGRAD)
 #undef FC_WINOGRAD
 
-typedef void (*winograd_product_fn)(const struct winograd_product *);
+typedef void (*winograd_product_fn)(const struct winograd_product *, int64_t tiles);
 #define FC_WINOGRAD(rows) [rows] = winograd_product_##rows,
 static const winograd_product_fn winograd_products[FC_PANEL_ROWS + 1] = {
     FC_FOR_PANEL_ROWS(FC_WINOGRAD)};
 #undef FC_WINOGRAD
 
 /* One strip of one plane, for all rows of a block. */
-static void winograd_strip(const struct winograd_product *first, int64_t count)
+static void winograd_strip(const struct winograd_product *p, int64_t count)
 {
-    int64_t tiles = ceil_div(count, FC_PANEL_ROWS);
-    for (int64_t i = 0; i < tiles; i++) {
-        int64_t row = i * FC_PANEL_ROWS;
-        struct winograd_product product = *first;
-        product.v += row * product.v_row;
-        product.m += row * product.m_row;
-        if (product.v_next)
-            product.v_next += row * product.v_row;
-        if (product.u_next) /* each tile fetches a part */
-            product.u_next += i * (product.depth / tiles) * PANEL_COLUMNS;
-        product.lines = ceil_div(WINOGRAD_FETCH, tiles);
-        winograd_products[min_i64(FC_PANEL_ROWS, count - row)](&product);
+    int64_t tiles = count / FC_PANEL_ROWS, done = tiles * FC_PANEL_ROWS;
+    if (tiles)
+        winograd_products[FC_PANEL_ROWS](p, tiles);
+    if (done == count)
+        return;
+    struct winograd_product last = *p;
+    last.v += done * p->v_row;
+    last.m += done * p->m_row;
+    last.v_next = p->v_next ? p->v_next + done * p->v_row : NULL;
+    last.u_next = p->u_next ? p->u_next + tiles * p->part : NULL;
+    winograd_products[count - done](&last, 1);
+}
+
+/* m[count][WINOGRAD_COLUMNS] of one plane for one group of panels, as far as there are filters, which
+ * begin at u; `far` tells that no near cache holds v. */
+static void winograd_plane(const struct winograd *g, const float *v, const float *u, int64_t count,
+                           int64_t columns, int far, float *m)
+{
+    int64_t panel = g->C * PANEL_COLUMNS, tiles = ceil_div(count, FC_PANEL_ROWS);
+    struct winograd_product product = {
+        .v = v,
+        .v_row = g->v_row,
+        .m_row = WINOGRAD_COLUMNS,
+        .depth = g->C,
+        .part = g->C / tiles * PANEL_COLUMNS,
+        .lines = ceil_div(WINOGRAD_FETCH, tiles),
+    };
+    for (int64_t k = 0; k < columns; k += PANEL_STRIP) {
+        product.u = u + k / PANEL_COLUMNS * panel + k % PANEL_COLUMNS;
+        product.v_next = far && k + PANEL_STRIP >= columns ? v + g->v_plane : NULL;
+        product.u_next = far ? product.u + max_i64(1, PANEL_STRIP / PANEL_COLUMNS) * panel : NULL;
+        product.m = m + k;
+        product.vectors = columns - k > FC_LANES ? 2 : 1;
+        winograd_strip(&product, count);
     }
 }
 
-/* m[points][count][WINOGRAD_COLUMNS] for one group of panels, as far as there are filters; `far` tells
- * that no near cache holds v. */
-static void winograd_multiply(const struct winograd *g, const float *v, int64_t count,
-                              int64_t group, int far, float *m)
+/* Part `part` of as many as there are points of what the block's outputs of a group will touch. */
+static void winograd_expect_outputs(const struct winograd *g, struct winograd_patches block,
+                                    int64_t group, int64_t part)
+{
+    const float *residual = g->epilogue.residual;
+    int64_t k = group * WINOGRAD_COLUMNS, columns = min_i64(WINOGRAD_COLUMNS, g->K - k), begin, end;
+    share(block.count * g->m, (int)part, (int)g->points, &begin, &end);
+    for (; begin < end; begin++) {
+        struct winograd_patch at = winograd_patch(g, block.tile + begin / g->m);
+        int64_t h = at.h + begin % g->m, last = h < g->P ? min_i64(at.w + g->m, g->Q) : 0;
+        for (int64_t w = at.w; w < last; w++)
+            for (int64_t i = 0; i < columns; i += WINOGRAD_LINE) {
+                int64_t to = ((at.n * g->P + h) * g->Q + w) * g->y_pixel + k + i;
+                __builtin_prefetch(g->y + to, 1);
+                if (residual && residual != g->y)
+                    __builtin_prefetch(residual + to);
+            }
+    }
+}
+
+/* Floats of the filters of one group at one point. */
+static int64_t winograd_filters_of_plane(const struct winograd *g)
+{
+    return WINOGRAD_PANELS * g->C * PANEL_COLUMNS;
+}
+
+/* m[points][count][WINOGRAD_COLUMNS] of a block's patches for one group of panels, that at u. Meanwhile
+ * its outputs are asked for. */
+static void winograd_multiply(const struct winograd *g, const float *v, const float *u,
+                              struct winograd_patches block, int64_t group, int far, float *m)
 {
     int64_t columns = min_i64(WINOGRAD_COLUMNS, g->K - group * WINOGRAD_COLUMNS);
-    int64_t panel = g->C * PANEL_COLUMNS;
-    const float *u = g->u + group * g->points * WINOGRAD_PANELS * panel;
-    for (int64_t xi = 0; xi < g->points; xi++, u += WINOGRAD_PANELS * panel, v += g->v_plane)
-        for (int64_t k = 0; k < columns; k += PANEL_STRIP) {
-            const float *strip = u + k / PANEL_COLUMNS * panel + k % PANEL_COLUMNS;
-            const struct winograd_product product = {
-                .v = v,
-                .u = strip,
-                .v_next = far && k + PANEL_STRIP >= columns ? v + g->v_plane : NULL,
-                .u_next = far ? strip + max_i64(1, PANEL_STRIP / PANEL_COLUMNS) * panel : NULL,
-                .m = m + xi * g->m_plane + k,
-                .v_row = g->v_row,
-                .m_row = WINOGRAD_COLUMNS,
-                .depth = g->C,
-                .vectors = columns - k > FC_LANES ? 2 : 1,
-            };
-            winograd_strip(&product, count);
-        }
+    int64_t panels = winograd_filters_of_plane(g);
+    for (int64_t xi = 0; xi < g->points; xi++) {
+        winograd_expect_outputs(g, block, group, xi);
+        winograd_plane(g, v + xi * g->v_plane, u + xi * panels, block.count, columns, far,
+                       m + xi * g->m_plane);
+    }
 }
 
 /* The m x m pixels of one patch, channels k to k + n; `from` is its first product. */
@@ -303,30 +383,29 @@ FC_INLINE void winograd_patch_out(const struct winograd *g, const float *from, i
     }
 }
 
-FC_INLINE void winograd_output_body(const struct winograd *g, int64_t tile, int64_t count,
+FC_INLINE void winograd_output_body(const struct winograd *g, struct winograd_patches block,
                                     int64_t group, const float *from, const int m)
 {
     int64_t begin = group * WINOGRAD_COLUMNS, end = min_i64(begin + WINOGRAD_COLUMNS, g->K);
-    for (int64_t i = 0; i < count; i++) {
-        struct winograd_patch at = winograd_patch(g, tile + i);
+    for (int64_t i = 0; i < block.count; i++, from += WINOGRAD_COLUMNS) {
+        struct winograd_patch at = winograd_patch(g, block.tile + i);
         int64_t pixel = ((at.n * g->P + at.h) * g->Q + at.w) * g->y_pixel;
-        for (int64_t k = begin; k < end; k += FC_LANES)
+        for (int64_t k = begin; k < end; k += FC_LANES) {
             if (end - k >= FC_LANES)
-                winograd_patch_out(g, from + i * WINOGRAD_COLUMNS + k - begin, at.h, at.w,
-                                   pixel + k, k, FC_LANES, m);
+                winograd_patch_out(g, from + k - begin, at.h, at.w, pixel + k, k, FC_LANES, m);
             else
-                winograd_patch_out(g, from + i * WINOGRAD_COLUMNS + k - begin, at.h, at.w,
-                                   pixel + k, k, end - k, m);
+                winograd_patch_out(g, from + k - begin, at.h, at.w, pixel + k, k, end - k, m);
+        }
     }
 }
 
-static void winograd_output(const struct winograd *g, int64_t tile, int64_t count, int64_t group,
+static void winograd_output(const struct winograd *g, struct winograd_patches block, int64_t group,
                             const float *from)
 {
     if (g->m == 4)
-        winograd_output_body(g, tile, count, group, from, 4);
+        winograd_output_body(g, block, group, from, 4);
     else
-        winograd_output_body(g, tile, count, group, from, 2);
+        winograd_output_body(g, block, group, from, 2);
 }
 
 static struct winograd winograd_of(const fc_call *call, int64_t tile, int64_t pad_top,
@@ -412,11 +491,12 @@ static void winograd_alone(const struct winograd *g, float *v, float *m, int tid
     while (fc_take(&work)) {
         int64_t end = min_i64(work.end * FC_PANEL_ROWS, g->tiles);
         for (int64_t tile = work.begin * FC_PANEL_ROWS; tile < end; tile += g->block) {
-            int64_t count = min_i64(g->block, end - tile);
-            winograd_input(g, tile, count, v);
+            const struct winograd_patches block = {tile, min_i64(g->block, end - tile)};
+            winograd_input(g, block, v);
             for (int64_t group = 0; group < g->groups; group++) {
-                winograd_multiply(g, v, count, group, 0, m);
-                winograd_output(g, tile, count, group, m);
+                const float *u = g->u + group * g->points * winograd_filters_of_plane(g);
+                winograd_multiply(g, v, u, block, group, 0, m);
+                winograd_output(g, block, group, m);
             }
         }
     }
@@ -430,15 +510,17 @@ static void winograd_together(const fc_call *call, const struct winograd *g, flo
         int64_t block = winograd_block(g, tiles, nthreads), blocks = ceil_div(tiles, block);
         fc_work work = fc_open(tiles, tid, nthreads);
         while (fc_take(&work))
-            winograd_input(g, base + work.begin, work.end - work.begin, v + work.begin * g->v_row);
+            winograd_input(g, (struct winograd_patches){base + work.begin, work.end - work.begin},
+                           v + work.begin * g->v_row);
         fc_sync(call);
         work = fc_open(g->groups * blocks, tid, nthreads);
         while (fc_take(&work))
             for (int64_t item = work.begin; item < work.end; item++) {
                 int64_t group = item / blocks, t = item % blocks * block;
-                int64_t count = min_i64(block, tiles - t);
-                winograd_multiply(g, v + t * g->v_row, count, group, 1, m);
-                winograd_output(g, base + t, count, group, m);
+                const struct winograd_patches at = {base + t, min_i64(block, tiles - t)};
+                const float *u = g->u + group * g->points * winograd_filters_of_plane(g);
+                winograd_multiply(g, v + t * g->v_row, u, at, group, 1, m);
+                winograd_output(g, at, group, m);
             }
         fc_sync(call);
     }

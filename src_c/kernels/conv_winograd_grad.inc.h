@@ -73,17 +73,10 @@ static struct winograd_grad winograd_grad_of(const fc_call *call, int64_t pad_to
 /* Patch `tile` of the input to place i of v. */
 static void winograd_grad_input(const struct winograd_grad *g, int64_t tile, int64_t i, float *v)
 {
-    struct winograd_patch at = winograd_patch(&g->x, tile);
-    int64_t h = at.h - g->x.pad_top, w = at.w - g->x.pad_left, C = g->x.C;
-    int inside = h >= 0 && w >= 0 && h + 6 <= g->x.H && w + 6 <= g->x.W;
-    const float *image = g->x.x + at.n * g->x.H * g->x.W * C;
-    for (int64_t c = 0; c < C; c += FC_LANES) {
+    const struct winograd_source from = winograd_source(&g->x, tile);
+    for (int64_t c = 0; c < g->x.C; c += FC_LANES) {
         float *to = v + (c / GRAD_PANEL * g->at_once + i) * GRAD_PANEL + c % GRAD_PANEL;
-        int64_t n = min_i64(FC_LANES, C - c);
-        if (inside && n == FC_LANES)
-            winograd_patch_in(&g->x, image + c, h, w, 1, FC_LANES, to, 4);
-        else
-            winograd_patch_in(&g->x, image + c, h, w, inside, n, to, 4);
+        winograd_vector_in(&g->x, &from, c, to, 4);
     }
 }
 

@@ -130,18 +130,15 @@ static void winograd_train_group(const struct winograd *g, const struct winograd
                                  float *u, float *m)
 {
     int64_t size = w->depth * PANEL_COLUMNS;
-    struct winograd one = *g; /* as if there were no filters before this group */
-    one.u = u;
-    one.K = g->K - group * WINOGRAD_COLUMNS;
     for (int64_t panel = 0; panel < WINOGRAD_PANELS; panel++)
         for (int64_t row = 0; row < w->depth; row += FILTER_ROWS)
             winograd_transform_block(w, group * WINOGRAD_PANELS + panel, row,
                                      u + panel * size + row * PANEL_COLUMNS,
                                      WINOGRAD_PANELS * size);
     for (int64_t t = 0; t < tiles; t += g->block) {
-        int64_t count = min_i64(g->block, tiles - t);
-        winograd_multiply(&one, v + t * g->v_row, count, 0, 1, m);
-        winograd_output(g, base + t, count, group, m);
+        const struct winograd_patches at = {base + t, min_i64(g->block, tiles - t)};
+        winograd_multiply(g, v + t * g->v_row, u, at, group, 1, m);
+        winograd_output(g, at, group, m);
     }
 }
 
@@ -158,7 +155,8 @@ FC_DEFINE(f32_winograd_train_conv2d)
         int64_t tiles = min_i64(g.at_once, g.tiles - base);
         fc_work work = fc_open(tiles, tid, nthreads);
         while (fc_take(&work))
-            winograd_input(&g, base + work.begin, work.end - work.begin, v + work.begin * g.v_row);
+            winograd_input(&g, (struct winograd_patches){base + work.begin, work.end - work.begin},
+                           v + work.begin * g.v_row);
         fc_sync(call);
         work = fc_open(g.groups, tid, nthreads);
         while (fc_take(&work))
