@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import gc
+import itertools
 import pickle
 import weakref
 from concurrent.futures import ThreadPoolExecutor
@@ -49,7 +50,7 @@ class TestStorage:
             (_start(p.value), p.value.nbytes) for p in kept if p.value.nbytes <= storage.SMALL
         )
         assert len(small) > len(kept) - 5  # the large kernel and its two slots lie apart
-        for (here, nbytes), (following, _) in zip(small, small[1:], strict=False):
+        for (here, nbytes), (following, _) in itertools.pairwise(small):
             assert here % storage.ALIGNMENT == 0
             assert following - here == -(-nbytes // storage.ALIGNMENT) * storage.ALIGNMENT
 
