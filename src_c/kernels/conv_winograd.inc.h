@@ -16,11 +16,9 @@ enum {
     WINOGRAD_COLUMNS = WINOGRAD_PANELS * PANEL_COLUMNS,
     WINOGRAD_TILES = 4,         /* of rows in a block of a thread's own at most, and 2 at least, */
     WINOGRAD_CACHE = 256 << 10, /* between which V and M fill so many bytes */
-    WINOGRAD_AHEAD = 16,        /* rows of a panel: a strip serves but the tiles of a block */
     WINOGRAD_SHARED = 8 << 20,  /* bytes of V that threads share at most, */
     WINOGRAD_ROWS = 36,         /* and about how many rows of it a block takes */
     WINOGRAD_ITEMS = 4,         /* and how many blocks of a group each thread finds at least */
-    WINOGRAD_FETCH = 16,        /* channels between requests for what comes next */
     WINOGRAD_LINE = 16,         /* floats of a line of the cache */
     WINOGRAD_SKEW = 16,         /* floats between planes: strides off powers of two */
 };
@@ -183,98 +181,6 @@ static void winograd_input(const struct winograd *g, struct winograd_patches blo
         winograd_input_body(g, block, v, 4);
     else
         winograd_input_body(g, block, v, 2);
-}
-
-/* m[rows][PANEL_STRIP] = v[rows][C] u[C][PANEL_STRIP] for one plane, a tile of rows after the other. */
-struct winograd_product {
-    const float *v, *u;
-    const float *v_next, *u_next; /* to be fetched meanwhile from far, or NULL */
-    float *m;
-    int64_t v_row, m_row, depth;
-    int64_t part,
-        lines; /* floats of u_next that a tile fetches, lines for WINOGRAD_FETCH channels */
-    int vectors;
-};
-
-/* Ask for what the products of the next strip and the next plane read. Prefetchers follow neither: a
- * tile walks along as many short rows as it has, and pages end a stream. */
-FC_INLINE void winograd_fetch(const float *u_next, const float *v_next, int64_t lines,
-                              const int rows)
-{
-    for (int64_t i = 0; i < lines; i++)
-        __builtin_prefetch(u_next + i * PANEL_COLUMNS, 0, 2);
-    if (!v_next)
-        return;
-#pragma GCC unroll 16
-    for (int i = 0; i < rows; i++) /* rows lie one behind the other */
-        __builtin_prefetch(v_next + i * WINOGRAD_FETCH, 0, 2);
-}
-
-FC_INLINE void winograd_product_body(const struct winograd_product *p, int64_t tiles,
-                                     const int rows, const int vectors)
-{
-    const int64_t second = panel_second(p->depth), step = rows * p->v_row;
-    const float *v = p->v, *u_next = p->u_next, *v_next = p->v_next;
-    float *m = p->m;
-    for (; tiles > 0; tiles--, v += step, m += rows * p->m_row) {
-        const float *a[FC_PANEL_ROWS], *u = p->u;
-        vf acc[FC_PANEL_ROWS][2];
-        int64_t c = 0;
-        for (int i = 0; i < rows; i++)
-            a[i] = v + i * p->v_row;
-        panel_zero(acc, rows);
-        for (; u_next && c + WINOGRAD_FETCH <= p->depth; c += WINOGRAD_FETCH) {
-            winograd_fetch(u_next + c * p->lines, v_next ? v_next + c * rows : NULL, p->lines,
-                           rows);
-            panel_multiply(acc, a, u, second, WINOGRAD_FETCH, 0, rows, vectors);
-            u += WINOGRAD_FETCH * PANEL_COLUMNS;
-#pragma GCC unroll 16
-            for (int i = 0; i < rows; i++)
-                a[i] += WINOGRAD_FETCH;
-        }
-        panel_multiply(acc, a, u, second, p->depth - c, WINOGRAD_AHEAD, rows, vectors);
-#pragma GCC unroll 16
-        for (int i = 0; i < rows; i++) {
-            v_store(m + i * p->m_row, acc[i][0]);
-            if (vectors == 2)
-                v_store(m + i * p->m_row + FC_LANES, acc[i][1]);
-        }
-        u_next = u_next ? u_next + p->part : NULL;
-        v_next = v_next ? v_next + step : NULL;
-    }
-}
-
-#define FC_WINOGRAD(rows)                                                                          \
-    static void winograd_product_##rows(const struct winograd_product *p, int64_t tiles)           \
-    {                                                                                              \
-        if (FC_LANES < PANEL_COLUMNS || p->vectors == 2)                                           \
-            winograd_product_body(p, tiles, rows, 2);                                              \
-        else                                                                                       \
-            winograd_product_body(p, tiles, rows, 1);                                              \
-    }
-FC_FOR_PANEL_ROWS(FC_WINOGRAD)
-#undef FC_WINOGRAD
-
-typedef void (*winograd_product_fn)(const struct winograd_product *, int64_t tiles);
-#define FC_WINOGRAD(rows) [rows] = winograd_product_##rows,
-static const winograd_product_fn winograd_products[FC_PANEL_ROWS + 1] = {
-    FC_FOR_PANEL_ROWS(FC_WINOGRAD)};
-#undef FC_WINOGRAD
-
-/* One strip of one plane, for all rows of a block. */
-static void winograd_strip(const struct winograd_product *p, int64_t count)
-{
-    int64_t tiles = count / FC_PANEL_ROWS, done = tiles * FC_PANEL_ROWS;
-    if (tiles)
-        winograd_products[FC_PANEL_ROWS](p, tiles);
-    if (done == count)
-        return;
-    struct winograd_product last = *p;
-    last.v += done * p->v_row;
-    last.m += done * p->m_row;
-    last.v_next = p->v_next ? p->v_next + done * p->v_row : NULL;
-    last.u_next = p->u_next ? p->u_next + tiles * p->part : NULL;
-    winograd_products[count - done](&last, 1);
 }
 
 /* m[count][WINOGRAD_COLUMNS] of one plane for one group of panels, as far as there are filters, which
