@@ -18,11 +18,11 @@ import numpy as np
 
 from fastcnn import backends
 from fastcnn.backends import Call, RunStatus, Slot
-from fastcnn.backends.cpu import aligned_empty
 from fastcnn.errors import DtypeError, NonFiniteError, ShapeError
 from fastcnn.graph import Array, Tensor, native
 from fastcnn.placement import ARENA, Placement
 from fastcnn.schedule import Schedule, Updates, own_outputs
+from fastcnn.storage import aligned_empty
 
 
 class Arena:

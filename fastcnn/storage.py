@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, final
 
 import numpy as np
 
@@ -21,8 +21,35 @@ ALIGNMENT = 64
 SMALL = 1 << 16
 BLOCK = 1 << 20
 
+
+def aligned_empty(nbytes: int, alignment: int = ALIGNMENT) -> Array:
+    """Uninitialised bytes whose address is a multiple of `alignment`."""
+    raw = np.empty(nbytes + alignment, np.uint8)
+    start = -raw.ctypes.data % alignment
+    return raw[start : start + nbytes]
+
+
+@final
+class Blocks:
+    """Memory cut from blocks of `size` bytes, piece behind piece; threads must take turns.
+
+    What is not cut is never touched, and takes no memory.
+    """
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._rest = aligned_empty(0)
+
+    def empty(self, nbytes: int) -> Array:
+        """Uninitialised bytes at a multiple of ALIGNMENT; what a block cannot hold has its own."""
+        if nbytes > self._rest.nbytes:
+            self._rest = aligned_empty(max(nbytes, self._size))
+        taken, self._rest = self._rest[:nbytes], self._rest[-(-nbytes // ALIGNMENT) * ALIGNMENT :]
+        return taken
+
+
 _lock = threading.Lock()
-_free = np.empty(0, np.uint8)  # what is left of the newest block
+_blocks = Blocks(BLOCK)
 
 
 def empty(shape: Sequence[int], dtype: str) -> Array:
@@ -30,7 +57,8 @@ def empty(shape: Sequence[int], dtype: str) -> Array:
     nbytes = math.prod(shape) * np.dtype(dtype).itemsize
     if not 0 < nbytes <= SMALL:
         return np.empty(shape, dtype)
-    return _take(nbytes).view(dtype).reshape(shape)
+    with _lock:
+        return _blocks.empty(nbytes).view(dtype).reshape(shape)
 
 
 def settled(array: Array) -> Array:
@@ -40,13 +68,3 @@ def settled(array: Array) -> Array:
     copy = empty(array.shape, array.dtype.name)
     copy[...] = array
     return copy
-
-
-def _take(nbytes: int) -> Array:
-    global _free
-    with _lock:
-        if _free.size < nbytes:
-            block = np.empty(BLOCK + ALIGNMENT, np.uint8)
-            _free = block[-block.ctypes.data % ALIGNMENT :][:BLOCK]
-        taken, _free = _free[:nbytes], _free[-(-nbytes // ALIGNMENT) * ALIGNMENT :]
-    return taken

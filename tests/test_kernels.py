@@ -16,6 +16,7 @@ import pytest
 
 from cases import CASES
 from cases.case import Case
+from fastcnn import storage
 from fastcnn.backends import Call, Slot, _cpu, cpu
 from fastcnn.backends import threads as threads_
 from fastcnn.graph import infer, spec_of
@@ -33,7 +34,7 @@ def start_of(dtype: str) -> int:
 
 def guarded(slot: Slot) -> Array:
     """A poisoned block with room for the slot and for bands on both sides of it."""
-    block = cpu.aligned_empty(slot.offset + slot.nbytes + GUARD)
+    block = storage.aligned_empty(slot.offset + slot.nbytes + GUARD)
     block.fill(PATTERN)
     return block
 

@@ -37,7 +37,7 @@ def _model():
 
 @pytest.fixture
 def fresh_block(monkeypatch):
-    monkeypatch.setattr(storage, "_free", np.empty(0, np.uint8))
+    monkeypatch.setattr(storage, "_blocks", storage.Blocks(storage.BLOCK))
 
 
 @pytest.mark.usefixtures("fresh_block")
@@ -77,7 +77,7 @@ class TestStorage:
         while block.base is not None:
             block = block.base
         gone = weakref.ref(block)
-        storage._free = np.empty(0, np.uint8)
+        storage._blocks = storage.Blocks(storage.BLOCK)
         del first, block
         gc.collect()
         assert gone() is not None

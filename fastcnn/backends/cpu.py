@@ -9,11 +9,10 @@ import struct
 from collections.abc import Sequence
 from typing import final
 
-import numpy as np
-
 from fastcnn.backends import Array, Call, RunStatus, _cpu
 from fastcnn.backends.threads import MAX_THREADS, get_num_threads
 from fastcnn.errors import BackendError, KernelMissing
+from fastcnn.storage import Blocks, aligned_empty
 
 MAX_RANK = 6  # FC_MAX_RANK of fastcnn.h
 
@@ -173,13 +172,6 @@ def backend(isa: str | None = None) -> CpuBackend:
     return _backend(default_isa() if isa is None else check_isa(isa, "isa"))
 
 
-def aligned_empty(nbytes: int, alignment: int = 64) -> Array:
-    """Uninitialised bytes whose address is a multiple of `alignment`."""
-    raw = np.empty(nbytes + alignment, np.uint8)
-    start = -raw.ctypes.data % alignment
-    return raw[start : start + nbytes]
-
-
 @final
 class BigPages:
     """Memory cut from arrays so large that NumPy asks for big pages for them (4 MB and more).
@@ -193,13 +185,10 @@ class BigPages:
     LEAST = 256 << 10  # what is smaller would mostly leave a page of 2 MB empty
 
     def __init__(self) -> None:
-        self._rest = aligned_empty(0)
+        self._blocks = Blocks(self.SIZE)
 
     def empty(self, nbytes: int) -> Array:
         """Uninitialised bytes at an address that is a multiple of 64."""
         if nbytes < self.LEAST:
             return aligned_empty(nbytes)
-        if nbytes > self._rest.nbytes:
-            self._rest = aligned_empty(max(nbytes, self.SIZE))
-        taken, self._rest = self._rest[:nbytes], self._rest[-(-nbytes // 64) * 64 :]
-        return taken
+        return self._blocks.empty(nbytes)

@@ -8,7 +8,7 @@
  *   y = bound(d . project + bias [+ residual])
  *
  * Lines are padded, so that no tap asks whether it reads the image. Rows that a strip has in common
- * with the one before are kept.
+ * with the one before are kept. Without an expansion there are no lines: d is made of x itself.
  *
  * Source of the blocks: M. Sandler et al., "MobileNetV2", arXiv:1801.04381.
  */
@@ -23,7 +23,7 @@ struct separable {
     int64_t width, left, shared;  /* of a line, its padding in front; rows common to two strips */
     const float *x, *expand;      /* (N, H, W, C); panels, or NULL */
     int64_t x_pixel;              /* from one pixel to the next, in floats */
-    struct depthwise depthwise;   /* of lines */
+    struct depthwise depthwise;   /* of lines, or of x */
     struct conv_grid project;     /* of `middle` */
     struct epilogue entry, exit;  /* of the 1x1 convolutions */
     float *lines, *kept, *middle; /* of one thread: (rows, width, SEPARABLE_GROUP),
@@ -45,7 +45,9 @@ static void separable_sizes(const struct separable *s, int64_t sizes[4])
     sizes[0] = separable_reach(s, rows) * line;
     sizes[1] = ceil_div(s->E, SEPARABLE_GROUP) * s->shared * line;
     sizes[2] = ceil_div(rows * s->depthwise.Q * s->E, PANEL_COLUMNS) * PANEL_COLUMNS;
-    sizes[3] = ceil_div(2 * separable_reach(s, rows) * s->W, PANEL_COLUMNS) * PANEL_COLUMNS;
+    int64_t places =
+        s->width ? separable_reach(s, rows) * s->W : 0; /* without lines there are none */
+    sizes[3] = ceil_div(2 * places, PANEL_COLUMNS) * PANEL_COLUMNS;
 }
 
 /* Pixels and channels of x one after the other, and where what they become goes to. */

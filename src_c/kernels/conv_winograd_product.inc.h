@@ -14,8 +14,8 @@ struct winograd_product {
     const float *v_next, *u_next; /* to be fetched meanwhile from far, or NULL */
     float *m;
     int64_t v_row, m_row, depth;
-    int64_t part,
-        lines; /* floats of u_next that a tile fetches, lines for WINOGRAD_FETCH channels */
+    int64_t part;  /* floats of u_next that a tile fetches, */
+    int64_t lines; /* and its lines for WINOGRAD_FETCH channels */
     int vectors;
 };
 
