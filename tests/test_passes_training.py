@@ -11,6 +11,7 @@ import pytest
 
 import fastcnn
 from fastcnn import Input, Model, layers, losses, optimizers
+from fastcnn.backends import Call
 from fastcnn.models.trainer import Trainer
 from fastcnn.ops.norm_batch_fused import FusedBatchNormTrain
 
@@ -58,10 +59,15 @@ def batch(count: int = 4) -> tuple[Array, Array]:
     return x, rng.integers(0, 5, count).astype(np.int32)
 
 
-def ops_of(model: Model) -> list[str]:
+def calls_of(model: Model) -> list[Call]:
     trainer: Trainer = model._trainer
     (step,) = trainer._plans._plans.values()
-    return [call.op for call in step.plan.calls]
+    calls: list[Call] = step.plan.calls
+    return calls
+
+
+def ops_of(model: Model) -> list[str]:
+    return [call.op for call in calls_of(model)]
 
 
 @pytest.mark.parametrize("exact", ["0", "1"])
@@ -84,11 +90,33 @@ def test_what_a_step_is_made_of(monkeypatch: Any) -> None:
     assert not {"conv2d", "depthwise_conv2d", "relu6", "relu6_grad"} & set(found)
     assert found.count("fused_batch_norm_train") + found.count("batch_norm_train") == 5
     assert found.count("fused_batch_norm_grad") == 3
-    assert found.count("batch_norm_grad") == 2  # behind a sum, and without an activation
+    assert found.count("fused_batch_norm_sum_grad") == 1
+    assert found.count("batch_norm_grad") == 1  # without an activation
     assert found.count("conv2d_grad_input") == 1  # of the groups: four channels in the lanes
     assert found.count("winograd_conv2d") == 2 + 2
     assert found.count("winograd_conv2d_grad_kernel") == 2
     assert found.count("conv2d_grad_kernel") == 6
+
+
+def test_gradients_of_branches_are_added_where_they_are_stored() -> None:
+    def branches() -> Model:
+        image = Input((12, 12, 3))
+        x = layers.Conv2D(32, 3, activation="tanh")(image)
+        parts = [layers.Conv2D(24, 1)(x), layers.Conv2D(16, 3, padding="same")(x)]
+        parts.append(layers.Conv2D(16, 1, padding="same")(layers.AveragePooling2D(3, 1, "same")(x)))
+        y = layers.Add()([layers.Conv2D(24, 1, strides=2)(x), layers.MaxPooling2D(2)(parts[0])])
+        joined = layers.Concatenate()([*parts, layers.UpSampling2D(2)(y)])
+        return Model(image, layers.Dense(5)(layers.Flatten()(joined)))
+
+    rng = np.random.default_rng(2)
+    data = rng.standard_normal((3, 12, 12, 3)).astype(np.float32), np.arange(3, dtype=np.int32)
+    ours, plain = compiled(branches), compiled(branches, "reference")
+    for model in (ours, plain):
+        model.train_on_batch(*data)
+    # What is left: a sum of branches, the bias behind them, and what two poolings pass back.
+    assert ops_of(ours).count("add") == 4
+    for weight, reference in zip(ours.get_weights(), plain.get_weights(), strict=True):
+        np.testing.assert_allclose(weight, reference, rtol=1e-5, atol=2e-6)
 
 
 def expansion() -> Model:

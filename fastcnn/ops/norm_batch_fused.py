@@ -124,6 +124,11 @@ def _within(bounds: Bounds, y: Array, residual: Sequence[Array]) -> Array:
     return bounded
 
 
+def _arrived(bounds: Bounds, dy: Array, y: Array) -> Array:
+    """dy where y lies between the bounds, else 0."""
+    return np.where((y > bounds[0]) & (y < bounds[1]), dy, dy.dtype.type(0))
+
+
 @final
 @dataclass(frozen=True, kw_only=True)
 class FusedBatchNormGrad(Op):
@@ -148,8 +153,7 @@ class FusedBatchNormGrad(Op):
         """dy where the bounds did not hold, then the gradient of batch normalization."""
         dy, x, gamma, mean, variance, beta = inputs
         y = (x - mean) / np.sqrt(variance + self.epsilon) * gamma + beta
-        open_ = (y > self.bounds[0]) & (y < self.bounds[1])
-        arrived = np.where(open_, dy, dy.dtype.type(0))
+        arrived = _arrived(self.bounds, dy, y)
         return BatchNormGrad(self.epsilon).reference(arrived, x, gamma, mean, variance)
 
     def attributes(self, *inputs: Spec) -> dict[str, int | float]:
@@ -157,4 +161,44 @@ class FusedBatchNormGrad(Op):
         return {"epsilon": self.epsilon, "lower": self.bounds[0], "upper": self.bounds[1]}
 
 
-OPS: tuple[type[Op], ...] = (FusedBatchNormTrain, FusedBatchNormAgain, FusedBatchNormGrad)
+@final
+@dataclass(frozen=True, kw_only=True)
+class FusedBatchNormSumGrad(Op):
+    """(dy, x, gamma, mean, variance, y) -> (dx, dgamma, dbeta, arrived) with a residual.
+
+    y is the bounded sum of the normalized values and the residual, whose gradient is `arrived`: dy
+    where the bounds did not hold.
+
+    Attributes:
+        epsilon: added to the variance.
+        bounds: dy counts where y lies between these.
+    """
+
+    epsilon: float = 1e-3
+    bounds: Bounds = UNBOUNDED
+    name: ClassVar[str] = "fused_batch_norm_sum_grad"
+    inplace: ClassVar[dict[int, int]] = {0: 1, 3: 0}
+
+    def infer(self, *inputs: Spec) -> tuple[Spec, Spec, Spec, Spec]:
+        """Shape of x, then (C,) twice, then the shape of dy."""
+        require_float(*inputs)
+        require_shape(inputs[5], inputs[1].shape, "y")
+        return *BatchNormGrad(self.epsilon).infer(*inputs[:5]), inputs[0]
+
+    def reference(self, *inputs: Array) -> tuple[Array, Array, Array, Array]:
+        """dy where the bounds did not hold, then the gradient of batch normalization."""
+        dy, x, gamma, mean, variance, y = inputs
+        arrived = _arrived(self.bounds, dy, y)
+        return *BatchNormGrad(self.epsilon).reference(arrived, x, gamma, mean, variance), arrived
+
+    def attributes(self, *inputs: Spec) -> dict[str, int | float]:
+        """Numbers."""
+        return {"epsilon": self.epsilon, "lower": self.bounds[0], "upper": self.bounds[1]}
+
+
+OPS: tuple[type[Op], ...] = (
+    FusedBatchNormTrain,
+    FusedBatchNormAgain,
+    FusedBatchNormGrad,
+    FusedBatchNormSumGrad,
+)

@@ -3,7 +3,7 @@
 
     batch_norm_train(x)  [+ residual]  [relu or relu6]
 
-and, where there is no residual between them, the two gradients become one as well.
+and so do the gradients of the ReLU and of the norm, of which the residual gets what arrives.
 """
 
 from __future__ import annotations
@@ -19,7 +19,11 @@ from fastcnn.ops.elementwise_activations import ReLU, ReLU6
 from fastcnn.ops.elementwise_binary import Add
 from fastcnn.ops.elementwise_unary import gradient_op
 from fastcnn.ops.norm_batch import BatchNormGrad, BatchNormTrain
-from fastcnn.ops.norm_batch_fused import FusedBatchNormGrad, FusedBatchNormTrain
+from fastcnn.ops.norm_batch_fused import (
+    FusedBatchNormGrad,
+    FusedBatchNormSumGrad,
+    FusedBatchNormTrain,
+)
 from fastcnn.records import dataclass
 
 BOUNDS: dict[type, Bounds] = {ReLU: (0.0, math.inf), ReLU6: (0.0, 6.0)}
@@ -51,17 +55,19 @@ def fuse_norms(tensors: Sequence[Tensor]) -> list[Tensor]:
         _grow(node, readers, position) for node in order if isinstance(node.op, BatchNormTrain)
     ]
     ends = {norm.end: norm for norm in norms if norm is not None}
+    gates = {gate.slope: gate for gate in _gates(order, ends, readers)}
     new: dict[Tensor, Tensor] = {}
     for node in order:
         inputs = [new.get(t, t) for t in node.inputs]
         norm = ends.get(node.outputs[0]) if node.outputs else None
-        gate = _gate(node, ends, readers)
-        with scope_path(node.layer):
+        gate = gates.get(node)
+        with scope_path(node.layer if gate is None else gate.gradient.layer):
             if norm is not None:
                 new.update(_fused(norm, new))
             elif gate is not None:
-                dx = _fused_gradient(gate, [new.get(t, t) for t in (gate.dy, *node.inputs[1:])])
-                new.update(zip(node.outputs, dx, strict=True))
+                new.update(_fused_gradient(gate, new))
+            elif node.outputs and node.outputs[0] in new:
+                continue  # made where its gate stood
             elif any(a != b for a, b in zip(inputs, node.inputs, strict=True)):
                 copy = Node(node.op, tuple(inputs), node.specs, node.layer, node.source)
                 new.update(zip(node.outputs, copy.outputs, strict=True))
@@ -118,29 +124,39 @@ def _fused(norm: _Norm, new: dict[Tensor, Tensor]) -> dict[Tensor, Tensor]:
 
 @dataclass(frozen=True)
 class _Gate:
-    """The gradient of a norm behind which an activation stood: what arrives behind that."""
+    """The gradients of an activation and of the norm behind which it stood."""
 
-    dy: Tensor
+    slope: Node
+    gradient: Node
     norm: _Norm
 
 
+def _gates(order: Sequence[Node], ends: dict[Tensor, _Norm], readers: Readers) -> list[_Gate]:
+    found = (_gate(node, ends, readers) for node in order if isinstance(node.op, BatchNormGrad))
+    return [gate for gate in found if gate is not None]
+
+
 def _gate(node: Node, ends: dict[Tensor, _Norm], readers: Readers) -> _Gate | None:
-    """Of a batch norm's gradient that alone reads its activation's gradient."""
-    if not isinstance(node.op, BatchNormGrad):
+    """Of a batch norm's gradient that reads the gradient of the activation behind it."""
+    slope = node.inputs[0].node
+    norm = ends.get(slope.inputs[1]) if isinstance(slope.op, _GRADIENTS) else None
+    if norm is None or norm.node.outputs[1] != node.inputs[3]:
         return None
-    before = node.inputs[0].node
-    if not isinstance(before.op, _GRADIENTS) or _only_reader(node.inputs[0], readers) is not node:
+    if norm.residual is None and _only_reader(node.inputs[0], readers) is not node:
         return None
-    dy, y = before.inputs
-    norm = ends.get(y)
-    if norm is None or norm.residual is not None or norm.node.outputs[1] != node.inputs[3]:
-        return None
-    return _Gate(dy, norm)
+    return _Gate(slope, node, norm)
 
 
-def _fused_gradient(gate: _Gate, inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
+def _fused_gradient(gate: _Gate, new: dict[Tensor, Tensor]) -> dict[Tensor, Tensor]:
+    """What stands for both gradients; it is made where the first of them stood."""
     op, beta = gate.norm.node.op, gate.norm.node.inputs[2]
     assert isinstance(op, BatchNormTrain)
-    fused = FusedBatchNormGrad(epsilon=op.epsilon, bounds=gate.norm.bounds)
-    made: tuple[Tensor, ...] = apply(fused, *inputs, beta)
-    return made
+    dy, y = gate.slope.inputs
+    plain = gate.norm.residual is None
+    kind = FusedBatchNormGrad if plain else FusedBatchNormSumGrad
+    inputs = [dy, *gate.gradient.inputs[1:], beta if plain else y]
+    made = apply(
+        kind(epsilon=op.epsilon, bounds=gate.norm.bounds), *(new.get(t, t) for t in inputs)
+    )
+    outputs = [*gate.gradient.outputs, *gate.slope.outputs]
+    return dict(zip(outputs, made, strict=False))

@@ -11,6 +11,7 @@ from fastcnn.passes.depthwise import to_depthwise
 from fastcnn.passes.fuse_losses import fuse_losses
 from fastcnn.passes.fuse_moments import fuse_moments
 from fastcnn.passes.fuse_norms import fuse_norms
+from fastcnn.passes.fuse_sums import fuse_sums
 from fastcnn.passes.fuse_updates import fuse_updates
 from fastcnn.passes.pack_training import pack_training
 from fastcnn.passes.recompute import recompute
@@ -34,7 +35,7 @@ def for_training(
         The same tensors of the new graph.
     """
     tensors = to_depthwise(fuse_losses([*outputs, *made]))
-    tensors = pack_training(fuse_norms(tensors), algorithms)
+    tensors = fuse_sums(pack_training(fuse_norms(tensors), algorithms))
     if keep_less:
         outputs, made = recompute(tensors[: len(outputs)], tensors[len(outputs) :])
         tensors = [*outputs, *made]

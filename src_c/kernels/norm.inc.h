@@ -158,23 +158,62 @@ static void finish_group(const fc_call *call, norm_shape s, int64_t segment, int
     }
 }
 
-/* y = (x - center) * scale + offset over all rows. */
+/* y = min(max((x - center) * scale + offset + residual, lower), upper). */
+typedef struct {
+    const float *x;                       /* [rows][C] */
+    const float *residual;                /* [rows][C], or NULL */
+    float *y;                             /* [rows][C] */
+    const float *center, *scale, *offset; /* [C] */
+    int64_t channels;
+    vf lower, upper;
+} norm_map;
+
+/* n channels from c on of the row that begins at `at`. */
+FC_INLINE void map_vector(const norm_map *m, const int residual, int64_t at, int64_t c, int64_t n)
+{
+    vf d = v_sub(load_lanes(m->x + at + c, n), load_lanes(m->center + c, n));
+    vf value = v_fma(d, load_lanes(m->scale + c, n), load_lanes(m->offset + c, n));
+    if (residual)
+        value = v_add(value, load_lanes(m->residual + at + c, n));
+    store_lanes(m->y + at + c, v_min(m->upper, v_max(m->lower, value)), n);
+}
+
+FC_INLINE void map_rows(const norm_map *m, const int residual, int64_t first, int64_t last)
+{
+    for (int64_t row = first; row < last; row++) {
+        int64_t c = 0;
+        for (; c + FC_LANES <= m->channels; c += FC_LANES)
+            map_vector(m, residual, row * m->channels, c, FC_LANES);
+        if (c < m->channels)
+            map_vector(m, residual, row * m->channels, c, m->channels - c);
+    }
+}
+
+static void apply_map(const norm_map *m, int64_t first, int64_t last)
+{
+    if (m->residual)
+        map_rows(m, 1, first, last);
+    else
+        map_rows(m, 0, first, last);
+}
+
+/* This thread's rows of all segments, by each segment's tables. */
 static void apply_tables(const fc_call *call, norm_shape s, int tid, int nthreads)
 {
-    const float *x = call->in[0].data;
-    float *y = call->out[0].data;
-    int64_t first, last, C = s.channels;
+    int64_t first, last;
     share(s.segments * s.rows, tid, nthreads, &first, &last);
-    for (int64_t row = first; row < last; row++) {
-        const float *center = norm_table(call, s, CENTER, row / s.rows);
-        const float *scale = norm_table(call, s, SCALE, row / s.rows);
-        const float *offset = norm_table(call, s, OFFSET, row / s.rows);
-        for (int64_t c = 0; c < C; c += FC_LANES) {
-            int64_t n = min_i64(FC_LANES, C - c);
-            vf d = v_sub(load_lanes(x + row * C + c, n), load_lanes(center + c, n));
-            store_lanes(y + row * C + c,
-                        v_fma(d, load_lanes(scale + c, n), load_lanes(offset + c, n)), n);
-        }
+    while (first < last) {
+        int64_t segment = first / s.rows, end = min_i64(last, (segment + 1) * s.rows);
+        norm_map m = {.x = call->in[0].data,
+                      .y = call->out[0].data,
+                      .center = norm_table(call, s, CENTER, segment),
+                      .scale = norm_table(call, s, SCALE, segment),
+                      .offset = norm_table(call, s, OFFSET, segment),
+                      .channels = s.channels,
+                      .lower = v_set1(-INFINITY),
+                      .upper = v_set1(INFINITY)};
+        apply_map(&m, first, end);
+        first = end;
     }
 }
 

@@ -13,48 +13,126 @@ static inline double rstd_at(const fc_call *call, int64_t at, double epsilon, in
     return has_variance ? 1.0 / sqrt(spread + epsilon) : spread;
 }
 
-static void fill_centers(const fc_call *call, norm_shape s, int tid, int nthreads)
+/* Where dy arrives at the norm: everywhere, or where the bounds behind it did not hold. */
+typedef struct {
+    enum { GATE_OPEN, GATE_BY_X, GATE_BY_Y } kind;
+    const float *beta; /* [C]; by x: bounds are asked of the normalised x */
+    const float *y;    /* [rows][C]; by y: of the sum that was bounded, */
+    float *arrived;    /* [rows][C]; which pass 1 makes and pass 2 reads */
+    vf lower, upper;
+} norm_gate;
+
+/* One segment, as both passes walk over it. */
+typedef struct {
+    const float *dy, *x;                        /* [rows][C] */
+    float *dx;                                  /* [rows][C] */
+    const float *center, *slope, *pull, *level; /* [C] */
+    int64_t channels;
+    norm_gate gate;
+} gradient_walk;
+
+static gradient_walk gradient_walk_of(const fc_call *call, norm_shape s, norm_gate gate,
+                                      int64_t segment)
 {
-    const float *mean = call->in[3].data;
-    int64_t width = s.channels / s.groups, first, last;
-    share(s.segments * s.channels, tid, nthreads, &first, &last);
-    for (int64_t i = first; i < last; i++)
-        norm_table(call, s, CENTER, 0)[i] = mean[i / width];
+    return (gradient_walk){.dy = call->in[0].data,
+                           .x = call->in[1].data,
+                           .dx = call->out[0].data,
+                           .center = norm_table(call, s, CENTER, segment),
+                           .slope = norm_table(call, s, SLOPE, segment),
+                           .pull = norm_table(call, s, PULL, segment),
+                           .level = norm_table(call, s, LEVEL, segment),
+                           .channels = s.channels,
+                           .gate = gate};
 }
 
-/* partial = sums of dy, then of dy * (x - center), of each block and channel. */
-static void all_block_products(const fc_call *call, norm_shape s, int tid, int nthreads)
+/* What is known before pass 1. */
+static void fill_centers(const fc_call *call, norm_shape s, double epsilon, int has_variance,
+                         int tid, int nthreads)
 {
-    const float *dy = call->in[0].data, *x = call->in[1].data;
-    int64_t first, last, C = s.channels;
+    const float *gamma = call->in[2].data, *mean = call->in[3].data;
+    int64_t width = s.channels / s.groups, first, last;
+    share(s.segments * s.channels, tid, nthreads, &first, &last);
+    for (int64_t i = first; i < last; i++) {
+        double rstd = rstd_at(call, i / width, epsilon, has_variance);
+        norm_table(call, s, CENTER, 0)[i] = mean[i / width];
+        norm_table(call, s, SLOPE, 0)[i] = (float)((double)gamma[i % s.channels] * rstd);
+    }
+}
+
+/* n lanes of dy where they arrive, else 0; d = x - center, `value` is the normalised x or y. */
+FC_INLINE vf gate_between(const norm_gate *gate, vf dy, vf value)
+{
+    return v_and_mask(v_gt(value, gate->lower), v_and_mask(v_gt(gate->upper, value), dy));
+}
+
+/* Adds dy and dy * (x - center) of n channels from c on of the row at `at` to sums [2][C]. */
+FC_INLINE void product_vector(const gradient_walk *w, const int kind, int64_t at, int64_t c,
+                              int64_t n, float *sums)
+{
+    vf d = v_sub(load_lanes(w->x + at + c, n), load_lanes(w->center + c, n));
+    vf dy = load_lanes(w->dy + at + c, n);
+    if (kind == GATE_BY_X)
+        dy = gate_between(&w->gate, dy,
+                          v_fma(d, load_lanes(w->slope + c, n), load_lanes(w->gate.beta + c, n)));
+    if (kind == GATE_BY_Y) {
+        dy = gate_between(&w->gate, dy, load_lanes(w->gate.y + at + c, n));
+        store_lanes(w->gate.arrived + at + c, dy, n);
+    }
+    float *products = sums + w->channels;
+    store_lanes(sums + c, v_add(load_lanes(sums + c, n), dy), n);
+    store_lanes(products + c, v_fma(dy, d, load_lanes(products + c, n)), n);
+}
+
+/* The sums [2][C] of a block whose first row begins at `at`, channels [begin, end). They grow in
+ * the nearest cache, so that rows are read from end to end as memory likes it. */
+FC_INLINE void block_products(const gradient_walk *w, const int kind, int64_t at, int64_t rows,
+                              int64_t begin, int64_t end, float *sums)
+{
+    memset(sums + begin, 0, (size_t)(end - begin) * sizeof(float));
+    memset(sums + w->channels + begin, 0, (size_t)(end - begin) * sizeof(float));
+    for (int64_t row = 0; row < rows; row++, at += w->channels) {
+        int64_t c = begin;
+        for (; c + FC_LANES <= end; c += FC_LANES)
+            product_vector(w, kind, at, c, FC_LANES, sums);
+        if (c < end)
+            product_vector(w, kind, at, c, end - c, sums);
+    }
+}
+
+/* partial = sums of what arrives of dy, and of that times (x - center), by block and channel. */
+static void all_block_products(const fc_call *call, norm_shape s, norm_gate gate, int tid,
+                               int nthreads)
+{
+    int64_t first, last;
     share(norm_items(s), tid, nthreads, &first, &last);
     for (int64_t i = first; i < last; i++) {
         norm_item it = norm_item_at(s, i);
-        int64_t start = (it.segment * s.rows + it.block * s.block) * C;
-        float *partial = norm_partial(call, s, it.segment, it.block);
-        for (int64_t c = it.begin; c < it.end; c += FC_LANES) {
-            int64_t n = min_i64(FC_LANES, it.end - c);
-            vf center = load_lanes(norm_table(call, s, CENTER, it.segment) + c, n);
-            vf sum = v_zero(), products = v_zero();
-            for (int64_t row = 0; row < norm_block_rows(s, it.block); row++) {
-                int64_t at = start + row * C + c;
-                vf d = load_lanes(dy + at, n);
-                sum = v_add(sum, d);
-                products = v_fma(d, v_sub(load_lanes(x + at, n), center), products);
-            }
-            store_lanes(partial + c, sum, n);
-            store_lanes(partial + C + c, products, n);
+        gradient_walk w = gradient_walk_of(call, s, gate, it.segment);
+        int64_t at = (it.segment * s.rows + it.block * s.block) * s.channels;
+        int64_t rows = norm_block_rows(s, it.block);
+        float *sums = norm_partial(call, s, it.segment, it.block);
+        switch (gate.kind) {
+        case GATE_OPEN:
+            block_products(&w, GATE_OPEN, at, rows, it.begin, it.end, sums);
+            break;
+        case GATE_BY_X:
+            block_products(&w, GATE_BY_X, at, rows, it.begin, it.end, sums);
+            break;
+        case GATE_BY_Y:
+            block_products(&w, GATE_BY_Y, at, rows, it.begin, it.end, sums);
+            break;
         }
     }
 }
 
 /* Pass 1: after it, block 0 of every segment holds the sums [2][C] over the segment's rows. */
-static void segment_products(const fc_call *call, norm_shape s, int tid, int nthreads)
+static void segment_products(const fc_call *call, norm_shape s, norm_gate gate, double epsilon,
+                             int has_variance, int tid, int nthreads)
 {
     int64_t vectors = ceil_div(s.channels, FC_LANES), first, last;
-    fill_centers(call, s, tid, nthreads);
+    fill_centers(call, s, epsilon, has_variance, tid, nthreads);
     fc_sync(call);
-    all_block_products(call, s, tid, nthreads);
+    all_block_products(call, s, gate, tid, nthreads);
     fc_sync(call);
     share(s.segments * vectors, tid, nthreads, &first, &last);
     for (int64_t i = first; i < last; i++) {
@@ -80,7 +158,6 @@ static void group_tables(const fc_call *call, norm_shape s, int64_t segment, int
     level *= rstd / (double)(width * s.rows);
     pull *= rstd * rstd * rstd / (double)(width * s.rows);
     for (int64_t c = begin; c < begin + width; c++) {
-        norm_table(call, s, SLOPE, segment)[c] = (float)((double)gamma[c] * rstd);
         norm_table(call, s, PULL, segment)[c] = (float)pull;
         norm_table(call, s, LEVEL, segment)[c] = (float)level;
     }
@@ -102,33 +179,53 @@ static void channel_gradients(const fc_call *call, norm_shape s, int64_t c, doub
     ((float *)call->out[2].data)[c] = (float)sum;
 }
 
-/* Pass 2: dx = dy * slope - ((x - center) * pull + level). */
-static void apply_gradient_tables(const fc_call *call, norm_shape s, int tid, int nthreads)
+/* dx = dy * slope - ((x - center) * pull + level) of n channels from c on of the row at `at`. */
+FC_INLINE void gradient_vector(const gradient_walk *w, const int kind, int64_t at, int64_t c,
+                               int64_t n)
 {
-    const float *dy = call->in[0].data, *x = call->in[1].data;
-    float *dx = call->out[0].data;
-    int64_t first, last, C = s.channels;
-    share(s.segments * s.rows, tid, nthreads, &first, &last);
+    vf d = v_sub(load_lanes(w->x + at + c, n), load_lanes(w->center + c, n));
+    vf slope = load_lanes(w->slope + c, n), dy = load_lanes(w->dy + at + c, n);
+    if (kind == GATE_BY_X)
+        dy = gate_between(&w->gate, dy, v_fma(d, slope, load_lanes(w->gate.beta + c, n)));
+    vf back = v_fma(d, load_lanes(w->pull + c, n), load_lanes(w->level + c, n));
+    store_lanes(w->dx + at + c, v_sub(v_mul(dy, slope), back), n);
+}
+
+FC_INLINE void gradient_rows(const gradient_walk *w, const int kind, int64_t first, int64_t last)
+{
     for (int64_t row = first; row < last; row++) {
-        const float *center = norm_table(call, s, CENTER, row / s.rows);
-        const float *slope = norm_table(call, s, SLOPE, row / s.rows);
-        const float *pull = norm_table(call, s, PULL, row / s.rows);
-        const float *level = norm_table(call, s, LEVEL, row / s.rows);
-        for (int64_t c = 0; c < C; c += FC_LANES) {
-            int64_t n = min_i64(FC_LANES, C - c), at = row * C + c;
-            vf d = v_sub(load_lanes(x + at, n), load_lanes(center + c, n));
-            vf back = v_fma(d, load_lanes(pull + c, n), load_lanes(level + c, n));
-            vf ahead = v_mul(load_lanes(dy + at, n), load_lanes(slope + c, n));
-            store_lanes(dx + at, v_sub(ahead, back), n);
-        }
+        int64_t c = 0;
+        for (; c + FC_LANES <= w->channels; c += FC_LANES)
+            gradient_vector(w, kind, row * w->channels, c, FC_LANES);
+        if (c < w->channels)
+            gradient_vector(w, kind, row * w->channels, c, w->channels - c);
     }
 }
 
-static void norm_gradient(const fc_call *call, norm_shape s, double epsilon, int has_variance,
-                          int statistics_depend_on_x, int tid, int nthreads)
+/* Pass 2 over this thread's rows of all segments. */
+static void apply_gradient_tables(const fc_call *call, norm_shape s, norm_gate gate, int tid,
+                                  int nthreads)
 {
     int64_t first, last;
-    segment_products(call, s, tid, nthreads);
+    share(s.segments * s.rows, tid, nthreads, &first, &last);
+    while (first < last) {
+        int64_t segment = first / s.rows, end = min_i64(last, (segment + 1) * s.rows);
+        gradient_walk w = gradient_walk_of(call, s, gate, segment);
+        if (gate.kind == GATE_BY_Y)
+            w.dy = gate.arrived;
+        if (gate.kind == GATE_BY_X)
+            gradient_rows(&w, GATE_BY_X, first, end);
+        else
+            gradient_rows(&w, GATE_OPEN, first, end);
+        first = end;
+    }
+}
+
+static void norm_gradient(const fc_call *call, norm_shape s, norm_gate gate, double epsilon,
+                          int has_variance, int statistics_depend_on_x, int tid, int nthreads)
+{
+    int64_t first, last;
+    segment_products(call, s, gate, epsilon, has_variance, tid, nthreads);
     share(s.segments * s.groups, tid, nthreads, &first, &last);
     for (int64_t i = first; i < last; i++)
         group_tables(call, s, i / s.groups, i % s.groups, rstd_at(call, i, epsilon, has_variance),
@@ -137,8 +234,10 @@ static void norm_gradient(const fc_call *call, norm_shape s, double epsilon, int
     for (int64_t c = first; c < last; c++)
         channel_gradients(call, s, c, epsilon, has_variance);
     fc_sync(call);
-    apply_gradient_tables(call, s, tid, nthreads);
+    apply_gradient_tables(call, s, gate, tid, nthreads);
 }
+
+static const norm_gate gate_open = {.kind = GATE_OPEN};
 
 FC_DEFINE_PLAN(f32_batch_norm_grad)
 {
@@ -149,7 +248,8 @@ FC_DEFINE_PLAN(f32_batch_norm_grad)
 FC_DEFINE(f32_batch_norm_grad)
 {
     FC_ATTRS(f32_batch_norm_grad);
-    norm_gradient(call, batch_norm_shape(&call->in[0]), attrs->epsilon, 1, 1, tid, nthreads);
+    norm_gradient(call, batch_norm_shape(&call->in[0]), gate_open, attrs->epsilon, 1, 1, tid,
+                  nthreads);
     return FCNN_OK;
 }
 
@@ -161,7 +261,7 @@ FC_DEFINE_PLAN(f32_group_norm_grad)
 
 FC_DEFINE(f32_group_norm_grad)
 {
-    norm_gradient(call, group_norm_shape(call, &call->in[3]), 0.0, 0, 1, tid, nthreads);
+    norm_gradient(call, group_norm_shape(call, &call->in[3]), gate_open, 0.0, 0, 1, tid, nthreads);
     return FCNN_OK;
 }
 
@@ -176,7 +276,7 @@ FC_DEFINE(f32_batch_norm_inference_grad)
 {
     FC_ATTRS(f32_batch_norm_inference_grad);
     norm_shape s = batch_norm_shape(&call->in[0]);
-    norm_gradient(call, s, attrs->epsilon, 1, 0, tid, nthreads);
+    norm_gradient(call, s, gate_open, attrs->epsilon, 1, 0, tid, nthreads);
     const float *gamma = call->in[2].data;
     const float *sums = norm_partial(call, s, 0, 0), *products = sums + s.channels;
     float *dmean = call->out[3].data, *dvariance = call->out[4].data;

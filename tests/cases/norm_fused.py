@@ -14,6 +14,7 @@ from fastcnn.ops.conv_packed import UNBOUNDED, Bounds
 from fastcnn.ops.norm_batch_fused import (
     FusedBatchNormAgain,
     FusedBatchNormGrad,
+    FusedBatchNormSumGrad,
     FusedBatchNormTrain,
 )
 
@@ -71,6 +72,16 @@ def backward(shape: Shape, bounds: Bounds) -> Make:
     return make
 
 
+def backward_of_sum(shape: Shape, bounds: Bounds) -> Make:
+    """y is any sum within the bounds, which hold at many of its elements."""
+
+    def make(rng: np.random.Generator) -> list[Array]:
+        *inputs, _ = backward(shape, bounds)(rng)
+        return [*inputs, np.clip(4 * rng.standard_normal(shape), *bounds)]
+
+    return make
+
+
 def words(shape: Shape, *rest: object) -> str:
     return "-".join(["x".join(map(str, shape)), *map(str, rest)]).replace(" ", "")
 
@@ -113,6 +124,17 @@ CASES: list[Case] = [
         Case(
             FusedBatchNormGrad(bounds=bounds),
             backward(shape, bounds),
+            5e-6,
+            differentiable=False,
+            label=words(shape, bounds),
+        )
+        for shape in BATCH_SHAPES
+        for bounds in (RELU, RELU6)
+    ),
+    *(
+        Case(
+            FusedBatchNormSumGrad(bounds=bounds),
+            backward_of_sum(shape, bounds),
             5e-6,
             differentiable=False,
             label=words(shape, bounds),
