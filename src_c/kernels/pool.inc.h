@@ -76,7 +76,7 @@ static inline pool_window window_at(pool_shape s, int64_t p, int64_t q)
                          right - left};
 }
 
-/* Vectors of channels that are pooled at once: they share what a tap costs beside them. */
+/* Vectors of channels at once: what a tap takes beside them, its place and number, is done once. */
 enum { POOL_VECTORS = 4 };
 
 static inline void store_index(const fc_tensor *index, int64_t at, vf tap, int64_t n)
@@ -96,7 +96,7 @@ FC_INLINE int64_t window_max(const float *x, /* [H][W][C] from the channels' fir
                              const fc_tensor *index, int64_t at) /* its elements from there on */
 {
     vf best[POOL_VECTORS], tap[POOL_VECTORS];
-    int empty = o.h0 >= o.h1 || o.w0 >= o.w1;
+    int empty = o.h0 >= o.h1 || o.w0 >= o.w1; /* nothing but padding, where tap 0 stays */
     int64_t first = empty ? 0 : (o.h0 - o.top) * o.taps + o.w0 - o.left;
     for (int v = 0; v < vectors; v++) {
         best[v] = v_set1(-INFINITY);
@@ -212,14 +212,14 @@ FC_DEFINE(f32_adaptive_max_pool2d)
     return FCNN_OK;
 }
 
-/* The windows that see one pixel, and the pixel's tap in the first of them. From a window to the one
- * below or on the right of it, the number of the tap falls. */
+/* The windows [p0, p1) times [q0, q1) that see a pixel, its tap in the first of them, and by how much
+ * that number falls from a window to the one below it, and to the one on its right. */
 typedef struct {
     int64_t p0, p1, q0, q1;
     int64_t tap, below, right;
 } pixel_windows;
 
-/* Tap of pixel (h, w) in the windows of pixel.p0.. and pixel.q0..; adaptive bins count the plane. */
+/* Sets the taps of pixel (h, w), whose windows are known; adaptive bins count along the plane. */
 static inline void find_tap(pixel_windows *pixel, pool_shape s, int64_t h, int64_t w)
 {
     pixel->tap = h * s.w.in + w;
@@ -237,25 +237,25 @@ FC_INLINE vf load_index(const void *index, int32_t dtype, int64_t at, int64_t n)
     return v_load_i32_n((const int32_t *)index + at, n);
 }
 
-/* Sum over the windows that n channels in each vector of a pixel won, in row order of the windows.
- * Returns how many channels these are. */
-FC_INLINE int64_t won_gradient(const float *dy,                               /* [N][P][Q][C] */
-                               const void *index, int32_t dtype,              /* like dy */
-                               pool_shape s, pixel_windows pixel, int64_t at, /* of window (0, 0) */
-                               int vectors, int64_t n, float *dx)             /* [vectors * n] */
+/* Sum over the windows that n channels in each vector of a pixel won, in row order of the windows;
+ * `at` is where window (0, 0) of its sample has the first of them. Returns how many these are. */
+FC_INLINE int64_t won_gradient(const fc_call *call, int32_t dtype, pool_shape s,
+                               pixel_windows pixel, int64_t at, int vectors, int64_t n,
+                               float *dx) /* [vectors * n] */
 {
+    const float *dy = (const float *)call->in[0].data + at; /* [P][Q][C] */
     vf sum[POOL_VECTORS];
     for (int v = 0; v < vectors; v++)
         sum[v] = v_zero();
     for (int64_t p = pixel.p0; p < pixel.p1; p++)
         for (int64_t q = pixel.q0; q < pixel.q1; q++) {
-            int64_t from = at + (p * s.w.out + q) * s.channels;
-            vf tap = v_set1(
-                (float)(pixel.tap - (p - pixel.p0) * pixel.below - (q - pixel.q0) * pixel.right));
+            int64_t window = (p * s.w.out + q) * s.channels;
+            int64_t below = (p - pixel.p0) * pixel.below, right = (q - pixel.q0) * pixel.right;
+            vf tap = v_set1((float)(pixel.tap - below - right));
             for (int v = 0; v < vectors; v++) {
-                vm won = v_eq(load_index(index, dtype, from + v * FC_LANES, n), tap);
-                vf a = load_lanes(dy + from + v * FC_LANES, n);
-                sum[v] = v_add(sum[v], v_and_mask(won, a));
+                int64_t i = window + v * FC_LANES;
+                vm won = v_eq(load_index(call->in[1].data, dtype, at + i, n), tap);
+                sum[v] = v_add(sum[v], v_and_mask(won, load_lanes(dy + i, n)));
             }
         }
     for (int v = 0; v < vectors; v++)
@@ -263,17 +263,14 @@ FC_INLINE int64_t won_gradient(const float *dy,                               /*
     return vectors * n;
 }
 
-/* Row (n, h) of dx. */
+/* Row (n, h) of dx. The windows move along with the pixels, as to divide for each of these would take
+ * as long as its sums. */
 FC_INLINE void max_pool_gradient_row(const fc_call *call, pool_shape s, int64_t row, int32_t dtype)
 {
-    int64_t C = s.channels, sample = row / s.h.in, h = row % s.h.in;
-    const float *dy = call->in[0].data;
-    const void *index = call->in[1].data;
+    int64_t C = s.channels, h = row % s.h.in, at = row / s.h.in * s.h.out * s.w.out * C;
+    float *dx = (float *)call->out[0].data + row * s.w.in * C;
     pixel_windows pixel = {.p0 = first_window(s.h, h), .p1 = last_window(s.h, h) + 1};
-    for (int64_t w = 0; w < s.w.in; w++) {
-        float *dx = (float *)call->out[0].data + (row * s.w.in + w) * C;
-        int64_t at = sample * s.h.out * s.w.out * C;
-        /* The windows move on with the pixel; to divide for each would cost more than its sum. */
+    for (int64_t w = 0; w < s.w.in; w++, dx += C) {
         while (pixel.q0 < s.w.out && window_end(s.w, pixel.q0) <= w)
             pixel.q0++;
         while (pixel.q1 < s.w.out && window_begin(s.w, pixel.q1) <= w)
@@ -281,12 +278,11 @@ FC_INLINE void max_pool_gradient_row(const fc_call *call, pool_shape s, int64_t 
         find_tap(&pixel, s, h, w);
         for (int64_t c = 0; c < C;)
             if (C - c >= POOL_VECTORS * FC_LANES)
-                c += won_gradient(dy, index, dtype, s, pixel, at + c, POOL_VECTORS, FC_LANES,
-                                  dx + c);
+                c += won_gradient(call, dtype, s, pixel, at + c, POOL_VECTORS, FC_LANES, dx + c);
             else if (C - c >= FC_LANES)
-                c += won_gradient(dy, index, dtype, s, pixel, at + c, 1, FC_LANES, dx + c);
+                c += won_gradient(call, dtype, s, pixel, at + c, 1, FC_LANES, dx + c);
             else
-                c += won_gradient(dy, index, dtype, s, pixel, at + c, 1, C - c, dx + c);
+                c += won_gradient(call, dtype, s, pixel, at + c, 1, C - c, dx + c);
     }
 }
 
