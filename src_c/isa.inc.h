@@ -9,7 +9,8 @@
  *   v_load v_load_n v_load_or(p,n,a: fills the rest with a) v_store v_store_n v_set1 v_zero
  *   v_add v_sub v_mul v_div v_fma(a,b,c)=a*b+c  v_max v_min v_abs v_sqrt v_round(nearest even)
  *   v_max(a,b), v_min(a,b): b when either is NaN
- *   v_gt v_ge v_eq -> vm (mask), v_select(m,a,b) = m ? a : b, v_and_mask(m,a) = m ? a : 0
+ *   v_gt v_ge v_eq -> vm (mask), v_unless(m,k) = m and not k
+ *   v_select(m,a,b) = m ? a : b, v_and_mask(m,a) = m ? a : 0
  *   v_sum v_hmax: horizontal, in one fixed tree
  *   v_spread(a,each,c): lane c of every run of `each` < FC_LANES lanes in all lanes of that run
  *   v_interleave(a,b,&low,&high): a[0] b[0] a[1] b[1] ... in two vectors

@@ -71,6 +71,7 @@ static inline vf v_round(vf a)
 static inline vm v_gt(vf a, vf b) { return _mm256_cmp_ps(a, b, _CMP_GT_OQ); }
 static inline vm v_ge(vf a, vf b) { return _mm256_cmp_ps(a, b, _CMP_GE_OQ); }
 static inline vm v_eq(vf a, vf b) { return _mm256_cmp_ps(a, b, _CMP_EQ_OQ); }
+static inline vm v_unless(vm m, vm k) { return _mm256_andnot_ps(k, m); }
 static inline vf v_select(vm m, vf a, vf b) { return _mm256_blendv_ps(b, a, m); }
 static inline vf v_and_mask(vm m, vf a) { return _mm256_and_ps(m, a); }
 static inline float v_sum(vf a)

@@ -51,6 +51,7 @@ static inline vf v_round(vf a)
 static inline vm v_gt(vf a, vf b) { return _mm512_cmp_ps_mask(a, b, _CMP_GT_OQ); }
 static inline vm v_ge(vf a, vf b) { return _mm512_cmp_ps_mask(a, b, _CMP_GE_OQ); }
 static inline vm v_eq(vf a, vf b) { return _mm512_cmp_ps_mask(a, b, _CMP_EQ_OQ); }
+static inline vm v_unless(vm m, vm k) { return (vm)(m & ~k); }
 static inline vf v_select(vm m, vf a, vf b) { return _mm512_mask_blend_ps(m, b, a); }
 static inline vf v_and_mask(vm m, vf a) { return _mm512_maskz_mov_ps(m, a); }
 static inline float v_sum(vf a) { return _mm512_reduce_add_ps(a); }

@@ -40,6 +40,7 @@ static inline vf v_round(vf a) { return rintf(a); }
 static inline vm v_gt(vf a, vf b) { return a > b; }
 static inline vm v_ge(vf a, vf b) { return a >= b; }
 static inline vm v_eq(vf a, vf b) { return a == b; }
+static inline vm v_unless(vm m, vm k) { return m && !k; }
 static inline vf v_select(vm m, vf a, vf b) { return m ? a : b; }
 static inline vf v_and_mask(vm m, vf a) { return m ? a : 0.0f; }
 static inline float v_sum(vf a) { return a; }

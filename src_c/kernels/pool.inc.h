@@ -76,27 +76,8 @@ static inline pool_window window_at(pool_shape s, int64_t p, int64_t q)
                          right - left};
 }
 
-/* The largest of a window for n channels, and its tap's number. A tap takes over when it is larger
- * or the first NaN; ties stay with the first in row order, and padding does not compete. */
-static inline void window_max(const float *x, /* [H][W][C] from the channels' first */
-                              pool_shape s, pool_window o, int64_t n, vf *best, vf *tap)
-{
-    *best = v_set1(-INFINITY);
-    *tap = v_zero();
-    for (int64_t h = o.h0; h < o.h1; h++)
-        for (int64_t w = o.w0; w < o.w1; w++) {
-            vf a = load_lanes(x + (h * s.w.in + w) * s.channels, n);
-            vf here = v_set1((float)((h - o.top) * o.taps + w - o.left));
-            if (h == o.h0 && w == o.w0) {
-                *best = a;
-                *tap = here;
-                continue;
-            }
-            vm stays = v_ge(*best, a), number = v_eq(*best, *best);
-            *tap = v_select(stays, *tap, v_select(number, here, *tap));
-            *best = v_select(stays, *best, v_select(number, a, *best));
-        }
-}
+/* Vectors of channels at once: what a tap takes beside them, its place and number, is done once. */
+enum { POOL_VECTORS = 4 };
 
 static inline void store_index(const fc_tensor *index, int64_t at, vf tap, int64_t n)
 {
@@ -106,11 +87,36 @@ static inline void store_index(const fc_tensor *index, int64_t at, vf tap, int64
         v_store_i32_n((int32_t *)index->data + at, tap, n);
 }
 
-static inline vf load_index(const fc_tensor *index, int64_t at, int64_t n)
+/* The largest of a window for n channels in each vector, and its tap's number. A tap takes over when
+ * it is larger or the first NaN; ties stay with the first in row order, and padding does not
+ * compete. Returns how many channels these are. */
+FC_INLINE int64_t window_max(const float *x, /* [H][W][C] from the channels' first */
+                             pool_shape s, pool_window o, int vectors, int64_t n,
+                             float *y,                           /* [vectors * n] */
+                             const fc_tensor *index, int64_t at) /* its elements from there on */
 {
-    if (index->dtype == FC_U8)
-        return v_load_u8_n((const uint8_t *)index->data + at, n);
-    return v_load_i32_n((const int32_t *)index->data + at, n);
+    vf best[POOL_VECTORS], tap[POOL_VECTORS];
+    int empty = o.h0 >= o.h1 || o.w0 >= o.w1; /* nothing but padding, where tap 0 stays */
+    int64_t first = empty ? 0 : (o.h0 - o.top) * o.taps + o.w0 - o.left;
+    for (int v = 0; v < vectors; v++) {
+        best[v] = v_set1(-INFINITY);
+        tap[v] = v_set1((float)first);
+    }
+    for (int64_t h = o.h0; h < o.h1; h++)
+        for (int64_t w = o.w0; w < o.w1; w++) {
+            vf here = v_set1((float)((h - o.top) * o.taps + w - o.left));
+            for (int v = 0; v < vectors; v++) {
+                vf a = load_lanes(x + (h * s.w.in + w) * s.channels + v * FC_LANES, n);
+                vm takes = v_unless(v_eq(best[v], best[v]), v_ge(best[v], a));
+                tap[v] = v_select(takes, here, tap[v]);
+                best[v] = v_select(takes, a, best[v]);
+            }
+        }
+    for (int v = 0; v < vectors; v++) {
+        store_lanes(y + v * FC_LANES, best[v], n);
+        store_index(index, at + v * FC_LANES, tap[v], n);
+    }
+    return vectors * n;
 }
 
 /* Row (n, p) of y and of the winners' taps. */
@@ -118,17 +124,18 @@ static void max_pool_row(const fc_call *call, pool_shape s, int64_t row)
 {
     int64_t C = s.channels, sample = row / s.h.out;
     const float *x = (const float *)call->in[0].data + sample * s.h.in * s.w.in * C;
-    float *y = call->out[0].data;
+    const fc_tensor *index = &call->out[1];
     for (int64_t q = 0; q < s.w.out; q++) {
         pool_window o = window_at(s, row % s.h.out, q);
         int64_t at = (row * s.w.out + q) * C;
-        for (int64_t c = 0; c < C; c += FC_LANES) {
-            int64_t n = min_i64(FC_LANES, C - c);
-            vf best, tap;
-            window_max(x + c, s, o, n, &best, &tap);
-            store_lanes(y + at + c, best, n);
-            store_index(&call->out[1], at + c, tap, n);
-        }
+        float *y = (float *)call->out[0].data + at;
+        for (int64_t c = 0; c < C;)
+            if (C - c >= POOL_VECTORS * FC_LANES)
+                c += window_max(x + c, s, o, POOL_VECTORS, FC_LANES, y + c, index, at + c);
+            else if (C - c >= FC_LANES)
+                c += window_max(x + c, s, o, 1, FC_LANES, y + c, index, at + c);
+            else
+                c += window_max(x + c, s, o, 1, C - c, y + c, index, at + c);
     }
 }
 
@@ -205,36 +212,89 @@ FC_DEFINE(f32_adaptive_max_pool2d)
     return FCNN_OK;
 }
 
-/* Sum over the windows that n channels of pixel (h, w) won, in row order of the windows. */
-static inline vf won_gradient(const fc_call *call, pool_shape s, int64_t sample, int64_t h,
-                              int64_t w, int64_t c, int64_t n)
+/* The windows [p0, p1) times [q0, q1) that see a pixel, its tap in the first of them, and by how much
+ * that number falls from a window to the one below it, and to the one on its right. */
+typedef struct {
+    int64_t p0, p1, q0, q1;
+    int64_t tap, below, right;
+} pixel_windows;
+
+/* Sets the taps of pixel (h, w), whose windows are known; adaptive bins count along the plane. */
+static inline void find_tap(pixel_windows *pixel, pool_shape s, int64_t h, int64_t w)
 {
-    const float *dy = call->in[0].data;
-    vf sum = v_zero();
-    for (int64_t p = first_window(s.h, h); p <= last_window(s.h, h); p++)
-        for (int64_t q = first_window(s.w, w); q <= last_window(s.w, w); q++) {
-            int64_t at = ((sample * s.h.out + p) * s.w.out + q) * s.channels + c;
-            int64_t tap = s.h.taps
-                              ? (h - window_begin(s.h, p)) * s.w.taps + w - window_begin(s.w, q)
-                              : h * s.w.in + w;
-            vm won = v_eq(load_index(&call->in[1], at, n), v_set1((float)tap));
-            sum = v_add(sum, v_and_mask(won, load_lanes(dy + at, n)));
+    pixel->tap = h * s.w.in + w;
+    if (s.h.taps)
+        pixel->tap =
+            (h - window_begin(s.h, pixel->p0)) * s.w.taps + w - window_begin(s.w, pixel->q0);
+    pixel->below = s.h.taps ? s.h.stride * s.w.taps : 0;
+    pixel->right = s.h.taps ? s.w.stride : 0;
+}
+
+FC_INLINE vf load_index(const void *index, int32_t dtype, int64_t at, int64_t n)
+{
+    if (dtype == FC_U8)
+        return v_load_u8_n((const uint8_t *)index + at, n);
+    return v_load_i32_n((const int32_t *)index + at, n);
+}
+
+/* Sum over the windows that n channels in each vector of a pixel won, in row order of the windows;
+ * `at` is where window (0, 0) of its sample has the first of them. Returns how many these are. */
+FC_INLINE int64_t won_gradient(const fc_call *call, int32_t dtype, pool_shape s,
+                               pixel_windows pixel, int64_t at, int vectors, int64_t n,
+                               float *dx) /* [vectors * n] */
+{
+    const float *dy = (const float *)call->in[0].data + at; /* [P][Q][C] */
+    vf sum[POOL_VECTORS];
+    for (int v = 0; v < vectors; v++)
+        sum[v] = v_zero();
+    for (int64_t p = pixel.p0; p < pixel.p1; p++)
+        for (int64_t q = pixel.q0; q < pixel.q1; q++) {
+            int64_t window = (p * s.w.out + q) * s.channels;
+            int64_t below = (p - pixel.p0) * pixel.below, right = (q - pixel.q0) * pixel.right;
+            vf tap = v_set1((float)(pixel.tap - below - right));
+            for (int v = 0; v < vectors; v++) {
+                int64_t i = window + v * FC_LANES;
+                vm won = v_eq(load_index(call->in[1].data, dtype, at + i, n), tap);
+                sum[v] = v_add(sum[v], v_and_mask(won, load_lanes(dy + i, n)));
+            }
         }
-    return sum;
+    for (int v = 0; v < vectors; v++)
+        store_lanes(dx + v * FC_LANES, sum[v], n);
+    return vectors * n;
+}
+
+/* Row (n, h) of dx. The windows move along with the pixels, as to divide for each of these would take
+ * as long as its sums. */
+FC_INLINE void max_pool_gradient_row(const fc_call *call, pool_shape s, int64_t row, int32_t dtype)
+{
+    int64_t C = s.channels, h = row % s.h.in, at = row / s.h.in * s.h.out * s.w.out * C;
+    float *dx = (float *)call->out[0].data + row * s.w.in * C;
+    pixel_windows pixel = {.p0 = first_window(s.h, h), .p1 = last_window(s.h, h) + 1};
+    for (int64_t w = 0; w < s.w.in; w++, dx += C) {
+        while (pixel.q0 < s.w.out && window_end(s.w, pixel.q0) <= w)
+            pixel.q0++;
+        while (pixel.q1 < s.w.out && window_begin(s.w, pixel.q1) <= w)
+            pixel.q1++;
+        find_tap(&pixel, s, h, w);
+        for (int64_t c = 0; c < C;)
+            if (C - c >= POOL_VECTORS * FC_LANES)
+                c += won_gradient(call, dtype, s, pixel, at + c, POOL_VECTORS, FC_LANES, dx + c);
+            else if (C - c >= FC_LANES)
+                c += won_gradient(call, dtype, s, pixel, at + c, 1, FC_LANES, dx + c);
+            else
+                c += won_gradient(call, dtype, s, pixel, at + c, 1, C - c, dx + c);
+    }
 }
 
 static void max_pool_gradient(const fc_call *call, pool_shape s, int tid, int nthreads)
 {
-    float *dx = call->out[0].data;
-    int64_t C = s.channels, first, last;
+    int64_t first, last;
     share(s.samples * s.h.in, tid, nthreads, &first, &last);
     for (int64_t row = first; row < last; row++)
-        for (int64_t w = 0; w < s.w.in; w++)
-            for (int64_t c = 0; c < C; c += FC_LANES) {
-                int64_t n = min_i64(FC_LANES, C - c);
-                vf sum = won_gradient(call, s, row / s.h.in, row % s.h.in, w, c, n);
-                store_lanes(dx + (row * s.w.in + w) * C + c, sum, n);
-            }
+        if (call->in[1].dtype == FC_U8)
+            max_pool_gradient_row(call, s, row, FC_U8);
+        else
+            max_pool_gradient_row(call, s, row, FC_I32);
 }
 
 FC_DEFINE(f32_max_pool2d_grad)

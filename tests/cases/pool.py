@@ -66,6 +66,15 @@ GEOMETRIES = [
     Geometry((2, 7, 9, 3), (2, 2), (2, 2)),
     Geometry((2, 6, 5, 18), (2, 2), (2, 2)),
     Geometry((2, 7, 11, 1), (3, 2), (3, 2)),
+    # channels of several vectors at once, of single ones and of a part
+    Geometry((2, 5, 6, 64), (3, 3), (1, 1), "same"),
+    Geometry((1, 8, 9, 75), (3, 3), (2, 2), "valid", True),
+    Geometry((2, 5, 7, 91), (2, 3), (1, 2), ((1, 0), (0, 2))),
+    Geometry((1, 8, 7, 40), (2, 2), (3, 3)),
+    Geometry((1, 7, 7, 33), (5, 5), (1, 1), "same"),
+    Geometry((1, 19, 20, 35), (17, 18), (1, 2), "same"),
+    Geometry((1, 6, 6, 8), (2, 2), (2, 2)),
+    Geometry((1, 5, 6, 9), (3, 3), (3, 3), 1),
 ]
 # Input and output size.
 ADAPTIVE = [
@@ -74,6 +83,7 @@ ADAPTIVE = [
     ((2, 13, 8, 3), (5, 4)),
     ((1, 3, 2, 17), (5, 3)),
     ((2, 6, 6, 7), (1, 1)),
+    ((1, 7, 5, 75), (3, 4)),
 ]
 
 
