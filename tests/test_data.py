@@ -709,7 +709,8 @@ class TestOneAhead:
         assert asked == [0, 1]
 
     def test_short_batches_need_no_thread(self, monkeypatch):
-        monkeypatch.setattr(prefetch, "_LONG", 60)  # so that no pause of this process counts as long
+        # A pause of the process is no long batch.
+        monkeypatch.setattr(prefetch, "_LONG", 60)
         before = threading.active_count()
         batches = make_adapter(Source()).epoch()
         for _ in batches:

@@ -5,7 +5,12 @@ from __future__ import annotations
 
 import threading
 
-_thread = threading.local()
+
+class _Thread(threading.local):
+    turn: threading.Event | None = None
+
+
+_thread = _Thread()
 
 
 def follow(turn: threading.Event) -> None:
@@ -19,6 +24,6 @@ def wait_turn() -> None:
     Called by models before they run or reset anything. A source that asks a model so finds it as
     the last step left it, whatever the time its batches take. Elsewhere this does nothing.
     """
-    turn = getattr(_thread, "turn", None)
+    turn = _thread.turn
     if turn is not None:
         turn.wait()
