@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """Whether batches keep up with the steps: python benchmarks/pipeline.py [--network MobileNetV2].
 
-Four ways to make the same number of training steps, in turns, in one process:
+Seven ways to make the same number of training steps, in turns, in one process:
 
 steps      `train_on_batch` with one batch that lies ready: no pipeline at all
 in order   `fit` over arrays, in their order: batches are views
 shuffled   `fit` over arrays in random order: batches are gathered, large ones a step ahead
 moved      `fit` over a `ShiftedImages`: gathered and moved by up to three pixels
+generator  `fit` over a generator that moves images, turns half of them and scales their values
+dataset    the same in a `PyDataset`, with workers as by default: long batches are made a step ahead
+in turn    the same with `workers=0`: batches and steps take turns
 
 What is left of `steps`' speed is what a pipeline costs. Least and median over the rounds.
 """
@@ -15,7 +18,7 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -23,6 +26,7 @@ import numpy as np
 import fastcnn
 from fastcnn import applications
 from fastcnn.data import ShiftedImages
+from fastcnn.utils import PyDataset
 from machine import cores, plural, processor
 
 # What draws the network, images in a batch, steps in a round.
@@ -40,12 +44,37 @@ CASES: dict[str, tuple[Callable[[], fastcnn.Model], int, int]] = {
 }
 
 
+class Augmented(PyDataset):
+    """Moved images, half of them turned round, in other brightness: what users write in NumPy."""
+
+    def __init__(self, moved: ShiftedImages, workers: int) -> None:
+        super().__init__(workers)
+        self.moved = moved
+
+    def __len__(self) -> int:
+        return len(self.moved)
+
+    def __getitem__(self, index: int) -> tuple[Any, Any]:
+        rng = np.random.default_rng(index)
+        x, y = self.moved[index]
+        turned = rng.random(len(x)) < 0.5
+        x[turned] = x[turned, :, ::-1]
+        return x * rng.uniform(0.9, 1.1, (len(x), 1, 1, 1)).astype(np.float32), y
+
+
+def batches(source: PyDataset) -> Iterator[Any]:
+    """Its batches one after the other, as from a generator of the user's."""
+    for index in range(len(source)):
+        yield source[index]
+
+
 def ways(model: fastcnn.Model, batch: int, steps: int) -> dict[str, Callable[[], object]]:
     """What makes `steps` steps, by name."""
     rng = np.random.default_rng(0)
     x = rng.standard_normal((batch * steps, *model.inputs[0].shape[1:]), np.float32)
     y = rng.integers(0, 10, batch * steps)
     moved = ShiftedImages(x, y, batch, shift=3, seed=0)
+    augmented, alone = Augmented(moved, workers=1), Augmented(moved, workers=0)
     options: dict[str, Any] = {"batch_size": batch, "verbose": 0}
 
     def ready() -> None:
@@ -57,6 +86,9 @@ def ways(model: fastcnn.Model, batch: int, steps: int) -> dict[str, Callable[[],
         "in order": lambda: model.fit(x, y, shuffle=False, **options),
         "shuffled": lambda: model.fit(x, y, shuffle=True, **options),
         "moved": lambda: model.fit(moved, verbose=0),
+        "generator": lambda: model.fit(batches(augmented), verbose=0),
+        "dataset": lambda: model.fit(augmented, verbose=0),
+        "in turn": lambda: model.fit(alone, verbose=0),
     }
 
 

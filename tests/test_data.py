@@ -16,6 +16,7 @@ from fastcnn.data import (
     make_adapter,
     pack_x_y_sample_weight,
     permutation,
+    prefetch,
     train_validation_split,
     unpack_x_y_sample_weight,
 )
@@ -626,6 +627,147 @@ class TestGatheredAhead:
             next(batches)
             assert threading.active_count() == before
             batches.close()
+
+
+SLOW = 0.004  # seconds, more than what a batch must take to be made ahead
+
+
+def slow_batches(asked, count=6, fail_at=None):
+    """Batches that take long; notes the number of each in `asked` when it is asked for."""
+    for index in range(count):
+        asked.append(index)
+        time.sleep(SLOW)
+        if index == fail_at:
+            raise RuntimeError("disk on fire")
+        yield images(2) + 2 * index, np.array([index, index])
+
+
+class SlowSource(Source):
+    """Notes what happens to it, and whether two threads were ever in it at once."""
+
+    def __init__(self, **options):
+        super().__init__(**options)
+        self.inside = threading.Lock()
+        self.threads = set()
+
+    def __getitem__(self, index):
+        assert self.inside.acquire(blocking=False), "two threads in one source"
+        try:
+            self.calls.append(index)
+            self.threads.add(threading.get_ident())
+            time.sleep(SLOW)
+            return super().__getitem__(index)
+        finally:
+            self.inside.release()
+
+
+def until(found):
+    """Wait for what another thread does."""
+    end = time.monotonic() + 10
+    while not found() and time.monotonic() < end:
+        time.sleep(0.001)
+    return found()
+
+
+class TestOneAhead:
+    def test_the_next_batch_is_made_while_one_is_used(self):
+        asked = []
+        batches = make_adapter(slow_batches(asked)).epoch()
+        next(batches), next(batches)
+        assert until(lambda: asked[-1] == 2)
+        time.sleep(3 * SLOW)
+        assert asked[-1] == 2  # and no more than that one
+        assert flat(batches) == [4, 5, 6, 7, 8, 9, 10, 11]
+
+    def test_order_and_hooks_of_a_dataset(self):
+        source = SlowSource()
+        adapter = make_adapter(source, shuffle=True, seed=1)
+        source.calls.clear()
+        found = []
+        for epoch in range(2):
+            for batch in adapter.epoch(epoch):
+                found += batch.y[0][:1].tolist()
+                time.sleep(SLOW)
+        orders = [permutation(5, 1, epoch).tolist() for epoch in range(2)]
+        assert found == orders[0] + orders[1]
+        assert source.calls == ["begin", *orders[0], "end", "begin", *orders[1], "end"]
+        assert len(source.threads) > 1
+
+    def test_without_workers_the_loop_makes_the_batches(self):
+        source = SlowSource(workers=0)
+        assert flat(make_adapter(source).epoch()) == list(range(10))
+        assert source.threads == {threading.get_ident()}
+        asked = []
+
+        def batches():
+            return slow_batches(asked)
+
+        batches.workers = 0
+        epoch = make_adapter(batches).epoch()
+        next(epoch), next(epoch)
+        time.sleep(3 * SLOW)
+        assert asked == [0, 1]
+
+    def test_short_batches_need_no_thread(self, monkeypatch):
+        # A pause of the process is no long batch.
+        monkeypatch.setattr(prefetch, "_LONG", 60)
+        before = threading.active_count()
+        batches = make_adapter(Source()).epoch()
+        for _ in batches:
+            assert threading.active_count() == before
+
+    def test_no_batch_is_taken_beyond_an_epoch(self):
+        asked = []
+        source = slow_batches(asked, count=100)
+        for first in (0, 6):  # two adapters, as of two calls of fit
+            adapter = make_adapter(source, steps_per_epoch=3)
+            for epoch in range(2):
+                begin = 2 * (first + 3 * epoch)
+                assert flat(adapter.epoch(epoch)) == list(range(begin, begin + 6))
+                time.sleep(2 * SLOW)
+                assert asked == list(range(first + 3 * epoch + 3))
+
+    def test_an_error_comes_at_its_batch_with_its_traceback(self):
+        for source in (slow_batches([], fail_at=3), lambda: slow_batches([], fail_at=3)):
+            batches = make_adapter(source).epoch()
+            for index in range(3):
+                assert next(batches).y[0].tolist() == [index, index]
+                time.sleep(3 * SLOW)
+            with pytest.raises(RuntimeError, match="disk on fire") as caught:
+                next(batches)
+            assert caught.traceback[-1].name == "slow_batches"
+
+    def test_stopping_early_ends_the_thread(self):
+        before = threading.active_count()
+        batches = make_adapter(slow_batches([])).epoch()
+        next(batches), next(batches)
+        assert threading.active_count() == before + 1
+        batches.close()
+        assert threading.active_count() == before
+
+    def test_arrays_that_a_source_fills_again_keep_what_they_held(self):
+        def refilled():
+            x, y, w = np.zeros((2, 2, 2, 1), "f4"), np.zeros(2, "i4"), np.zeros(2, "f4")
+            for index in range(5):
+                time.sleep(SLOW)
+                for array in (x, y, w):
+                    array[:] = index
+                yield x, y, w
+
+        for index, batch in enumerate(make_adapter(refilled()).epoch()):
+            time.sleep(3 * SLOW)
+            assert all((array == index).all() for array in (*batch.x, *batch.y, *batch.w))
+
+    def test_what_a_generator_sets_of_its_context_it_can_set_back(self):
+        def quiet():
+            with np.errstate(divide="ignore"):
+                for batch in slow_batches([]):
+                    assert np.geterr()["divide"] == "ignore"
+                    yield batch
+
+        with np.errstate(invalid="raise"):
+            adapter = make_adapter(quiet)
+            assert len([*adapter.epoch(0), *adapter.epoch(1)]) == 12
 
 
 @pytest.mark.parametrize("length", [1.5, -1, "3"])

@@ -3,10 +3,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import signal
 import subprocess
 import sys
+import threading
+import time
 from typing import Any
 
 import numpy as np
@@ -138,6 +141,113 @@ def test_generators_and_sequences_are_data() -> None:
     assert digest(one) == digest(other)
 
 
+class Slow(fastcnn.utils.PyDataset):
+    """Batches of eight that take so long that they are made ahead."""
+
+    def __init__(self, model: Any = None, workers: int = 1, fail_at: int = -1) -> None:
+        super().__init__(workers)
+        self.model, self.fail_at = model, fail_at
+        self.seen: list[Any] = []
+
+    def __len__(self) -> int:
+        return 5
+
+    def __getitem__(self, index: int) -> Any:
+        x, y = data()
+        x, y = x[index * 8 : index * 8 + 8], y[index * 8 : index * 8 + 8]
+        time.sleep(0.004)
+        if index == self.fail_at:
+            raise OSError("disk on fire")
+        if self.model is not None:
+            self.seen.append(self.model.predict_on_batch(x))
+        return x, y
+
+
+def forever(source: Any) -> Any:
+    while True:
+        for index in range(len(source)):
+            yield source[index]
+
+
+def test_batches_made_ahead_train_to_the_same_bits() -> None:
+    digests = set()
+    for source in (Slow(workers=0), Slow(), Slow(workers=3), forever(Slow())):
+        model = compiled()
+        model.fit(
+            source, steps_per_epoch=5, epochs=3, shuffle=False, verbose=0, validation_data=Slow()
+        )
+        digests.add(digest(model))
+    model = compiled()
+    model.fit(*data(), batch_size=8, epochs=3, shuffle=False, verbose=0)
+    assert digests == {digest(model)}
+
+
+@pytest.mark.parametrize("as_generator", [False, True])
+def test_a_source_that_asks_the_model_in_training_sees_whole_steps(as_generator: bool) -> None:
+    """A step takes longer than a batch here: without turns it would be asked before the step."""
+    seen = []
+    for workers in (0, 1):
+        model = compiled()
+        source = Slow(model, workers)
+        run = model.trainer.train
+
+        def train(batch: Any, run: Any = run) -> Any:
+            time.sleep(0.01)
+            logs = run(batch)
+            time.sleep(0.01)
+            return logs
+
+        model.trainer.train = train  # type: ignore[method-assign]
+        given = forever(source) if as_generator and workers else source
+        model.fit(given, steps_per_epoch=5, epochs=2, shuffle=False, verbose=0)
+        seen.append(source.seen[-10:])
+    np.testing.assert_array_equal(seen[0], seen[1])
+
+
+def test_an_error_of_a_source_comes_after_the_steps_before_it() -> None:
+    before = threading.active_count()
+    model = compiled()
+    with pytest.raises(OSError, match="disk on fire"):
+        model.fit(Slow(fail_at=3), shuffle=False, verbose=0)
+    assert model.optimizer.iterations == 3
+    assert threading.active_count() == before
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, ValueError, None])
+def test_a_fit_that_ends_early_leaves_no_thread(error: Any) -> None:
+    class Ends(callbacks.Callback):
+        def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+            if batch == 2 and error is not None:
+                raise error
+            self.model.stop_training = batch == 2
+
+    before = threading.active_count()
+    for source in (Slow(), forever(Slow()), Slow(compiled())):
+        model = compiled()
+        with contextlib.suppress(KeyboardInterrupt, ValueError):
+            model.fit(source, steps_per_epoch=5, verbose=0, callbacks=[Ends()])
+        assert model.optimizer.iterations == 3
+        assert threading.active_count() == before
+
+
+def test_a_script_that_fails_in_a_step_ends() -> None:
+    code = "import sys; sys.path.insert(0, sys.argv[1])\n"
+    code += "import test_training as t\nclass Ends(t.callbacks.Callback):\n"
+    code += "    def on_train_batch_end(self, batch, logs=None): batch == 2 and 1 / 0\n"
+    code += "model = t.compiled()\nmodel.fit(t.forever(t.Slow(model)), steps_per_epoch=9, "
+    code += "verbose=0, callbacks=[Ends()])"
+    folder = __file__.rpartition("/")[0]
+    done = subprocess.run(
+        [sys.executable, "-c", code, folder],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        cwd=folder + "/..",
+    )
+    assert done.returncode == 1
+    assert "ZeroDivisionError" in done.stderr
+
+
 def test_validation_split_takes_the_last_samples() -> None:
     model = compiled()
     history = model.fit(*data(), batch_size=8, validation_split=0.25, verbose=0, epochs=1)
@@ -168,6 +278,25 @@ def test_backup_and_restore_goes_on_bit_for_bit(tmp_path: Any) -> None:
         verbose=0,
         callbacks=[callbacks.BackupAndRestore(tmp_path / "backup")],
     )
+    assert digest(second) == digest(whole)
+
+
+def test_backup_and_restore_goes_on_within_an_epoch_of_batches_made_ahead(tmp_path: Any) -> None:
+    whole = compiled()
+    whole.fit(Slow(), epochs=3, verbose=0)
+
+    class Crash(callbacks.Callback):
+        def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+            if self.model.optimizer.iterations == 8:
+                raise KeyboardInterrupt
+
+    backup = callbacks.BackupAndRestore(tmp_path, save_freq=1)
+    first = compiled()
+    with pytest.raises(KeyboardInterrupt):
+        first.fit(Slow(), epochs=3, verbose=0, callbacks=[backup, Crash()])
+    second = compiled(seed=99)
+    backup = callbacks.BackupAndRestore(tmp_path, save_freq=1)
+    second.fit(Slow(), epochs=3, verbose=0, callbacks=[backup])
     assert digest(second) == digest(whole)
 
 

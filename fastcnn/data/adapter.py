@@ -13,6 +13,7 @@ import math
 import operator
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sized
+from contextvars import copy_context
 from typing import Any, TypeAlias, cast, final
 
 import numpy as np
@@ -21,7 +22,7 @@ import numpy.typing as npt
 from fastcnn.data.arrays import Array
 from fastcnn.data.batch import ArraySpec, Batch, Converter, Samples, check_class_weight
 from fastcnn.data.packing import unpack_x_y_sample_weight
-from fastcnn.data.prefetch import LARGE_BATCH, map_ahead
+from fastcnn.data.prefetch import LARGE_BATCH, map_ahead, one_ahead
 from fastcnn.data.sampling import permutation
 from fastcnn.data.structure import Structure
 from fastcnn.errors import ArgumentError, DataError, DtypeError
@@ -261,12 +262,13 @@ class SequenceAdapter(DataAdapter):
         return _steps(self._given_steps, per_pass, self._repeat)
 
     def epoch(self, epoch: int = 0) -> Iterator[Batch]:
-        """The batches of one epoch, prepared ahead when the source asks for workers."""
+        """The batches of one epoch, made ahead unless the source asks for no workers."""
         self._call("on_epoch_begin")
-        workers = int(getattr(self._source, "workers", 1) or 1)
+        workers = _workers(self._source)
         depth = int(getattr(self._source, "max_queue_size", 10) or 1)
-        threads = workers if workers > 1 else 0  # as in Keras, where 1 is no thread of its own
-        yield from map_ahead(self._batch, self._indices(epoch), threads, depth)
+        threads = workers if workers > 1 else 0
+        batches = map_ahead(self._batch, self._indices(epoch), threads, depth)
+        yield from one_ahead(batches) if workers == 1 else batches
         self._call("on_epoch_end")
 
     def reseed(self, seed: int) -> None:
@@ -314,7 +316,8 @@ class IterableAdapter(DataAdapter):
 
     Batches come in the order of the source: `epoch` numbers only tell how often it was asked. A
     source that can start over (a list-like iterable or a function) does so for every pass; a
-    generator lasts for one.
+    generator lasts for one. An epoch takes no batch beyond its last one from the source; one that
+    ends early may have taken one that it did not use.
     """
 
     def __init__(self, source: Any, converter: Converter, steps: int | None) -> None:
@@ -323,8 +326,10 @@ class IterableAdapter(DataAdapter):
         self._length: int | None = len(source) if isinstance(source, Sized) else None
         self._restarts = callable(source) or iter(source) is not source
         self._delivered = 0
+        # Whichever thread asks: what a generator sets of it, it can set back.
+        self._context = copy_context()
         self._current: Iterator[Any] | None = self._start()
-        raw = next(self._current, _END)
+        raw = self._context.run(next, self._current, _END)
         if raw is _END:
             raise DataError(
                 f"{self._name} gave no batch, expected at least one; it may have been used up "
@@ -342,7 +347,14 @@ class IterableAdapter(DataAdapter):
         return self._length if self._steps is None else self._steps
 
     def epoch(self, epoch: int = 0) -> Iterator[Batch]:
-        """The next batches of the source: `steps_per_epoch` of them, or all that are left."""
+        """The next batches of the source: `steps_per_epoch` of them, or all that are left.
+
+        They are made ahead unless the source has an attribute `workers` that is 0.
+        """
+        batches = self._batches(epoch)
+        return one_ahead(batches) if _workers(self._source) else batches
+
+    def _batches(self, epoch: int) -> Iterator[Batch]:
         if self._steps is None and self._restarts and self._delivered:
             self._current = self._start()
         count = 0
@@ -351,7 +363,7 @@ class IterableAdapter(DataAdapter):
                 if not self._restarts:
                     raise self._ran_out(epoch, count)
                 self._current = self._start()
-            raw = next(self._current, _END)
+            raw = self._context.run(next, self._current, _END)
             if raw is _END:
                 self._current = None
                 if self._steps is None and count:
@@ -390,6 +402,12 @@ class IterableAdapter(DataAdapter):
 
 
 _END = object()
+
+
+def _workers(source: Any) -> int:
+    """How many threads may make batches of the source: one, where it does not say."""
+    workers: Any = getattr(source, "workers", None)
+    return operator.index(workers) if hasattr(workers, "__index__") else 1
 
 
 def _positive(name: str, value: Any) -> int:

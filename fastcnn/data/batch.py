@@ -43,6 +43,11 @@ class Batch(NamedTuple):
         """Number of samples."""
         return len(self.x[0])
 
+    def copied(self) -> Batch:
+        """The same in arrays of its own."""
+        w = [None if weight is None else weight.copy() for weight in self.w]
+        return Batch([array.copy() for array in self.x], [array.copy() for array in self.y], w)
+
 
 class ArraySpec(NamedTuple):
     """What the batches of one input or label look like, without the batch axis."""

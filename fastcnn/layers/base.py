@@ -47,6 +47,7 @@ from fastcnn.ops.shape import Reshape
 from fastcnn.plan import Plan
 from fastcnn.structure import flatten, map_structure, pack_as
 from fastcnn.utils.naming import local_names, unique_name
+from fastcnn.utils.turn import wait_turn
 
 _BASE_ARGUMENTS = ("name", "trainable", "dtype", "input_shape", "activity_regularizer")
 
@@ -369,6 +370,7 @@ class Layer(ABC):
 
     def _run(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Run at once: lower for these shapes, compile, run."""
+        wait_turn()
         training = kwargs.pop("training", False)
         arrays: list[Array] = []
 

@@ -43,6 +43,11 @@ def fit(
 
     Args:
         x: arrays, a `PyDataset`-like object, or a generator of (x, y[, sample_weight]) batches.
+            Batches that take long to make are made one ahead by a thread, while the step before
+            runs; a source that asks a model waits for that step's end. A source with `workers` 0
+            (an attribute, which a function that returns a generator can have) makes each batch in
+            the loop. No batch is taken beyond the last one of an epoch, but training that stops
+            within one may have taken one more than it used.
         y: targets, only beside arrays.
         batch_size: samples per update for arrays; 32 when None.
         epochs: number of the epoch to stop before.

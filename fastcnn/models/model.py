@@ -22,6 +22,7 @@ from fastcnn.models.summary import summary
 from fastcnn.models.trainer import Trainer
 from fastcnn.passes.algorithms import Algorithms, Choices, exact_by_environment
 from fastcnn.structure import flatten, map_structure, pack_as
+from fastcnn.utils.turn import wait_turn
 
 if TYPE_CHECKING:
     from fastcnn.analysis import ReceptiveField
@@ -343,6 +344,7 @@ class Model(Layer):
         self._other_plans.clear()
 
     def _circumstances(self, backend: str, specs: Sequence[Spec]) -> _Circumstances:
+        wait_turn()
         isa = cpu.default_isa() if backend == "cpu" else ""
         exact = self.exact or exact_by_environment()
         measured = measured_choices(isa) if isa else frozenset()

@@ -22,6 +22,7 @@ from fastcnn.models.lowering import Lowered, PlanCache, lower
 from fastcnn.plan import Arena, Plan
 from fastcnn.records import dataclass
 from fastcnn.utils.interrupt import uninterrupted
+from fastcnn.utils.turn import wait_turn
 
 if TYPE_CHECKING:
     from fastcnn.models.model import Model
@@ -311,6 +312,7 @@ class Trainer:
 
     def reset_metrics(self) -> None:
         """Begin the running means anew."""
+        wait_turn()
         for mean in self._means.values():
             mean.reset_state()
         for _, metric, _, _ in self._metrics or ():

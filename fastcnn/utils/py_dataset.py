@@ -15,9 +15,13 @@ class PyDataset(ABC):
     may be overridden, for example to redraw augmentation.
 
     Args:
-        workers: threads that prepare batches ahead of the training loop; 0 or 1 prepares them
-            in the loop itself. With more than one, `__getitem__` must be thread-safe. Batches
-            always arrive in the same order.
+        workers: threads that prepare batches ahead of the training loop. 1 makes a batch while
+            the step before it runs, where making one takes more than 2 ms; `__getitem__` is then
+            called by one thread at a time, but not always by the same one. With more than one,
+            `__getitem__` must be thread-safe. 0 makes every batch in the loop itself, after the
+            callbacks of the step before: for sources that callbacks change or use between
+            batches, and for what belongs to one thread, such as database connections and signals.
+            Batches always arrive in the same order.
         use_multiprocessing: accepted for Keras scripts; workers are always threads, because
             NumPy and image decoders release the interpreter lock.
         max_queue_size: how many batches may wait in memory when `workers` > 1.
