@@ -79,6 +79,11 @@ class BatchNormTrain(Op):
 
     epsilon: float = 1e-3
     name: ClassVar[str] = "batch_norm_train"
+    strided_inputs: ClassVar[frozenset[int]] = frozenset({0})
+
+    def strided_output(self, index: int, *inputs: Spec) -> bool:
+        """y may lie in a join."""
+        return index == 0
 
     def infer(self, *inputs: Spec) -> tuple[Spec, Spec, Spec]:
         """Shape of x, then (C,) twice."""
@@ -114,6 +119,7 @@ class BatchNormGrad(Op):
     epsilon: float = 1e-3
     name: ClassVar[str] = "batch_norm_grad"
     inplace: ClassVar[dict[int, int]] = {0: 0}
+    strided_inputs: ClassVar[frozenset[int]] = frozenset({0, 1})
 
     def infer(self, *inputs: Spec) -> tuple[Spec, Spec, Spec]:
         """Shape of x, then (C,) twice."""

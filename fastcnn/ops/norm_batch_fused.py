@@ -43,6 +43,11 @@ class FusedBatchNormTrain(Op):
     bounds: Bounds = UNBOUNDED
     block: int = 0
     name: ClassVar[str] = "fused_batch_norm_train"
+    strided_inputs: ClassVar[frozenset[int]] = frozenset({0})
+
+    def strided_output(self, index: int, *inputs: Spec) -> bool:
+        """y may lie in a join."""
+        return index == 0
 
     def infer(self, *inputs: Spec) -> tuple[Spec, ...]:
         """Shape of x, then (C,) four times."""
@@ -95,6 +100,11 @@ class FusedBatchNormAgain(Op):
     bounds: Bounds = UNBOUNDED
     name: ClassVar[str] = "fused_batch_norm_again"
     inplace: ClassVar[dict[int, int]] = {0: 0}
+    strided_inputs: ClassVar[frozenset[int]] = frozenset({0})
+
+    def strided_output(self, index: int, *inputs: Spec) -> bool:
+        """y may lie in a join."""
+        return True
 
     def infer(self, *inputs: Spec) -> Spec:
         """Shape of x."""
@@ -132,7 +142,9 @@ def _arrived(bounds: Bounds, dy: Array, y: Array) -> Array:
 @final
 @dataclass(frozen=True, kw_only=True)
 class FusedBatchNormGrad(Op):
-    """(dy, x, gamma, mean, variance, beta) -> (dx, dgamma, dbeta) without a residual.
+    """(dy, x, gamma, mean, variance, beta[, other]) -> (dx, dgamma, dbeta) without a residual.
+
+    `other` is a gradient of x that came another way; dx is the sum of both.
 
     Attributes:
         epsilon: added to the variance.
@@ -143,18 +155,23 @@ class FusedBatchNormGrad(Op):
     bounds: Bounds = UNBOUNDED
     name: ClassVar[str] = "fused_batch_norm_grad"
     inplace: ClassVar[dict[int, int]] = {0: 0}
+    strided_inputs: ClassVar[frozenset[int]] = frozenset({0, 1, 6})
 
     def infer(self, *inputs: Spec) -> tuple[Spec, Spec, Spec]:
         """Shape of x, then (C,) twice."""
         require_float(*inputs)
+        if len(inputs) > 6:
+            require_shape(inputs[6], inputs[1].shape, "the other gradient")
         return BatchNormGrad(self.epsilon).infer(*inputs[:5])
 
     def reference(self, *inputs: Array) -> tuple[Array, Array, Array]:
         """dy where the bounds did not hold, then the gradient of batch normalization."""
-        dy, x, gamma, mean, variance, beta = inputs
+        dy, x, gamma, mean, variance, beta, *other = inputs
         y = (x - mean) / np.sqrt(variance + self.epsilon) * gamma + beta
         arrived = _arrived(self.bounds, dy, y)
-        return BatchNormGrad(self.epsilon).reference(arrived, x, gamma, mean, variance)
+        norm = BatchNormGrad(self.epsilon)
+        dx, dgamma, dbeta = norm.reference(arrived, x, gamma, mean, variance)
+        return sum(other, dx), dgamma, dbeta
 
     def attributes(self, *inputs: Spec) -> dict[str, int | float]:
         """Numbers."""
@@ -178,6 +195,7 @@ class FusedBatchNormSumGrad(Op):
     bounds: Bounds = UNBOUNDED
     name: ClassVar[str] = "fused_batch_norm_sum_grad"
     inplace: ClassVar[dict[int, int]] = {0: 1, 3: 0}
+    strided_inputs: ClassVar[frozenset[int]] = frozenset({0, 1, 5})
 
     def infer(self, *inputs: Spec) -> tuple[Spec, Spec, Spec, Spec]:
         """Shape of x, then (C,) twice, then the shape of dy."""

@@ -72,15 +72,15 @@ static inline norm_item norm_item_at(norm_shape s, int64_t i)
 static void all_block_moments(const fc_call *call, norm_shape s, int tid, int nthreads)
 {
     const float *x = call->in[0].data;
-    int64_t first, last;
+    int64_t ld = call->in[0].ld, first, last;
     share(norm_items(s), tid, nthreads, &first, &last);
     for (int64_t i = first; i < last; i++) {
         norm_item it = norm_item_at(s, i);
-        const float *origin = x + it.segment * s.rows * s.channels;
-        const float *rows = origin + it.block * s.block * s.channels;
+        const float *origin = x + it.segment * s.rows * ld;
+        const float *rows = origin + it.block * s.block * ld;
         float *partial = norm_partial(call, s, it.segment, it.block);
         int64_t c = it.begin, C = s.channels;
-        block_moments_of(rows + c, norm_block_rows(s, it.block), C, it.end - c, origin + c,
+        block_moments_of(rows + c, norm_block_rows(s, it.block), ld, it.end - c, origin + c,
                          partial + c, partial + C + c);
     }
 }
@@ -122,7 +122,7 @@ enum { CENTER = 0, SCALE = 1, OFFSET = 2 }; /* tables of y = (x - center) * scal
 static void group_moments(const fc_call *call, norm_shape s, int64_t segment, int64_t group,
                           double *mean, double *variance)
 {
-    const float *x = call->in[0].data, *origin = x + segment * s.rows * s.channels;
+    const float *x = call->in[0].data, *origin = x + segment * s.rows * call->in[0].ld;
     const float *means = norm_partial(call, s, segment, 0), *m2 = means + s.channels;
     int64_t width = s.channels / s.groups, begin = group * width;
     double sum = 0, squares = 0;
@@ -160,32 +160,36 @@ static void finish_group(const fc_call *call, norm_shape s, int64_t segment, int
 
 /* y = min(max((x - center) * scale + offset + residual, lower), upper). */
 typedef struct {
-    const float *x;                       /* [rows][C] */
-    const float *residual;                /* [rows][C], or NULL */
-    float *y;                             /* [rows][C] */
-    const float *center, *scale, *offset; /* [C] */
-    int64_t channels;
+    const float *x;                       /* [rows][ldx] */
+    const float *residual;                /* [rows][channels], or NULL */
+    float *y;                             /* [rows][ldy] */
+    const float *center, *scale, *offset; /* [channels] */
+    int64_t ldx, ldy, channels;
     vf lower, upper;
 } norm_map;
 
-/* n channels from c on of the row that begins at `at`. */
-FC_INLINE void map_vector(const norm_map *m, const int residual, int64_t at, int64_t c, int64_t n)
+/* n channels from c on of one row. */
+FC_INLINE void map_vector(const norm_map *m, const float *x, const float *residual, float *y,
+                          int64_t c, int64_t n)
 {
-    vf d = v_sub(load_lanes(m->x + at + c, n), load_lanes(m->center + c, n));
+    vf d = v_sub(load_lanes(x + c, n), load_lanes(m->center + c, n));
     vf value = v_fma(d, load_lanes(m->scale + c, n), load_lanes(m->offset + c, n));
     if (residual)
-        value = v_add(value, load_lanes(m->residual + at + c, n));
-    store_lanes(m->y + at + c, v_min(m->upper, v_max(m->lower, value)), n);
+        value = v_add(value, load_lanes(residual + c, n));
+    store_lanes(y + c, v_min(m->upper, v_max(m->lower, value)), n);
 }
 
-FC_INLINE void map_rows(const norm_map *m, const int residual, int64_t first, int64_t last)
+FC_INLINE void map_rows(const norm_map *m, const int has_residual, int64_t first, int64_t last)
 {
     for (int64_t row = first; row < last; row++) {
+        const float *x = m->x + row * m->ldx;
+        const float *residual = has_residual ? m->residual + row * m->channels : NULL;
+        float *y = m->y + row * m->ldy;
         int64_t c = 0;
         for (; c + FC_LANES <= m->channels; c += FC_LANES)
-            map_vector(m, residual, row * m->channels, c, FC_LANES);
+            map_vector(m, x, residual, y, c, FC_LANES);
         if (c < m->channels)
-            map_vector(m, residual, row * m->channels, c, m->channels - c);
+            map_vector(m, x, residual, y, c, m->channels - c);
     }
 }
 
@@ -209,6 +213,8 @@ static void apply_tables(const fc_call *call, norm_shape s, int tid, int nthread
                       .center = norm_table(call, s, CENTER, segment),
                       .scale = norm_table(call, s, SCALE, segment),
                       .offset = norm_table(call, s, OFFSET, segment),
+                      .ldx = call->in[0].ld,
+                      .ldy = call->out[0].ld,
                       .channels = s.channels,
                       .lower = v_set1(-INFINITY),
                       .upper = v_set1(INFINITY)};

@@ -11,7 +11,8 @@ static void fused_share(const fc_call *call, norm_shape s, norm_map m, const fc_
                         double lower, double upper, int tid, int nthreads)
 {
     int64_t first, last;
-    m.x = call->in[0].data, m.y = call->out[0].data;
+    m.x = call->in[0].data, m.ldx = call->in[0].ld;
+    m.y = call->out[0].data, m.ldy = call->out[0].ld;
     m.residual = residual ? residual->data : NULL;
     m.channels = s.channels;
     m.lower = v_set1((float)lower), m.upper = v_set1((float)upper);
@@ -78,6 +79,7 @@ FC_DEFINE(f32_fused_batch_norm_grad)
     FC_ATTRS(f32_fused_batch_norm_grad);
     norm_gate gate = {.kind = GATE_BY_X,
                       .beta = call->in[5].data,
+                      .residual = call->n_in > 6 ? &call->in[6] : NULL,
                       .lower = v_set1((float)attrs->lower),
                       .upper = v_set1((float)attrs->upper)};
     norm_gradient(call, batch_norm_shape(&call->in[0]), gate, attrs->epsilon, 1, 1, tid, nthreads);
@@ -94,7 +96,7 @@ FC_DEFINE(f32_fused_batch_norm_sum_grad)
 {
     FC_ATTRS(f32_fused_batch_norm_sum_grad);
     norm_gate gate = {.kind = GATE_BY_Y,
-                      .y = call->in[5].data,
+                      .y = &call->in[5],
                       .arrived = call->out[3].data,
                       .lower = v_set1((float)attrs->lower),
                       .upper = v_set1((float)attrs->upper)};

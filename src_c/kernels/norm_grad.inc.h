@@ -16,33 +16,67 @@ static inline double rstd_at(const fc_call *call, int64_t at, double epsilon, in
 /* Where dy arrives at the norm: everywhere, or where the bounds behind it did not hold. */
 typedef struct {
     enum { GATE_OPEN, GATE_BY_X, GATE_BY_Y } kind;
-    const float *beta; /* [C]; by x: bounds are asked of the normalised x */
-    const float *y;    /* [rows][C]; by y: of the sum that was bounded, */
-    float *arrived;    /* [rows][C]; which pass 1 makes and pass 2 reads */
+    const float *beta;         /* [C]; by x: bounds are asked of the normalised x */
+    const fc_tensor *y;        /* by y: of the sum that was bounded, */
+    float *arrived;            /* [rows][C]; which pass 1 makes and pass 2 reads */
+    const fc_tensor *residual; /* by x: what dx is added to, or NULL */
     vf lower, upper;
 } norm_gate;
 
+/* Rows of a tensor, some floats apart. */
+typedef struct {
+    const float *first;
+    int64_t ld;
+} norm_sheet;
+
+static inline norm_sheet sheet_of(const fc_tensor *t)
+{
+    return t ? (norm_sheet){t->data, t->ld} : (norm_sheet){NULL, 0};
+}
+
 /* One segment, as both passes walk over it. */
 typedef struct {
-    const float *dy, *x;                        /* [rows][C] */
-    float *dx;                                  /* [rows][C] */
+    norm_sheet dy, x, y, residual;
+    float *dx, *arrived;                        /* [rows][C] */
     const float *center, *slope, *pull, *level; /* [C] */
+    const float *beta;                          /* [C] */
     int64_t channels;
-    norm_gate gate;
+    vf lower, upper;
 } gradient_walk;
+
+/* One row of it. */
+typedef struct {
+    const float *dy, *x, *y, *residual;
+    float *dx, *arrived;
+} gradient_row;
 
 static gradient_walk gradient_walk_of(const fc_call *call, norm_shape s, norm_gate gate,
                                       int64_t segment)
 {
-    return (gradient_walk){.dy = call->in[0].data,
-                           .x = call->in[1].data,
+    return (gradient_walk){.dy = sheet_of(&call->in[0]),
+                           .x = sheet_of(&call->in[1]),
+                           .y = sheet_of(gate.y),
+                           .residual = sheet_of(gate.residual),
                            .dx = call->out[0].data,
+                           .arrived = gate.arrived,
                            .center = norm_table(call, s, CENTER, segment),
                            .slope = norm_table(call, s, SLOPE, segment),
                            .pull = norm_table(call, s, PULL, segment),
                            .level = norm_table(call, s, LEVEL, segment),
+                           .beta = gate.beta,
                            .channels = s.channels,
-                           .gate = gate};
+                           .lower = gate.lower,
+                           .upper = gate.upper};
+}
+
+FC_INLINE gradient_row gradient_row_at(const gradient_walk *w, int64_t row)
+{
+    return (gradient_row){.dy = w->dy.first + row * w->dy.ld,
+                          .x = w->x.first + row * w->x.ld,
+                          .y = w->y.first + row * w->y.ld,
+                          .residual = w->residual.first + row * w->residual.ld,
+                          .dx = w->dx + row * w->channels,
+                          .arrived = w->arrived ? w->arrived + row * w->channels : NULL};
 }
 
 /* What is known before pass 1. */
@@ -59,43 +93,43 @@ static void fill_centers(const fc_call *call, norm_shape s, double epsilon, int 
     }
 }
 
-/* n lanes of dy where they arrive, else 0; d = x - center, `value` is the normalised x or y. */
-FC_INLINE vf gate_between(const norm_gate *gate, vf dy, vf value)
+/* n lanes of dy where they arrive, else 0; `value` is the normalised x or y. */
+FC_INLINE vf gate_between(const gradient_walk *w, vf dy, vf value)
 {
-    return v_and_mask(v_gt(value, gate->lower), v_and_mask(v_gt(gate->upper, value), dy));
+    return v_and_mask(v_gt(value, w->lower), v_and_mask(v_gt(w->upper, value), dy));
 }
 
-/* Adds dy and dy * (x - center) of n channels from c on of the row at `at` to sums [2][C]. */
-FC_INLINE void product_vector(const gradient_walk *w, const int kind, int64_t at, int64_t c,
-                              int64_t n, float *sums)
+/* Adds dy and dy * (x - center) of n channels from c on of a row to sums [2][C]. */
+FC_INLINE void product_vector(const gradient_walk *w, const int kind, const gradient_row *at,
+                              int64_t c, int64_t n, float *sums)
 {
-    vf d = v_sub(load_lanes(w->x + at + c, n), load_lanes(w->center + c, n));
-    vf dy = load_lanes(w->dy + at + c, n);
+    vf d = v_sub(load_lanes(at->x + c, n), load_lanes(w->center + c, n));
+    vf dy = load_lanes(at->dy + c, n);
     if (kind == GATE_BY_X)
-        dy = gate_between(&w->gate, dy,
-                          v_fma(d, load_lanes(w->slope + c, n), load_lanes(w->gate.beta + c, n)));
+        dy = gate_between(w, dy, v_fma(d, load_lanes(w->slope + c, n), load_lanes(w->beta + c, n)));
     if (kind == GATE_BY_Y) {
-        dy = gate_between(&w->gate, dy, load_lanes(w->gate.y + at + c, n));
-        store_lanes(w->gate.arrived + at + c, dy, n);
+        dy = gate_between(w, dy, load_lanes(at->y + c, n));
+        store_lanes(at->arrived + c, dy, n);
     }
     float *products = sums + w->channels;
     store_lanes(sums + c, v_add(load_lanes(sums + c, n), dy), n);
     store_lanes(products + c, v_fma(dy, d, load_lanes(products + c, n)), n);
 }
 
-/* The sums [2][C] of a block whose first row begins at `at`, channels [begin, end). They grow in
- * the nearest cache, so that rows are read from end to end as memory likes it. */
-FC_INLINE void block_products(const gradient_walk *w, const int kind, int64_t at, int64_t rows,
+/* The sums [2][C] of a block of rows from `row` on, channels [begin, end). They grow in the nearest
+ * cache, so that rows are read from end to end as memory likes it. */
+FC_INLINE void block_products(const gradient_walk *w, const int kind, int64_t row, int64_t rows,
                               int64_t begin, int64_t end, float *sums)
 {
     memset(sums + begin, 0, (size_t)(end - begin) * sizeof(float));
     memset(sums + w->channels + begin, 0, (size_t)(end - begin) * sizeof(float));
-    for (int64_t row = 0; row < rows; row++, at += w->channels) {
+    for (int64_t last = row + rows; row < last; row++) {
+        const gradient_row at = gradient_row_at(w, row);
         int64_t c = begin;
         for (; c + FC_LANES <= end; c += FC_LANES)
-            product_vector(w, kind, at, c, FC_LANES, sums);
+            product_vector(w, kind, &at, c, FC_LANES, sums);
         if (c < end)
-            product_vector(w, kind, at, c, end - c, sums);
+            product_vector(w, kind, &at, c, end - c, sums);
     }
 }
 
@@ -108,18 +142,18 @@ static void all_block_products(const fc_call *call, norm_shape s, norm_gate gate
     for (int64_t i = first; i < last; i++) {
         norm_item it = norm_item_at(s, i);
         gradient_walk w = gradient_walk_of(call, s, gate, it.segment);
-        int64_t at = (it.segment * s.rows + it.block * s.block) * s.channels;
+        int64_t row = it.segment * s.rows + it.block * s.block;
         int64_t rows = norm_block_rows(s, it.block);
         float *sums = norm_partial(call, s, it.segment, it.block);
         switch (gate.kind) {
         case GATE_OPEN:
-            block_products(&w, GATE_OPEN, at, rows, it.begin, it.end, sums);
+            block_products(&w, GATE_OPEN, row, rows, it.begin, it.end, sums);
             break;
         case GATE_BY_X:
-            block_products(&w, GATE_BY_X, at, rows, it.begin, it.end, sums);
+            block_products(&w, GATE_BY_X, row, rows, it.begin, it.end, sums);
             break;
         case GATE_BY_Y:
-            block_products(&w, GATE_BY_Y, at, rows, it.begin, it.end, sums);
+            block_products(&w, GATE_BY_Y, row, rows, it.begin, it.end, sums);
             break;
         }
     }
@@ -179,26 +213,31 @@ static void channel_gradients(const fc_call *call, norm_shape s, int64_t c, doub
     ((float *)call->out[2].data)[c] = (float)sum;
 }
 
-/* dx = dy * slope - ((x - center) * pull + level) of n channels from c on of the row at `at`. */
-FC_INLINE void gradient_vector(const gradient_walk *w, const int kind, int64_t at, int64_t c,
-                               int64_t n)
+/* dx = dy * slope - ((x - center) * pull + level) + residual of n channels from c on of a row. */
+FC_INLINE void gradient_vector(const gradient_walk *w, const int kind, const int has_residual,
+                               const gradient_row *at, int64_t c, int64_t n)
 {
-    vf d = v_sub(load_lanes(w->x + at + c, n), load_lanes(w->center + c, n));
-    vf slope = load_lanes(w->slope + c, n), dy = load_lanes(w->dy + at + c, n);
+    vf d = v_sub(load_lanes(at->x + c, n), load_lanes(w->center + c, n));
+    vf slope = load_lanes(w->slope + c, n), dy = load_lanes(at->dy + c, n);
     if (kind == GATE_BY_X)
-        dy = gate_between(&w->gate, dy, v_fma(d, slope, load_lanes(w->gate.beta + c, n)));
+        dy = gate_between(w, dy, v_fma(d, slope, load_lanes(w->beta + c, n)));
     vf back = v_fma(d, load_lanes(w->pull + c, n), load_lanes(w->level + c, n));
-    store_lanes(w->dx + at + c, v_sub(v_mul(dy, slope), back), n);
+    vf dx = v_sub(v_mul(dy, slope), back);
+    if (has_residual)
+        dx = v_add(dx, load_lanes(at->residual + c, n));
+    store_lanes(at->dx + c, dx, n);
 }
 
-FC_INLINE void gradient_rows(const gradient_walk *w, const int kind, int64_t first, int64_t last)
+FC_INLINE void gradient_rows(const gradient_walk *w, const int kind, const int has_residual,
+                             int64_t first, int64_t last)
 {
     for (int64_t row = first; row < last; row++) {
+        const gradient_row at = gradient_row_at(w, row);
         int64_t c = 0;
         for (; c + FC_LANES <= w->channels; c += FC_LANES)
-            gradient_vector(w, kind, row * w->channels, c, FC_LANES);
+            gradient_vector(w, kind, has_residual, &at, c, FC_LANES);
         if (c < w->channels)
-            gradient_vector(w, kind, row * w->channels, c, w->channels - c);
+            gradient_vector(w, kind, has_residual, &at, c, w->channels - c);
     }
 }
 
@@ -212,11 +251,13 @@ static void apply_gradient_tables(const fc_call *call, norm_shape s, norm_gate g
         int64_t segment = first / s.rows, end = min_i64(last, (segment + 1) * s.rows);
         gradient_walk w = gradient_walk_of(call, s, gate, segment);
         if (gate.kind == GATE_BY_Y)
-            w.dy = gate.arrived;
-        if (gate.kind == GATE_BY_X)
-            gradient_rows(&w, GATE_BY_X, first, end);
+            w.dy = (norm_sheet){gate.arrived, s.channels};
+        if (gate.kind == GATE_BY_X && gate.residual)
+            gradient_rows(&w, GATE_BY_X, 1, first, end);
+        else if (gate.kind == GATE_BY_X)
+            gradient_rows(&w, GATE_BY_X, 0, first, end);
         else
-            gradient_rows(&w, GATE_OPEN, first, end);
+            gradient_rows(&w, GATE_OPEN, 0, first, end);
         first = end;
     }
 }

@@ -72,6 +72,15 @@ def backward(shape: Shape, bounds: Bounds) -> Make:
     return make
 
 
+def backward_added(shape: Shape, bounds: Bounds) -> Make:
+    """With a gradient that came another way."""
+
+    def make(rng: np.random.Generator) -> list[Array]:
+        return [*backward(shape, bounds)(rng), rng.standard_normal(shape)]
+
+    return make
+
+
 def backward_of_sum(shape: Shape, bounds: Bounds) -> Make:
     """y is any sum within the bounds, which hold at many of its elements."""
 
@@ -130,6 +139,16 @@ CASES: list[Case] = [
         )
         for shape in BATCH_SHAPES
         for bounds in (RELU, RELU6)
+    ),
+    *(
+        Case(
+            FusedBatchNormGrad(bounds=RELU),
+            backward_added(shape, RELU),
+            5e-6,
+            differentiable=False,
+            label=words(shape, "added"),
+        )
+        for shape in BATCH_SHAPES
     ),
     *(
         Case(
