@@ -119,6 +119,30 @@ def test_gradients_of_branches_are_added_where_they_are_stored() -> None:
         np.testing.assert_allclose(weight, reference, rtol=1e-5, atol=2e-6)
 
 
+def test_norms_live_inside_the_joins_of_a_dense_block() -> None:
+    def dense_block() -> Model:
+        image = Input((10, 10, 3))
+        x = layers.Conv2D(24, 1)(image)
+        for _ in range(3):
+            y = layers.ReLU()(layers.BatchNormalization()(x))
+            y = layers.Conv2D(16, 3, padding="same", use_bias=False)(y)
+            x = layers.Concatenate()([x, y])
+        x = layers.ReLU()(layers.BatchNormalization()(x))
+        return Model(image, layers.Dense(5)(layers.Flatten()(x)))
+
+    rng = np.random.default_rng(6)
+    data = rng.standard_normal((3, 10, 10, 3)).astype(np.float32), np.arange(3, dtype=np.int32)
+    ours, plain = compiled(dense_block), compiled(dense_block, "reference")
+    for model in (ours, plain):
+        model.train_on_batch(*data)
+    found = ops_of(ours)
+    assert not {"concat", "copy_pixels"} & set(found)
+    assert found.count("add") == 1  # the bias of Dense
+    assert found.count("slice") == 3  # what gradients for kernels read; the rest is cut in place
+    for weight, reference in zip(ours.get_weights(), plain.get_weights(), strict=True):
+        np.testing.assert_allclose(weight, reference, rtol=1e-5, atol=2e-6)
+
+
 def expansion() -> Model:
     image = Input((16, 16, 16))
     y = layers.ReLU(6)(layers.BatchNormalization()(layers.Conv2D(40, 1)(image)))
