@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
@@ -98,6 +99,18 @@ def test_what_a_step_is_made_of(monkeypatch: Any) -> None:
     assert found.count("conv2d_grad_kernel") == 6
 
 
+def ops_of_a_right_step(build: Callable[[], Model]) -> list[str]:
+    """A step's ops, after weights were seen to be those of the plain graph."""
+    ours, plain = compiled(build), compiled(build, "reference")
+    shape = (3, *ours.inputs[0].shape[1:])
+    images = np.random.default_rng(2).standard_normal(shape).astype(np.float32)
+    for model in (ours, plain):
+        model.train_on_batch(images, np.arange(3, dtype=np.int32))
+    for weight, reference in zip(ours.get_weights(), plain.get_weights(), strict=True):
+        np.testing.assert_allclose(weight, reference, rtol=1e-5, atol=2e-6)
+    return ops_of(ours)
+
+
 def test_gradients_of_branches_are_added_where_they_are_stored() -> None:
     def branches() -> Model:
         image = Input((12, 12, 3))
@@ -108,15 +121,9 @@ def test_gradients_of_branches_are_added_where_they_are_stored() -> None:
         joined = layers.Concatenate()([*parts, layers.UpSampling2D(2)(y)])
         return Model(image, layers.Dense(5)(layers.Flatten()(joined)))
 
-    rng = np.random.default_rng(2)
-    data = rng.standard_normal((3, 12, 12, 3)).astype(np.float32), np.arange(3, dtype=np.int32)
-    ours, plain = compiled(branches), compiled(branches, "reference")
-    for model in (ours, plain):
-        model.train_on_batch(*data)
+    found = ops_of_a_right_step(branches)
     # What is left: a sum of branches, the bias behind them, and what two poolings pass back.
-    assert ops_of(ours).count("add") == 4
-    for weight, reference in zip(ours.get_weights(), plain.get_weights(), strict=True):
-        np.testing.assert_allclose(weight, reference, rtol=1e-5, atol=2e-6)
+    assert found.count("add") == 4
 
 
 def test_norms_live_inside_the_joins_of_a_dense_block() -> None:
@@ -130,17 +137,10 @@ def test_norms_live_inside_the_joins_of_a_dense_block() -> None:
         x = layers.ReLU()(layers.BatchNormalization()(x))
         return Model(image, layers.Dense(5)(layers.Flatten()(x)))
 
-    rng = np.random.default_rng(6)
-    data = rng.standard_normal((3, 10, 10, 3)).astype(np.float32), np.arange(3, dtype=np.int32)
-    ours, plain = compiled(dense_block), compiled(dense_block, "reference")
-    for model in (ours, plain):
-        model.train_on_batch(*data)
-    found = ops_of(ours)
+    found = ops_of_a_right_step(dense_block)
     assert not {"concat", "copy_pixels"} & set(found)
     assert found.count("add") == 1  # the bias of Dense
     assert found.count("slice") == 3  # what gradients for kernels read; the rest is cut in place
-    for weight, reference in zip(ours.get_weights(), plain.get_weights(), strict=True):
-        np.testing.assert_allclose(weight, reference, rtol=1e-5, atol=2e-6)
 
 
 def expansion() -> Model:
