@@ -27,6 +27,17 @@ static inline void store_lanes(float *p, vf a, int64_t n)
         v_store_n(p, a, n);
 }
 
+/* Pixels between the one whose channels are copied and the one whose channels are asked for. */
+enum { PIXELS_AHEAD = 8, LINE_FLOATS = 16 };
+
+/* Ask for n floats: where pixels are wide and few of their channels are read, no processor foresees
+ * what comes next. */
+static inline void expect_floats(const float *p, int64_t n)
+{
+    for (int64_t i = 0; i < n; i += LINE_FLOATS)
+        __builtin_prefetch(p + i);
+}
+
 /* Thread `tid`'s share [*begin, *end) of `count` items: contiguous, sizes differing by one at most.
  * Items are cut by shape before they come here; which thread takes one cannot change its bits. */
 static inline void share(int64_t count, int tid, int nthreads, int64_t *begin, int64_t *end)

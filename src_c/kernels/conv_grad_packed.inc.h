@@ -123,6 +123,8 @@ static void grad_pack_row(const struct grad_packed *g, const float *line, int64_
         int64_t w = j * across - d->pad_left;
         int there = line && (uint64_t)w < (uint64_t)d->W;
         const float *pixel = there ? line + w * d->C : NULL;
+        if (line)
+            expect_floats(line + (w + PIXELS_AHEAD * across) * d->C, C);
         float *out = to + j * g->wide;
         int64_t c = 0;
         if (there && !g->merged)
@@ -169,6 +171,7 @@ static void grad_pack_dy(const struct grad_packed *g, const float *dy, int64_t k
     for (int64_t i = 0; i < pixels; i++, from += g->d.K) {
         float *to = block->dy + i * PANEL_STRIP;
         int64_t column = 0;
+        expect_floats(from + PIXELS_AHEAD * g->d.K, K);
         for (; column + PANEL_STRIP <= K; column += PANEL_STRIP, to += pixels * PANEL_STRIP) {
             v_store(to, v_load(from + column));
             v_store(to + FC_LANES, v_load(from + column + FC_LANES));

@@ -9,8 +9,9 @@
  * less than a vector are spread from a vector, channels of larger ones come from memory in all lanes.
  */
 enum {
-    GROUPED_PIXELS = 512,  /* outputs of an item of work, about */
-    GROUPED_CHANNELS = 32, /* of an item, where groups are no larger */
+    GROUPED_PIXELS = 256,  /* outputs of an item of work, about */
+    GROUPED_CHANNELS = 64, /* of an item, where groups are no larger */
+    GROUPED_COLUMNS = 10,  /* as many as leave room for three taps, a value and what spreads it */
 };
 
 /* How channels of a group meet the lanes of a vector. */
@@ -64,10 +65,12 @@ static void grouped_pack(const struct grouped_lines *l, float *to)
             memset(out + end * FC_LANES, 0,
                    (size_t)((l->columns - end) * FC_LANES) * sizeof(float));
         }
-        for (int64_t j = begin; j < end; j++)
+        for (int64_t j = begin; j < end; j++) {
+            expect_floats(line + (j + PIXELS_AHEAD) * l->pixel, l->channels);
             for (int64_t c = 0; c < l->channels; c += FC_LANES)
                 v_store(to + c / FC_LANES * vector + j * FC_LANES,
                         load_lanes(line + j * l->pixel + c, min_i64(FC_LANES, l->channels - c)));
+        }
     }
 }
 
@@ -94,14 +97,17 @@ FC_INLINE void grouped_body(const struct grouped_tile *t, const int columns, con
                             const int spread)
 {
     const int64_t each = t->lanes.each, vectors = t->lanes.vectors, within = t->lanes.within;
-    const int64_t R = t->R;
+    const int64_t R = t->R, y_pixel = t->y_pixel, n = t->n;
     const float *filter = t->filter;
     const vf lower = v_set1(t->lower), upper = v_set1(t->upper);
-    vf acc[columns];
-    const vf bias = t->bias ? load_lanes(t->bias, t->n) : v_zero();
+    const vf bias = t->bias ? load_lanes(t->bias, n) : v_zero();
+    float *y = t->y;
+    vf acc[GROUPED_COLUMNS]; /* of `columns`, it would lie in memory */
 #pragma GCC unroll 16
-    for (int j = 0; j < columns; j++)
+    for (int j = 0; j < columns; j++) {
         acc[j] = bias;
+        __builtin_prefetch(y + j * y_pixel, 1);
+    }
     for (int64_t v = 0; v < vectors; v++)
         for (int64_t c = 0; c < within; c++) {
             const float *x = t->x + v * t->vector;
@@ -120,11 +126,9 @@ FC_INLINE void grouped_body(const struct grouped_tile *t, const int columns, con
         }
 #pragma GCC unroll 16
     for (int j = 0; j < columns; j++)
-        store_lanes(t->y + j * t->y_pixel, v_min(upper, v_max(lower, acc[j])), t->n);
+        store_lanes(y + j * y_pixel, v_min(upper, v_max(lower, acc[j])), n);
 }
 
-/* As many columns as leave room for three taps, a value and what spreads it. */
-enum { GROUPED_COLUMNS = 10 };
 #define FC_FOR_GROUPED_COLUMNS(X) X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8) X(9) X(10)
 #define FC_GROUPED(columns)                                                                        \
     static void grouped_tile_##columns(const struct grouped_tile *t, int64_t stride)               \

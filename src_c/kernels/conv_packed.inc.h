@@ -214,7 +214,7 @@ static void conv_enter(const struct conv_grid *g, const struct entrance *e,
             const float *from = g->a + block->pixels[tile].source[i];
             for (int64_t c = 0; c < C; c += FC_LANES) {
                 int64_t n = min_i64(FC_LANES, C - c);
-                __builtin_prefetch(from + 8 * g->a_pixel + c); /* channels of a wide image */
+                __builtin_prefetch(from + PIXELS_AHEAD * g->a_pixel + c);
                 vf x = v_fma(load_lanes(from + c, n), load_lanes(e->scale + c, n),
                              load_lanes(e->shift + c, n));
                 store_lanes(e->pixels + to + c, v_min(upper, v_max(lower, x)), n);
