@@ -109,6 +109,10 @@ static void depthwise_row(const struct conv_grid *g, int64_t n, int64_t p, int64
             n * g->a_image + p * g->h.stride * g->a_row + c + q * g->w.stride * g->a_pixel;
         float *y = g->y + n * g->y_image + p * g->y_row + q * g->y_pixel + c;
         int64_t last = q + DEPTHWISE_PIXELS - 1;
+        for (int64_t ahead = PIXELS_AHEAD; ahead < PIXELS_AHEAD + DEPTHWISE_PIXELS; ahead++) {
+            expect_floats(g->a + source + ahead * g->w.stride * g->a_pixel, columns);
+            expect_floats(y + ahead * g->y_pixel, columns);
+        }
         if (last < g->Q && axis_inside(&g->w, q * g->w.stride) &&
             axis_inside(&g->w, last * g->w.stride)) {
             depthwise_pixels(g, g->a + source, filters, y, r0, r1, 0, g->w.taps, columns);
@@ -121,16 +125,13 @@ static void depthwise_row(const struct conv_grid *g, int64_t n, int64_t p, int64
     }
 }
 
-static void depthwise_walk(const struct conv_grid *g, int tid, int nthreads)
+/* Chunk `chunk` of the channels of row p of image n. */
+static void depthwise_chunk(const struct conv_grid *g, int64_t n, int64_t p, int64_t chunk)
 {
-    int64_t chunks = ceil_div(g->columns, DEPTHWISE_CHANNELS), begin, end;
-    share(g->N * g->P * chunks, tid, nthreads, &begin, &end);
-    for (int64_t item = begin; item < end; item++) {
-        int64_t row = item / chunks, first = item % chunks * DEPTHWISE_CHANNELS;
-        int64_t last = min_i64(first + DEPTHWISE_CHANNELS, g->columns);
-        for (int64_t c = first; c < last; c += TILE_COLUMNS)
-            depthwise_row(g, row / g->P, row % g->P, c, min_i64(TILE_COLUMNS, last - c));
-    }
+    int64_t first = chunk * DEPTHWISE_CHANNELS;
+    int64_t last = min_i64(first + DEPTHWISE_CHANNELS, g->columns);
+    for (int64_t c = first; c < last; c += TILE_COLUMNS)
+        depthwise_row(g, n, p, c, min_i64(TILE_COLUMNS, last - c));
 }
 
 FC_DEFINE_PLAN(f32_depthwise_conv2d_direct)
@@ -170,7 +171,10 @@ FC_DEFINE(f32_depthwise_conv2d_direct)
         .y_row = d.Q * d.K,
         .y_pixel = d.K,
     };
-    depthwise_walk(&grid, tid, nthreads);
+    int64_t chunks = ceil_div(d.K, DEPTHWISE_CHANNELS), begin, end;
+    share(d.N * d.P * chunks, tid, nthreads, &begin, &end);
+    for (int64_t item = begin; item < end; item++)
+        depthwise_chunk(&grid, item / chunks / d.P, item / chunks % d.P, item % chunks);
     return FCNN_OK;
 }
 
@@ -201,15 +205,18 @@ FC_DEFINE(f32_depthwise_conv2d_grad_input_direct)
         .y_row = d.stride_h * d.W * d.K,
         .y_pixel = d.stride_w * d.K,
     };
-    for (int64_t h = 0; h < min_i64(d.stride_h, d.H); h++)
+    int64_t chunks = ceil_div(d.K, DEPTHWISE_CHANNELS), begin, end;
+    share(d.N * d.H * chunks, tid, nthreads, &begin, &end);
+    for (int64_t item = begin; item < end; item++) {
+        int64_t n = item / chunks / d.H, h = item / chunks % d.H;
+        grid.h = backward_axis(d.P, d.R, d.stride_h, d.pad_top, d.dilation_h, h % d.stride_h);
         for (int64_t w = 0; w < min_i64(d.stride_w, d.W); w++) {
-            grid.h = backward_axis(d.P, d.R, d.stride_h, d.pad_top, d.dilation_h, h);
             grid.w = backward_axis(d.Q, d.S, d.stride_w, d.pad_left, d.dilation_w, w);
-            grid.P = ceil_div(d.H - h, d.stride_h);
             grid.Q = ceil_div(d.W - w, d.stride_w);
-            grid.y = dx + (h * d.W + w) * d.K;
-            depthwise_walk(&grid, tid, nthreads);
+            grid.y = dx + (h % d.stride_h * d.W + w) * d.K;
+            depthwise_chunk(&grid, n, h / d.stride_h, item % chunks);
         }
+    }
     if (M > 1) {
         fc_sync(call);
         fold_channels(call->out[0].data, dx, count_of(&call->out[0]), M, tid, nthreads);

@@ -23,6 +23,7 @@ struct depthwise {
     float *y;
     float lower, upper;
     float *moments; /* of every line of y, (N, P, 2, C), or NULL */
+    int far;        /* x lies in no near cache */
 };
 
 /* Outputs of rows p, p + 1, ... and columns q, q + apart, ... of one image, n channels from c on,
@@ -77,6 +78,16 @@ FC_INLINE void depthwise_taps(vf acc[DEPTHWISE_COLUMNS], const float *filter, in
     }
 }
 
+/* Ask for what the block below will be the first to read: `lines` lines from `source` on. */
+FC_INLINE void depthwise_expect(const float *source, int64_t line, int64_t tap, const int lines,
+                                const int columns, const int stride)
+{
+    for (int i = 0; i < lines; i++, source += line)
+#pragma GCC unroll 16
+        for (int j = 0; j < columns * stride; j++)
+            __builtin_prefetch(source + j * tap);
+}
+
 /* Blocks of `rows` x `columns` outputs, side by side from `at` on; only one unless `inside`. Filters
  * of S x S taps; of any size where S is 0. */
 FC_INLINE void depthwise_blocks(const struct depthwise *g, const struct depthwise_at *at,
@@ -108,6 +119,9 @@ FC_INLINE void depthwise_blocks(const struct depthwise *g, const struct depthwis
 #pragma GCC unroll 8
             for (int j = 0; j < columns; j++)
                 acc[i][j] = bias;
+        if (inside && g->far)
+            depthwise_expect(source + ((rows - 1) * stride + R) * down * x_row, down * x_row,
+                             line.tap, rows * stride, columns, stride);
         for (int64_t r = 0; S == 0 && r < R; r++)
             if (inside || (uint64_t)(h0 + r * down) < (uint64_t)H)
                 depthwise_taps(acc[0], filters + r * any * C, C, any, source + r * down * x_row,
@@ -354,7 +368,8 @@ static void depthwise_fused(const struct depthwise *g, int tid, int nthreads)
      .y = (call)->out[0].data,                                                                     \
      .lower = (float)attrs->lower,                                                                 \
      .upper = (float)attrs->upper,                                                                 \
-     .moments = (call)->n_out > 1 ? (call)->out[1].data : NULL}
+     .moments = (call)->n_out > 1 ? (call)->out[1].data : NULL,                                    \
+     .far = 1}
 
 FC_DEFINE(f32_fused_depthwise_conv2d)
 {

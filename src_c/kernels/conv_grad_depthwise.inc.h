@@ -26,6 +26,7 @@
      .each = (channels_of_a_group),                                                                \
      .x = (call)->in[0].data,                                                                      \
      .y = (call)->out[0].data,                                                                     \
+     .far = 1,                                                                                     \
      .lower = -INFINITY,                                                                           \
      .upper = INFINITY}
 

@@ -236,6 +236,7 @@ static struct separable separable_of(const fc_call *call)
         .bias = call->in[2].data,
         .lower = (float)attrs->depthwise_lower,
         .upper = (float)attrs->depthwise_upper,
+        .far = !attrs->expands,
     };
     s.project = (struct conv_grid){
         .h = forward_axis(1, 1, 1, 0, 1),
