@@ -52,6 +52,7 @@ from fastcnn.passes.algorithms import (
     convolution_shape,
 )
 from fastcnn.passes.hoist import fixed_nodes
+from fastcnn.passes.rewrite import carry_over
 from fastcnn.records import dataclass
 
 # Channels of a group, of which a vector holds several groups.
@@ -107,9 +108,8 @@ def fuse_convolutions(
         chain = chains.get(node.outputs[0]) if node.outputs else None
         if chain is not None:
             new[chain.end] = _fused(chain, new, algorithms)
-        elif any(a != b for a, b in zip(inputs, node.inputs, strict=True)):
-            copy = Node(node.op, tuple(inputs), node.specs, node.layer, node.source)
-            new.update(zip(node.outputs, copy.outputs, strict=True))
+        else:
+            carry_over(node, inputs, new)
     return [new.get(t, t) for t in outputs]
 
 

@@ -24,6 +24,7 @@ from fastcnn.ops.norm_batch_fused import (
     FusedBatchNormSumGrad,
     FusedBatchNormTrain,
 )
+from fastcnn.passes.rewrite import carry_over
 from fastcnn.records import dataclass
 
 BOUNDS: dict[type, Bounds] = {ReLU: (0.0, math.inf), ReLU6: (0.0, 6.0)}
@@ -68,9 +69,8 @@ def fuse_norms(tensors: Sequence[Tensor]) -> list[Tensor]:
                 new.update(_fused_gradient(gate, new))
             elif node.outputs and node.outputs[0] in new:
                 continue  # made where its gate stood
-            elif any(a != b for a, b in zip(inputs, node.inputs, strict=True)):
-                copy = Node(node.op, tuple(inputs), node.specs, node.layer, node.source)
-                new.update(zip(node.outputs, copy.outputs, strict=True))
+            else:
+                carry_over(node, inputs, new)
     return [new.get(t, t) for t in tensors]
 
 

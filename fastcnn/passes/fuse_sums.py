@@ -21,7 +21,7 @@ from fastcnn.ops.conv_packed import UNBOUNDED, WinogradConv2D
 from fastcnn.ops.conv_packed_grad import PackedConv2DGradInput, WinogradTrainConv2D
 from fastcnn.ops.elementwise_binary import Add
 from fastcnn.ops.norm_batch_fused import FusedBatchNormGrad
-from fastcnn.passes.rewrite import count_readers
+from fastcnn.passes.rewrite import carry_over, count_readers
 
 _CONVOLUTIONS = (PackedConv2DGradInput, WinogradConv2D, WinogradTrainConv2D)
 
@@ -46,9 +46,8 @@ def fuse_sums(tensors: Sequence[Tensor]) -> list[Tensor]:
             new[add.outputs[0]] = made[0]
         elif node.outputs and node.outputs[0] in new:
             continue  # made where its summand stood
-        elif any(a != b for a, b in zip(inputs, node.inputs, strict=True)):
-            copy = Node(node.op, tuple(inputs), node.specs, node.layer, node.source)
-            new.update(zip(node.outputs, copy.outputs, strict=True))
+        else:
+            carry_over(node, inputs, new)
     return [new.get(t, t) for t in tensors]
 
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from fastcnn.graph import Constant, Node, State, Tensor, topological
-from fastcnn.passes.rewrite import rewrite
+from fastcnn.passes.rewrite import reading, rewrite
 
 
 def fixed_nodes(outputs: Sequence[Tensor]) -> set[int]:
@@ -45,6 +45,6 @@ def hoist(outputs: Sequence[Tensor], stand_in: Callable[[Tensor], Tensor]) -> li
         if not any(computed):
             return None
         leaves = [cut(t) if c else t for t, c in zip(inputs, computed, strict=True)]
-        return Node(node.op, tuple(leaves), node.specs, node.layer, node.source).outputs
+        return reading(node, leaves).outputs
 
     return rewrite(outputs, rule)

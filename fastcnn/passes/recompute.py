@@ -31,7 +31,7 @@ from fastcnn.ops.norm_batch import BatchNormTrain
 from fastcnn.ops.norm_batch_fused import FusedBatchNormAgain, FusedBatchNormTrain
 from fastcnn.ops.shape import ChannelShuffle, Transpose
 from fastcnn.ops.shape_join import Concat, Pad
-from fastcnn.passes.rewrite import rewrite
+from fastcnn.passes.rewrite import carry_over, reading, rewrite
 
 # Ops that read memory once or a few times over; of Concat see `_Keeping.can_make`.
 CHEAP: frozenset[type[Op]] = frozenset(
@@ -75,9 +75,7 @@ def recompute(
         inputs = [
             new.get(t, t) if id(t.node) not in forward else keeping.again(t) for t in node.inputs
         ]
-        if any(a != b for a, b in zip(inputs, node.inputs, strict=True)):
-            copy = Node(node.op, tuple(inputs), node.specs, node.layer, node.source)
-            new.update(zip(node.outputs, copy.outputs, strict=True))
+        carry_over(node, inputs, new)
     return list(outputs), [new.get(t, t) for t in made]
 
 
@@ -132,8 +130,7 @@ class _Keeping:
         if node.op.is_view and inputs == list(node.inputs):
             return tensor
         if not isinstance(node.op, FusedBatchNormTrain):
-            copy = Node(node.op, tuple(inputs), node.specs, node.layer, node.source)
-            return copy.outputs[tensor.index]
+            return reading(node, inputs).outputs[tensor.index]
         x, _, _, *residual = inputs
         _, mean, _, scale, offset = node.outputs
         op = FusedBatchNormAgain(bounds=node.op.bounds)

@@ -17,11 +17,22 @@ def rewrite(outputs: Sequence[Tensor], rule: Rule) -> list[Tensor]:
     for node in topological(outputs):
         inputs = [new.get(t, t) for t in node.inputs]
         replaced = rule(node, inputs)
-        if replaced is None and any(a != b for a, b in zip(inputs, node.inputs, strict=True)):
-            replaced = Node(node.op, tuple(inputs), node.specs, node.layer, node.source).outputs
         if replaced is not None:
             new.update(zip(node.outputs, replaced, strict=True))
+        else:
+            carry_over(node, inputs, new)
     return [new.get(t, t) for t in outputs]
+
+
+def reading(node: Node, inputs: Sequence[Tensor]) -> Node:
+    """A node like `node` that reads `inputs`."""
+    return Node(node.op, tuple(inputs), node.specs, node.layer, node.source)
+
+
+def carry_over(node: Node, inputs: Sequence[Tensor], new: dict[Tensor, Tensor]) -> None:
+    """Note in `new` what the outputs of a node become that stays, if its inputs became others."""
+    if any(a != b for a, b in zip(inputs, node.inputs, strict=True)):
+        new.update(zip(node.outputs, reading(node, inputs).outputs, strict=True))
 
 
 def count_readers(outputs: Sequence[Tensor]) -> dict[Tensor, int]:
