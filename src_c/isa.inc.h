@@ -67,6 +67,7 @@
 #include "kernels/conv_grad_packed.inc.h"
 #include "kernels/conv_winograd_grad.inc.h"
 #include "kernels/conv_depthwise.inc.h"
+#include "kernels/conv_depthwise_lines.inc.h"
 #include "kernels/conv_depthwise_fused.inc.h"
 #include "kernels/conv_separable.inc.h"
 #include "kernels/conv_grad_depthwise.inc.h"

@@ -3,7 +3,7 @@
  * Gradient for the input of a depthwise convolution of stride 1: the same convolution over dy with
  * turned filters, by the blocks of conv_depthwise_fused.inc.h. Strides are left to the plain kernel.
  *
- * Scratch: filters (R, S, C), then a bias of zeros (C).
+ * Scratch: filters (R, S, C), then a bias of zeros (C), then each thread's lines.
  */
 /* The convolution over dy that makes dx, without filters and bias. */
 #define TURNED(call, channels_of_a_group)                                                          \
@@ -26,7 +26,6 @@
      .each = (channels_of_a_group),                                                                \
      .x = (call)->in[0].data,                                                                      \
      .y = (call)->out[0].data,                                                                     \
-     .far = 1,                                                                                     \
      .lower = -INFINITY,                                                                           \
      .upper = INFINITY}
 
@@ -39,15 +38,20 @@ static struct depthwise turned_of(const fc_call *call)
     return d;
 }
 
+/* Of filters and bias, whole lines of the cache. */
+static int64_t turned_floats(const struct depthwise *d)
+{
+    return ceil_div((d->R * d->S + 1) * d->C, LINE_FLOATS) * LINE_FLOATS;
+}
+
 /* -1 where there are strides, or several filters a channel. */
 FC_DEFINE_PLAN(f32_depthwise_conv2d_grad_input_turned)
 {
     FC_ATTRS(f32_depthwise_conv2d_grad_input_turned);
     const struct depthwise g = turned_of(call);
-    (void)nthreads;
     if (attrs->stride_h * attrs->stride_w != 1 || g.C != call->in->dim[3])
         return -1;
-    return (g.R * g.S + 1) * g.C * (int64_t)sizeof(float);
+    return (turned_floats(&g) + nthreads * depthwise_cut_of(&g).floats) * (int64_t)sizeof(float);
 }
 
 FC_DEFINE(f32_depthwise_conv2d_grad_input_turned)
@@ -61,6 +65,6 @@ FC_DEFINE(f32_depthwise_conv2d_grad_input_turned)
         for (int64_t c = 0; c < g.C; c++)
             to[tap * g.C + c] = tap < taps ? from[(taps - 1 - tap) * g.C + c] : 0.0f;
     fc_sync(call);
-    depthwise_fused(&g, tid, nthreads);
+    depthwise_fused(&g, to + turned_floats(&g), tid, nthreads);
     return FCNN_OK;
 }

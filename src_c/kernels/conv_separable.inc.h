@@ -7,47 +7,52 @@
  *   d = bound(depthwise(e) + bias)                all channels of a strip: `middle`
  *   y = bound(d . project + bias [+ residual])
  *
- * Lines are padded, so that no tap asks whether it reads the image. Rows that a strip has in common
- * with the one before are kept. Without an expansion there are no lines: d is made of x itself.
+ * Rows of lines that a strip has in common with the one before are kept. Without an expansion lines
+ * are copies of x.
  *
  * Source of the blocks: M. Sandler et al., "MobileNetV2", arXiv:1801.04381.
  */
 enum {
-    SEPARABLE_GROUP = PANEL_STRIP > PANEL_COLUMNS ? PANEL_STRIP : PANEL_COLUMNS, /* channels */
-    SEPARABLE_MIDDLE = 24 << 10, /* floats of `middle`, about, unless the filters are many more */
+    /* Floats of `middle`, about, unless the filters are many more; copies of x are as large. */
+    SEPARABLE_MIDDLE = 24 << 10,
+    SEPARABLE_MIDDLE_COPIED = 16 << 10,
 };
 
 struct separable {
-    int64_t H, W, C, E;           /* of x, and channels in between */
-    int64_t strips, pad_top;      /* of an image */
-    int64_t width, left, shared;  /* of a line, its padding in front; rows common to two strips */
-    const float *x, *expand;      /* (N, H, W, C); panels, or NULL */
-    int64_t x_pixel;              /* from one pixel to the next, in floats */
-    struct depthwise depthwise;   /* of lines, or of x */
-    struct conv_grid project;     /* of `middle` */
-    struct epilogue entry, exit;  /* of the 1x1 convolutions */
-    float *lines, *kept, *middle; /* of one thread: (rows, width, SEPARABLE_GROUP),
-                                     (groups, shared, width, SEPARABLE_GROUP), (rows, Q, E) */
-    int64_t *places;              /* in the lines, of the pixels of as many rows of x */
+    int64_t H, W, C, E;          /* of x, and channels in between */
+    int64_t strips;              /* of an image */
+    int64_t rows, width, shared; /* of lines and their pixels; rows common to two strips */
+    int64_t channels;            /* in lines at once */
+    const float *x, *expand;     /* (N, H, W, C); panels, or NULL */
+    int64_t x_pixel;             /* from one pixel to the next, in floats */
+    int expands;                 /* in front; data are not there yet where scratch is planned */
+    struct depthwise depthwise;
+    struct depthwise_way way;
+    struct conv_grid project;    /* of `middle` */
+    struct epilogue entry, exit; /* of the 1x1 convolutions */
+    float *filters, *lines;      /* of one thread: a strip's */
+    float *kept, *middle;        /* (groups, shared, width, DEPTHWISE_GROUP), (rows, Q, E) */
+    int64_t *places;             /* in the lines, of the pixels of as many rows of x */
 };
 
-/* Rows of x that `rows` rows of outputs reach. */
-static int64_t separable_reach(const struct separable *s, int64_t rows)
+/* Floats of filters, lines, kept rows, middle and places of one thread, and of all these. */
+struct separable_sizes {
+    int64_t filters, lines, kept, middle, places, all;
+};
+
+static struct separable_sizes separable_sizes_of(const struct separable *s)
 {
     const struct depthwise *d = &s->depthwise;
-    return (rows - 1) * d->stride_h + (d->R - 1) * d->dilation_h + 1;
-}
-
-/* Floats of lines, kept rows, middle and places of one thread. */
-static void separable_sizes(const struct separable *s, int64_t sizes[4])
-{
-    int64_t rows = ceil_div(s->depthwise.P, s->strips), line = s->width * SEPARABLE_GROUP;
-    sizes[0] = separable_reach(s, rows) * line;
-    sizes[1] = ceil_div(s->E, SEPARABLE_GROUP) * s->shared * line;
-    sizes[2] = ceil_div(rows * s->depthwise.Q * s->E, PANEL_COLUMNS) * PANEL_COLUMNS;
-    int64_t places =
-        s->width ? separable_reach(s, rows) * s->W : 0; /* without lines there are none */
-    sizes[3] = ceil_div(2 * places, PANEL_COLUMNS) * PANEL_COLUMNS;
+    int64_t rows = ceil_div(d->P, s->strips), lines = s->rows;
+    struct separable_sizes sizes = {
+        .filters = s->channels * d->R * d->S,
+        .lines = s->channels * lines * s->width,
+        .kept = ceil_div(s->E, DEPTHWISE_GROUP) * s->shared * s->width * DEPTHWISE_GROUP,
+        .middle = ceil_div(rows * d->Q * s->E, LINE_FLOATS) * LINE_FLOATS,
+        .places = s->expands ? ceil_div(2 * lines * s->W, LINE_FLOATS) * LINE_FLOATS : 0,
+    };
+    sizes.all = sizes.filters + sizes.lines + sizes.kept + sizes.middle + sizes.places;
+    return sizes;
 }
 
 /* Pixels and channels of x one after the other, and where what they become goes to. */
@@ -115,18 +120,21 @@ static void separable_expand(const struct separable *s, const float *x, int64_t 
     }
 }
 
-/* Lines [from, to) of the strip whose first line is row h0 of the image at x. */
-static void separable_fill(const struct separable *s, const float *x, int64_t h0, int64_t from,
-                           int64_t to, int64_t c, int64_t n)
+/* Rows [h, end) of the source that there are, expanded if they are to be. */
+static void separable_fill(const struct separable *s, const struct depthwise_strip *strip,
+                           const float *x, int64_t h, int64_t end)
 {
-    int64_t line = s->width * SEPARABLE_GROUP;
-    int64_t above = min_i64(max_i64(from, -h0), to), below = max_i64(min_i64(to, s->H - h0), above);
-    float *there = s->lines + above * line + s->left * SEPARABLE_GROUP;
-    x += (h0 + above) * s->W * s->x_pixel;
-    memset(s->lines + from * line, 0, (size_t)((above - from) * line) * sizeof(float));
-    if (below > above)
-        separable_expand(s, x, below - above, c, n, there);
-    memset(s->lines + below * line, 0, (size_t)((to - below) * line) * sizeof(float));
+    const struct depthwise *d = &s->depthwise;
+    if (!s->expands) {
+        depthwise_pack(d, strip, x + strip->c, h, end);
+        return;
+    }
+    int64_t first = strip->p * d->stride_h - d->pad_top;
+    h = max_i64(h, 0);
+    end = min_i64(end, d->H);
+    if (h < end)
+        separable_expand(s, x + h * s->W * s->x_pixel, end - h, strip->c, strip->n,
+                         strip->x + (h - first) * strip->width * DEPTHWISE_GROUP);
 }
 
 /* `middle` for outputs [p, last) of the image at x, some channels at a time; the rows shared with the
@@ -135,39 +143,29 @@ static void separable_fill(const struct separable *s, const float *x, int64_t h0
 static void separable_between(const struct separable *s, const float *x, int64_t p, int64_t last,
                               int continues, int goes_on)
 {
-    struct depthwise d = s->depthwise;
-    const struct depthwise_way way = depthwise_way_of(&d);
-    int64_t h0 = p * d.stride_h - s->pad_top, line = s->width * SEPARABLE_GROUP;
+    const struct depthwise *d = &s->depthwise;
+    const int64_t line = s->width * DEPTHWISE_GROUP, h = p * d->stride_h - d->pad_top;
+    const size_t bytes = (size_t)(s->shared * line) * sizeof(float);
+    struct depthwise_strip strip = {.p = p,
+                                    .last = last,
+                                    .lines = s->rows,
+                                    .width = s->width,
+                                    .unit = s->way.unit,
+                                    .x = s->lines,
+                                    .filters = s->filters};
     float *kept = s->kept;
-    d.P = last - p;
-    d.H = separable_reach(s, d.P);
-    for (int64_t c = 0; c < s->E; c += SEPARABLE_GROUP, kept += s->shared * line) {
-        int64_t channels = min_i64(SEPARABLE_GROUP, s->E - c);
-        size_t bytes = (size_t)(s->shared * line) * sizeof(float);
+    for (; strip.c < s->E; strip.c += s->channels, kept += s->shared * line) {
+        strip.n = min_i64(s->channels, s->E - strip.c);
+        strip.y = s->middle + strip.c;
         if (continues)
             memcpy(s->lines, kept, bytes);
-        separable_fill(s, x, h0, continues ? s->shared : 0, d.H, c, channels);
+        separable_fill(s, &strip, x, continues ? h + s->shared : h,
+                       h + depthwise_reach(d, last - p));
         if (goes_on)
-            memcpy(kept, s->lines + d.P * d.stride_h * line, bytes);
-        const struct depthwise_at block = {.image = s->lines, .y = s->middle + c, .c = c};
-        depthwise_rows(&d, &way, &block, channels, 0, d.P);
+            memcpy(kept, s->lines + (last - p) * d->stride_h * line, bytes);
+        depthwise_pack_filters(d, &strip);
+        depthwise_outputs(d, &s->way, &strip);
     }
-}
-
-/* The same where no convolution stands in front: from the image itself. */
-static void separable_begin(const struct separable *s, const float *x, int64_t p, int64_t last)
-{
-    enum { AT_ONCE = DEPTHWISE_VECTORS * FC_LANES };
-    struct depthwise d = s->depthwise;
-    const struct depthwise_way way = depthwise_way_of(&d);
-    d.P = last - p;
-    d.pad_top -= p * d.stride_h;
-    for (int64_t row = 0; row < d.P; row += way.rows)
-        for (int64_t c = 0; c < s->E; c += AT_ONCE) {
-            const struct depthwise_at at = {.image = x + c, .y = s->middle + c, .c = c};
-            depthwise_rows(&d, &way, &at, min_i64(AT_ONCE, s->E - c), row,
-                           min_i64(row + way.rows, d.P));
-        }
 }
 
 /* Outputs [p, last) of image n, whose `middle` has been made. */
@@ -188,10 +186,10 @@ static struct separable separable_of(const fc_call *call)
     FC_ATTRS(f32_fused_separable_conv2d);
     const fc_tensor *x = call->in, *kernel = call->in + 1, *y = call->out;
     int64_t P = y->dim[1], Q = y->dim[2], E = kernel->dim[2], S = kernel->dim[1];
-    int64_t reach = (Q - 1) * attrs->stride_w + (S - 1) * attrs->dilation_w + 1;
     int64_t rows = (kernel->dim[0] - 1) * attrs->dilation_h + 1;
     /* Every strip reads all filters, which may lie far away. */
-    int64_t middle = max_i64(SEPARABLE_MIDDLE, E * y->dim[3] / 2);
+    int64_t middle =
+        max_i64(attrs->expands ? SEPARABLE_MIDDLE : SEPARABLE_MIDDLE_COPIED, E * y->dim[3] / 2);
     const fc_tensor *more = call->in + 5; /* panels and bias in front, residual */
     const fc_tensor *residual =
         call->n_in > 5 + 2 * attrs->expands ? more + 2 * attrs->expands : NULL;
@@ -202,12 +200,10 @@ static struct separable separable_of(const fc_call *call)
         .E = E,
         /* An even number of them, as most teams are. */
         .strips = min_i64(P, 2 * ceil_div(P * Q * E, 2 * middle)),
-        .pad_top = attrs->pad_top,
-        .width = attrs->expands ? max_i64(reach, attrs->pad_left + x->dim[2]) : 0,
-        .left = attrs->pad_left,
         .shared = attrs->expands ? max_i64(rows - attrs->stride_h, 0) : 0,
         .x = x->data,
         .x_pixel = x->ld,
+        .expands = (int)attrs->expands,
         .expand = attrs->expands ? more[0].data : NULL,
         .entry = {attrs->expands ? more[1].data : NULL, NULL, (float)attrs->expand_lower,
                   (float)attrs->expand_upper},
@@ -217,7 +213,7 @@ static struct separable separable_of(const fc_call *call)
     s.depthwise = (struct depthwise){
         .N = 1,
         .H = s.H,
-        .W = attrs->expands ? s.width : s.W,
+        .W = s.W,
         .C = E,
         .P = P,
         .Q = Q,
@@ -227,17 +223,25 @@ static struct separable separable_of(const fc_call *call)
         .stride_w = attrs->stride_w,
         .dilation_h = attrs->dilation_h,
         .dilation_w = attrs->dilation_w,
-        .pad_top = attrs->expands ? 0 : s.pad_top,
-        .pad_left = attrs->expands ? 0 : s.left,
-        .x_pixel = attrs->expands ? SEPARABLE_GROUP : s.x_pixel,
+        .pad_top = attrs->pad_top,
+        .pad_left = attrs->pad_left,
+        .x_pixel = s.x_pixel,
         .y_pixel = E,
         .each = 1,
         .filter = kernel->data,
         .bias = call->in[2].data,
         .lower = (float)attrs->depthwise_lower,
         .upper = (float)attrs->depthwise_upper,
-        .far = !attrs->expands,
     };
+    s.way = depthwise_way_of(&s.depthwise);
+    /* All pixels are expanded, even those that no output reaches. */
+    s.width =
+        max_i64(depthwise_span(&s.depthwise), attrs->expands ? attrs->pad_left + x->dim[2] : 0);
+    s.width = ceil_div(s.width, s.way.unit) * s.way.unit;
+    s.rows = depthwise_reach(&s.depthwise, ceil_div(P, s.strips));
+    s.channels = attrs->expands
+                     ? DEPTHWISE_GROUP
+                     : min_i64(DEPTHWISE_GROUPS, ceil_div(E, DEPTHWISE_GROUP)) * DEPTHWISE_GROUP;
     s.project = (struct conv_grid){
         .h = forward_axis(1, 1, 1, 0, 1),
         .w = forward_axis(Q, 1, 1, 0, 1),
@@ -263,35 +267,34 @@ static struct separable separable_of(const fc_call *call)
 FC_DEFINE_PLAN(f32_fused_separable_conv2d)
 {
     const struct separable s = separable_of(call);
-    int64_t sizes[4];
-    separable_sizes(&s, sizes);
-    return nthreads * (sizes[0] + sizes[1] + sizes[2] + sizes[3]) * (int64_t)sizeof(float);
+    return nthreads * separable_sizes_of(&s).all * (int64_t)sizeof(float);
 }
 
 FC_DEFINE(f32_fused_separable_conv2d)
 {
     struct separable s = separable_of(call);
-    int64_t P = call->out[0].dim[1], sizes[4], before = -1;
-    separable_sizes(&s, sizes);
-    s.lines = (float *)call->scratch + tid * (sizes[0] + sizes[1] + sizes[2] + sizes[3]);
-    s.kept = s.lines + sizes[0];
-    s.middle = s.kept + sizes[1];
-    s.places = (int64_t *)(s.middle + sizes[2]);
-    for (int64_t i = 0; s.expand && i < sizes[3] / 2; i++)
-        s.places[i] = (i / s.W * s.width + i % s.W) * SEPARABLE_GROUP;
+    const struct separable_sizes sizes = separable_sizes_of(&s);
+    int64_t P = call->out[0].dim[1], before = -1;
+    s.filters = (float *)call->scratch + tid * sizes.all;
+    s.lines = s.filters + sizes.filters;
+    s.kept = s.lines + sizes.lines;
+    s.middle = s.kept + sizes.kept;
+    s.places = (int64_t *)(s.middle + sizes.middle);
+    const struct depthwise_strip line = {.width = s.width, .unit = s.way.unit};
+    for (int64_t i = 0; s.expands && i < s.rows * s.W; i++) {
+        int64_t place = depthwise_place(&line, s.depthwise.pad_left + i % s.W);
+        s.places[i] = (i / s.W * s.width + place) * DEPTHWISE_GROUP;
+    }
     s.project.a = s.middle;
-    memset(s.lines, 0, (size_t)sizes[0] * sizeof(float));
+    memset(s.lines, 0, (size_t)sizes.lines * sizeof(float));
     fc_work work = fc_open(call->in[0].dim[0] * s.strips, tid, nthreads);
     while (fc_take(&work))
         for (int64_t item = work.begin; item < work.end; item++) {
             int64_t n = item / s.strips, strip = item % s.strips, p, last;
             const float *x = s.x + n * s.H * s.W * s.x_pixel;
             share(P, (int)strip, (int)s.strips, &p, &last);
-            if (s.expand)
-                separable_between(&s, x, p, last, item == before + 1 && strip > 0,
-                                  strip + 1 < s.strips);
-            else
-                separable_begin(&s, x, p, last);
+            separable_between(&s, x, p, last, item == before + 1 && strip > 0,
+                              strip + 1 < s.strips);
             separable_project(&s, n, p, last);
             before = item;
         }
