@@ -310,15 +310,20 @@ struct depthwise_cut {
 static struct depthwise_cut depthwise_cut_of(const struct depthwise *g)
 {
     const struct depthwise_way way = depthwise_way_of(g);
-    int64_t width = ceil_div(depthwise_span(g), way.unit) * way.unit;
-    int64_t all = ceil_div(g->C, DEPTHWISE_GROUP);
-    struct depthwise_cut cut = {.groups = min_i64(all, DEPTHWISE_GROUPS), .width = width};
-    int64_t lines = DEPTHWISE_LINES / (cut.groups * width * DEPTHWISE_GROUP);
-    int64_t rows = max_i64(1, (lines - depthwise_reach(g, 1)) / g->stride_h + 1);
+    const int64_t least = depthwise_reach(g, 1);
+    struct depthwise_cut cut = {
+        .groups = min_i64(ceil_div(g->C, DEPTHWISE_GROUP), DEPTHWISE_GROUPS),
+        .width = ceil_div(depthwise_span(g), way.unit) * way.unit,
+    };
+    /* Strips have rows in common: rather fewer channels than less than that many rows besides. */
+    int64_t lines = DEPTHWISE_LINES / (cut.width * DEPTHWISE_GROUP);
+    while (cut.groups > 1 && lines / cut.groups < 2 * least)
+        cut.groups /= 2;
+    int64_t rows = max_i64(lines / cut.groups - least, least - 1) / g->stride_h + 1;
     cut.strips = max_i64(1, ceil_div(g->P, rows));
     cut.lines = depthwise_reach(g, ceil_div(g->P, cut.strips));
     cut.filters = cut.groups * g->R * g->S * DEPTHWISE_GROUP;
-    cut.floats = cut.filters + cut.groups * cut.lines * width * DEPTHWISE_GROUP;
+    cut.floats = cut.filters + cut.groups * cut.lines * cut.width * DEPTHWISE_GROUP;
     return cut;
 }
 
