@@ -13,7 +13,8 @@
  * Source of the blocks: M. Sandler et al., "MobileNetV2", arXiv:1801.04381.
  */
 enum {
-    /* Floats of `middle`, about, unless the filters are many more; copies of x are as large. */
+    /* Floats of `middle`, about, unless the filters are many more; fewer where copies of x, as
+     * large, lie beside it. */
     SEPARABLE_MIDDLE = 24 << 10,
     SEPARABLE_MIDDLE_COPIED = 16 << 10,
 };
@@ -43,13 +44,13 @@ struct separable_sizes {
 static struct separable_sizes separable_sizes_of(const struct separable *s)
 {
     const struct depthwise *d = &s->depthwise;
-    int64_t rows = ceil_div(d->P, s->strips), lines = s->rows;
+    int64_t rows = ceil_div(d->P, s->strips);
     struct separable_sizes sizes = {
         .filters = s->channels * d->R * d->S,
-        .lines = s->channels * lines * s->width,
+        .lines = s->channels * s->rows * s->width,
         .kept = ceil_div(s->E, DEPTHWISE_GROUP) * s->shared * s->width * DEPTHWISE_GROUP,
         .middle = ceil_div(rows * d->Q * s->E, LINE_FLOATS) * LINE_FLOATS,
-        .places = s->expands ? ceil_div(2 * lines * s->W, LINE_FLOATS) * LINE_FLOATS : 0,
+        .places = s->expands ? ceil_div(2 * s->rows * s->W, LINE_FLOATS) * LINE_FLOATS : 0,
     };
     sizes.all = sizes.filters + sizes.lines + sizes.kept + sizes.middle + sizes.places;
     return sizes;
@@ -280,13 +281,14 @@ FC_DEFINE(f32_fused_separable_conv2d)
     s.kept = s.lines + sizes.lines;
     s.middle = s.kept + sizes.kept;
     s.places = (int64_t *)(s.middle + sizes.middle);
-    const struct depthwise_strip line = {.width = s.width, .unit = s.way.unit};
+    const struct depthwise_strip all = {
+        .lines = s.rows, .width = s.width, .unit = s.way.unit, .x = s.lines};
     for (int64_t i = 0; s.expands && i < s.rows * s.W; i++) {
-        int64_t place = depthwise_place(&line, s.depthwise.pad_left + i % s.W);
+        int64_t place = depthwise_place(&all, s.depthwise.pad_left + i % s.W);
         s.places[i] = (i / s.W * s.width + place) * DEPTHWISE_GROUP;
     }
     s.project.a = s.middle;
-    memset(s.lines, 0, (size_t)sizes.lines * sizeof(float));
+    depthwise_pad(&s.depthwise, &all, s.channels / DEPTHWISE_GROUP);
     fc_work work = fc_open(call->in[0].dim[0] * s.strips, tid, nthreads);
     while (fc_take(&work))
         for (int64_t item = work.begin; item < work.end; item++) {
