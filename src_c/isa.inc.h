@@ -59,6 +59,7 @@
 #include "kernels/conv_packed.inc.h"
 #include "kernels/conv_gray.inc.h"
 #include "kernels/conv_winograd_product.inc.h"
+#include "kernels/conv_winograd_input.inc.h"
 #include "kernels/conv_winograd.inc.h"
 #include "kernels/conv_grad_input.inc.h"
 #include "kernels/conv_grad_scatter.inc.h"

@@ -12,53 +12,13 @@
  * 0, +-1 and infinity for m = 2. Work goes in blocks of patches whose V and M stay in a core's cache.
  */
 enum {
-    WINOGRAD_PANELS = 2, /* of filters at a time, */
-    WINOGRAD_COLUMNS = WINOGRAD_PANELS * PANEL_COLUMNS,
     WINOGRAD_TILES = 4,         /* of rows in a block of a thread's own at most, and 2 at least, */
     WINOGRAD_CACHE = 256 << 10, /* between which V and M fill so many bytes */
     WINOGRAD_SHARED = 8 << 20,  /* bytes of V that threads share at most, */
     WINOGRAD_ROWS = 36,         /* and about how many rows of it a block takes */
     WINOGRAD_ITEMS = 4,         /* and how many blocks of a group each thread finds at least */
-    WINOGRAD_LINE = 16,         /* floats of a line of the cache */
     WINOGRAD_SKEW = 16,         /* floats between planes: strides off powers of two */
 };
-
-#define SQRT2 1.41421356237309505f
-
-struct winograd {
-    int64_t N, H, W, C, K, P, Q, pad_top, pad_left;
-    int64_t m, points; /* outputs and products of a patch: m x m and (m + 2) x (m + 2) */
-    int64_t tiles_h, tiles_w, tiles; /* patches, */
-    int64_t block, at_once;          /* those of a block, and those transformed between barriers */
-    int64_t x_pixel, y_pixel, v_row, v_plane, m_plane; /* strides in floats */
-    const float *x, *u; /* u (groups, points, WINOGRAD_PANELS, C, PANEL_COLUMNS) */
-    float *y;
-    int64_t groups; /* of WINOGRAD_PANELS panels */
-    struct epilogue epilogue;
-};
-
-/* t = B' d for m + 2 values. */
-FC_INLINE void winograd_forward(const vf *d, vf *t, const int m)
-{
-    if (m == 2) {
-        t[0] = v_sub(d[0], d[2]);
-        t[1] = v_add(d[1], d[2]);
-        t[2] = v_sub(d[2], d[1]);
-        t[3] = v_sub(d[3], d[1]);
-        return;
-    }
-    const vf half = v_set1(0.5f), two = v_set1(2.0f), c = v_set1(2.5f);
-    vf even = v_sub(d[4], v_mul(half, d[2]));
-    vf odd = v_mul(v_set1(SQRT2), v_sub(d[3], v_mul(half, d[1])));
-    vf even2 = v_sub(d[4], v_mul(two, d[2]));
-    vf odd2 = v_mul(v_set1(SQRT2 / 2), v_sub(d[3], v_mul(two, d[1])));
-    t[0] = v_add(d[0], v_sub(d[4], v_mul(c, d[2])));
-    t[1] = v_add(even, odd);
-    t[2] = v_sub(even, odd);
-    t[3] = v_add(even2, odd2);
-    t[4] = v_sub(even2, odd2);
-    t[5] = v_add(d[1], v_sub(d[5], v_mul(c, d[3])));
-}
 
 /* y = A' a for m + 2 values. */
 FC_INLINE void winograd_inverse(const vf *a, vf *y, const int m)
@@ -76,111 +36,6 @@ FC_INLINE void winograd_inverse(const vf *a, vf *y, const int m)
     y[1] = v_add(difference, difference2);
     y[2] = v_fma(v_set1(2.0f), sum, v_mul(v_set1(0.5f), sum2));
     y[3] = v_fma(v_set1(2.0f), difference, v_fma(v_set1(0.5f), difference2, a[5]));
-}
-
-struct winograd_patch {
-    int64_t n, h, w; /* image, and the first row and column of the patch, padding included */
-};
-
-/* Patches [tile, tile + count). */
-struct winograd_patches {
-    int64_t tile, count;
-};
-
-static inline struct winograd_patch winograd_patch(const struct winograd *g, int64_t tile)
-{
-    int64_t w = tile % g->tiles_w, h = tile / g->tiles_w % g->tiles_h;
-    return (struct winograd_patch){tile / g->tiles_w / g->tiles_h, g->m * h, g->m * w};
-}
-
-/* A patch's first pixel, which may be padding, and which pixels lie in the image: all that are
- * `inside`, else those (i, j) whose bit 6 i + j is set. */
-struct winograd_source {
-    const float *pixel;
-    uint64_t there;
-    int inside;
-};
-
-static inline struct winograd_source winograd_source(const struct winograd *g, int64_t tile)
-{
-    struct winograd_patch at = winograd_patch(g, tile);
-    int64_t h = at.h - g->pad_top, w = at.w - g->pad_left, side = g->m + 2;
-    struct winograd_source from = {
-        .pixel = g->x + ((at.n * g->H + h) * g->W + w) * g->x_pixel,
-        .inside = h >= 0 && w >= 0 && h + side <= g->H && w + side <= g->W,
-    };
-    for (int64_t i = 0; i < side && !from.inside; i++)
-        for (int64_t j = 0; j < side; j++)
-            if ((uint64_t)(h + i) < (uint64_t)g->H && (uint64_t)(w + j) < (uint64_t)g->W)
-                from.there |= (uint64_t)1 << (6 * i + j);
-    return from;
-}
-
-/* v[points][lanes] of the patch, n channels from c on. */
-FC_INLINE void winograd_patch_in(const struct winograd *g, const struct winograd_source *from,
-                                 int64_t c, const int inside, int64_t n, float *v, const int m)
-{
-    const int64_t x_pixel = g->x_pixel, x_row = g->W * x_pixel, v_plane = g->v_plane;
-    const float *pixel = from->pixel + c;
-    vf t[6][6];
-#pragma GCC unroll 6
-    for (int j = 0; j < m + 2; j++, pixel += x_pixel) {
-        vf d[6], column[6];
-#pragma GCC unroll 6
-        for (int i = 0; i < m + 2; i++) {
-            int there = inside || from->there >> (6 * i + j) & 1;
-            d[i] = there ? load_lanes(pixel + i * x_row, n) : v_zero();
-        }
-        winograd_forward(d, column, m);
-#pragma GCC unroll 6
-        for (int i = 0; i < m + 2; i++)
-            t[i][j] = column[i];
-    }
-#pragma GCC unroll 6
-    for (int i = 0; i < m + 2; i++) {
-        vf row[6];
-        winograd_forward(t[i], row, m);
-#pragma GCC unroll 6
-        for (int j = 0; j < m + 2; j++)
-            store_lanes(v + ((m + 2) * i + j) * v_plane, row[j], n);
-    }
-}
-
-/* The same of a vector of channels; where a line of the cache begins, ask for it in what the patch
- * to the right has beside this one. */
-FC_INLINE void winograd_vector_in(const struct winograd *g, const struct winograd_source *from,
-                                  int64_t c, float *v, const int m)
-{
-    int64_t n = min_i64(FC_LANES, g->C - c), x_row = g->W * g->x_pixel;
-    if (c % WINOGRAD_LINE == 0)
-#pragma GCC unroll 4
-        for (int j = 2; j < m + 2; j++)
-#pragma GCC unroll 6
-            for (int i = 0; i < m + 2; i++)
-                __builtin_prefetch(from->pixel + c + i * x_row + (m + j) * g->x_pixel);
-    if (from->inside && n == FC_LANES)
-        winograd_patch_in(g, from, c, 1, FC_LANES, v, m);
-    else
-        winograd_patch_in(g, from, c, from->inside, n, v, m);
-}
-
-/* A block's patches to v[points][..][C], the first of them in row 0 of each plane. */
-FC_INLINE void winograd_input_body(const struct winograd *g, struct winograd_patches block,
-                                   float *v, const int m)
-{
-    for (int64_t i = 0; i < block.count; i++, v += g->v_row) {
-        const struct winograd_source from = winograd_source(g, block.tile + i);
-        for (int64_t c = 0; c < g->C; c += FC_LANES)
-            winograd_vector_in(g, &from, c, v + c, m);
-    }
-}
-
-static void winograd_input(const struct winograd *g, struct winograd_patches block, float *v)
-{
-    if (g->m == 4)
-        winograd_input_body(g, block, v, 4);
-    else
-        winograd_input_body(g, block, v, 2);
 }
 
 /* m[count][WINOGRAD_COLUMNS] of one plane for one group of panels, as far as there are filters, which

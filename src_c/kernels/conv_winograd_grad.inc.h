@@ -67,16 +67,23 @@ static struct winograd_grad winograd_grad_of(const fc_call *call, int64_t pad_to
     g.v_plane = g.c_panels * g.at_once * GRAD_PANEL + WINOGRAD_SKEW;
     g.z_plane = g.k_panels * g.at_once * GRAD_COLUMNS + WINOGRAD_SKEW;
     g.x.v_plane = g.v_plane;
+    g.x.v_row = GRAD_PANEL;
     return g;
 }
 
-/* Patch `tile` of the input to place i of v. */
-static void winograd_grad_input(const struct winograd_grad *g, int64_t tile, int64_t i, float *v)
+/* Patches of the input to places i and on of v. */
+static void winograd_grad_input(const struct winograd_grad *g, struct winograd_patches patches,
+                                int64_t i, float *v)
 {
-    const struct winograd_source from = winograd_source(&g->x, tile);
-    for (int64_t c = 0; c < g->x.C; c += FC_LANES) {
-        float *to = v + (c / GRAD_PANEL * g->at_once + i) * GRAD_PANEL + c % GRAD_PANEL;
-        winograd_vector_in(&g->x, &from, c, to, 4);
+    while (patches.count > 0) {
+        const struct winograd_run run = winograd_run(&g->x, patches);
+        for (int64_t c = 0; c < g->x.C; c += GRAD_PANEL) {
+            float *to = v + (c / GRAD_PANEL * g->at_once + i) * GRAD_PANEL;
+            winograd_strip_in(&g->x, &run, c, min_i64(GRAD_PANEL, g->x.C - c), to, 4);
+        }
+        i += run.count;
+        patches.tile += run.count;
+        patches.count -= run.count;
     }
 }
 
@@ -278,11 +285,13 @@ FC_DEFINE(f32_winograd_conv2d_grad_kernel)
     for (int64_t base = 0; base < g.x.tiles; base += g.at_once) {
         int64_t tiles = min_i64(g.at_once, g.x.tiles - base);
         fc_work work = fc_open(tiles, tid, nthreads);
-        while (fc_take(&work))
-            for (int64_t i = work.begin; i < work.end; i++) {
-                winograd_grad_input(&g, base + i, i, v);
+        while (fc_take(&work)) {
+            const int64_t count = work.end - work.begin;
+            winograd_grad_input(&g, (struct winograd_patches){base + work.begin, count}, work.begin,
+                                v);
+            for (int64_t i = work.begin; i < work.end; i++)
                 winograd_grad_output(&g, base + i, i, z);
-            }
+        }
         fc_sync(call);
         work = fc_open(g.c_panels * g.k_panels, tid, nthreads);
         while (fc_take(&work))

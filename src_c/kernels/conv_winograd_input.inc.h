@@ -1,0 +1,193 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Patches of Winograd's convolutions, and V = B' d B of them. Columns of pixels are transformed
+ * once, though neighbours share two of their m + 2, and wait in the nearest cache until their patch
+ * is whole: no loop holds more than the values of one transform in registers.
+ *
+ *   t[2][m][m + 2][WINOGRAD_STRIP]   B' d of a patch's first m columns; of its last two, which are
+ *                                    the first two of the next patch
+ */
+enum {
+    WINOGRAD_PANELS = 2, /* of filters at a time */
+    WINOGRAD_COLUMNS = WINOGRAD_PANELS * PANEL_COLUMNS,
+    WINOGRAD_STRIP = 64, /* channels whose columns wait at once */
+    WINOGRAD_LINE = 16,  /* floats of a line of the cache */
+};
+
+#define SQRT2 1.41421356237309505f
+
+struct winograd {
+    int64_t N, H, W, C, K, P, Q, pad_top, pad_left;
+    int64_t m, points; /* outputs and products of a patch: m x m and (m + 2) x (m + 2) */
+    int64_t tiles_h, tiles_w, tiles; /* patches, */
+    int64_t block, at_once;          /* those of a block, and those transformed between barriers */
+    int64_t x_pixel, y_pixel, v_row, v_plane, m_plane; /* strides in floats */
+    const float *x, *u; /* u (groups, points, WINOGRAD_PANELS, C, PANEL_COLUMNS) */
+    float *y;
+    int64_t groups; /* of WINOGRAD_PANELS panels */
+    struct epilogue epilogue;
+};
+
+struct winograd_patch {
+    int64_t n, h, w; /* image, and the first row and column of the patch, padding included */
+};
+
+/* Patches [tile, tile + count). */
+struct winograd_patches {
+    int64_t tile, count;
+};
+
+static inline struct winograd_patch winograd_patch(const struct winograd *g, int64_t tile)
+{
+    int64_t w = tile % g->tiles_w, h = tile / g->tiles_w % g->tiles_h;
+    return (struct winograd_patch){tile / g->tiles_w / g->tiles_h, g->m * h, g->m * w};
+}
+
+/* t = B' d for m + 2 values. */
+FC_INLINE void winograd_forward(const vf *d, vf *t, const int m)
+{
+    if (m == 2) {
+        t[0] = v_sub(d[0], d[2]);
+        t[1] = v_add(d[1], d[2]);
+        t[2] = v_sub(d[2], d[1]);
+        t[3] = v_sub(d[3], d[1]);
+        return;
+    }
+    const vf half = v_set1(0.5f), two = v_set1(2.0f), c = v_set1(2.5f);
+    vf even = v_sub(d[4], v_mul(half, d[2]));
+    vf odd = v_mul(v_set1(SQRT2), v_sub(d[3], v_mul(half, d[1])));
+    vf even2 = v_sub(d[4], v_mul(two, d[2]));
+    vf odd2 = v_mul(v_set1(SQRT2 / 2), v_sub(d[3], v_mul(two, d[1])));
+    t[0] = v_add(d[0], v_sub(d[4], v_mul(c, d[2])));
+    t[1] = v_add(even, odd);
+    t[2] = v_sub(even, odd);
+    t[3] = v_add(even2, odd2);
+    t[4] = v_sub(even2, odd2);
+    t[5] = v_add(d[1], v_sub(d[5], v_mul(c, d[3])));
+}
+
+/* Patches side by side: the rows of the image they lie in, at channel 0 of column 0, or NULL. */
+struct winograd_run {
+    const float *row[6];
+    int64_t w, count; /* first column, and how many patches */
+};
+
+static inline struct winograd_run winograd_run(const struct winograd *g,
+                                               struct winograd_patches patches)
+{
+    struct winograd_patch at = winograd_patch(g, patches.tile);
+    struct winograd_run run = {.w = at.w - g->pad_left};
+    run.count = min_i64(patches.count, g->tiles_w - at.w / g->m);
+    for (int64_t i = 0; i < g->m + 2; i++) {
+        int64_t h = at.h + i - g->pad_top;
+        if (h >= 0 && h < g->H)
+            run.row[i] = g->x + (at.n * g->H + h) * g->W * g->x_pixel;
+    }
+    return run;
+}
+
+/* A column of m + 2 pixels, n channels: t[m + 2][WINOGRAD_STRIP]. */
+FC_INLINE void winograd_column_lanes(const float *const d[6], int64_t c, int64_t n, float *t,
+                                     const int m)
+{
+    vf pixel[6], column[6];
+#pragma GCC unroll 6
+    for (int i = 0; i < m + 2; i++)
+        pixel[i] = load_lanes(d[i] + c, n);
+    winograd_forward(pixel, column, m);
+#pragma GCC unroll 6
+    for (int i = 0; i < m + 2; i++)
+        v_store(t + i * WINOGRAD_STRIP + c, column[i]);
+}
+
+/* The same of `channels` from c0 on at column w of a run, zero beyond the image. Meanwhile what the
+ * next patch has at its place is asked for. */
+FC_INLINE void winograd_column(const struct winograd *g, const struct winograd_run *run, int64_t w,
+                               int64_t c0, int64_t channels, float *t, const int m)
+{
+    static const float zeros[WINOGRAD_STRIP];
+    const float *d[6];
+#pragma GCC unroll 6
+    for (int i = 0; i < m + 2; i++)
+        d[i] = w >= 0 && w < g->W && run->row[i] ? run->row[i] + w * g->x_pixel + c0 : zeros;
+    for (int64_t c = 0; c < channels; c += WINOGRAD_LINE)
+#pragma GCC unroll 6
+        for (int i = 0; i < m + 2; i++)
+            __builtin_prefetch(d[i] + m * g->x_pixel + c);
+    int64_t c = 0;
+    for (; c + FC_LANES <= channels; c += FC_LANES)
+        winograd_column_lanes(d, c, FC_LANES, t, m);
+    if (c < channels)
+        winograd_column_lanes(d, c, channels - c, t, m);
+}
+
+/* Row i of V, n channels from its columns' transforms. */
+FC_INLINE void winograd_row_lanes(const float *a, const float *b, int64_t n, float *v,
+                                  int64_t v_plane, const int m)
+{
+    const int64_t column = (m + 2) * WINOGRAD_STRIP;
+    vf t[6], row[6];
+#pragma GCC unroll 6
+    for (int j = 0; j < m + 2; j++)
+        t[j] = v_load(j < m ? a + j * column : b + (j - m) * column);
+    winograd_forward(t, row, m);
+#pragma GCC unroll 6
+    for (int j = 0; j < m + 2; j++)
+        store_lanes(v + j * v_plane, row[j], n);
+}
+
+/* One patch: v[(m + 2)^2][channels]. */
+FC_INLINE void winograd_rows(const float *a, const float *b, int64_t channels, float *v,
+                             int64_t v_plane, const int m)
+{
+    for (int i = 0; i < m + 2; i++, v += (m + 2) * v_plane) {
+        const float *from = a + i * WINOGRAD_STRIP, *last = b + i * WINOGRAD_STRIP;
+        int64_t c = 0;
+        for (; c + FC_LANES <= channels; c += FC_LANES)
+            winograd_row_lanes(from + c, last + c, FC_LANES, v + c, v_plane, m);
+        if (c < channels)
+            winograd_row_lanes(from + c, last + c, channels - c, v + c, v_plane, m);
+    }
+}
+
+/* v[points][run][v_row] of at most WINOGRAD_STRIP channels from c on. */
+FC_INLINE void winograd_strip_in(const struct winograd *g, const struct winograd_run *run,
+                                 int64_t c, int64_t channels, float *v, const int m)
+{
+    float t[2][4 * 6 * WINOGRAD_STRIP] __attribute__((aligned(64)));
+    const int64_t column = (m + 2) * WINOGRAD_STRIP;
+    float *a = t[0], *b = t[1];
+    for (int j = 0; j < 2; j++)
+        winograd_column(g, run, run->w + j, c, channels, a + j * column, m);
+    for (int64_t i = 0; i < run->count; i++, v += g->v_row) {
+        for (int j = 2; j < m + 2; j++)
+            winograd_column(g, run, run->w + m * i + j, c, channels,
+                            j < m ? a + j * column : b + (j - m) * column, m);
+        winograd_rows(a, b, channels, v, g->v_plane, m);
+        float *shared = b;
+        b = a;
+        a = shared;
+    }
+}
+
+/* A block's patches to v[points][..][C], the first of them in row 0 of each plane. */
+FC_INLINE void winograd_input_body(const struct winograd *g, struct winograd_patches block,
+                                   float *v, const int m)
+{
+    while (block.count > 0) {
+        const struct winograd_run run = winograd_run(g, block);
+        for (int64_t c = 0; c < g->C; c += WINOGRAD_STRIP)
+            winograd_strip_in(g, &run, c, min_i64(WINOGRAD_STRIP, g->C - c), v + c, m);
+        v += run.count * g->v_row;
+        block.tile += run.count;
+        block.count -= run.count;
+    }
+}
+
+static void winograd_input(const struct winograd *g, struct winograd_patches block, float *v)
+{
+    if (g->m == 4)
+        winograd_input_body(g, block, v, 4);
+    else
+        winograd_input_body(g, block, v, 2);
+}
