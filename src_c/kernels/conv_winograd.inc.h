@@ -14,7 +14,7 @@
 enum {
     WINOGRAD_TILES = 4,         /* of rows in a block of a thread's own at most, and 2 at least, */
     WINOGRAD_CACHE = 256 << 10, /* between which V and M fill so many bytes */
-    WINOGRAD_SHARED = 8 << 20,  /* bytes of V that threads share at most, */
+    WINOGRAD_SHARED = 4 << 20,  /* bytes of V that threads share at most, */
     WINOGRAD_ROWS = 36,         /* and about how many rows of it a block takes */
     WINOGRAD_ITEMS = 4,         /* and how many blocks of a group each thread finds at least */
     WINOGRAD_SKEW = 16,         /* floats between planes: strides off powers of two */
