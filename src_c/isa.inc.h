@@ -56,6 +56,8 @@
 #include "kernels/dense.inc.h"
 #include "kernels/conv.inc.h"
 #include "kernels/conv_stem.inc.h"
+#include "kernels/conv_packed_walk.inc.h"
+#include "kernels/conv_packed_narrow.inc.h"
 #include "kernels/conv_packed.inc.h"
 #include "kernels/conv_gray.inc.h"
 #include "kernels/conv_winograd_product.inc.h"

@@ -114,10 +114,22 @@ static struct conv_grid grad_input_phase(const fc_call *call, int64_t h, int64_t
     return grid;
 }
 
+FC_DEFINE_PLAN(f32_packed_conv2d_grad_input)
+{
+    FC_ATTRS(f32_packed_conv2d_grad_input);
+    const fc_tensor *dx = call->out;
+    int64_t most = 0;
+    for (int64_t h = 0; h < min_i64(attrs->stride_h, dx->dim[1]); h++)
+        for (int64_t w = 0; w < min_i64(attrs->stride_w, dx->dim[2]); w++) {
+            const struct conv_grid grid = grad_input_phase(call, h, w);
+            most = max_i64(most, conv_narrow_plan(&grid, nthreads));
+        }
+    return most;
+}
+
 FC_DEFINE(f32_packed_conv2d_grad_input)
 {
     FC_ATTRS(f32_packed_conv2d_grad_input);
-    const struct entrance none = {.scale = NULL};
     const struct epilogue all = EPILOGUE(call);
     const fc_tensor *dx = call->out;
     for (int64_t h = 0; h < min_i64(attrs->stride_h, dx->dim[1]); h++)
@@ -128,7 +140,7 @@ FC_DEFINE(f32_packed_conv2d_grad_input)
                 epilogue.residual += grid.y - (const float *)dx->data;
             if (h + w > 0)
                 fc_sync(call); /* between two walks, whose items all threads take */
-            conv_packed_walk(&grid, &none, &epilogue, NULL, tid, nthreads);
+            conv_grid_walk(&grid, &epilogue, call->scratch, tid, nthreads);
         }
     return FCNN_OK;
 }
