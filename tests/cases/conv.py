@@ -46,6 +46,15 @@ class Geometry:
         return "-".join([*words, str(self.padding)]).replace(" ", "")
 
 
+# Groups of some channels: several of them copied at once and several times, in several parts of a
+# plane, with several strips of filters; rows of taps apart, other sizes, wide padding.
+NARROW = [
+    Geometry((2, 13, 17, 96), (3, 3), 96, groups=6, padding=1),
+    Geometry((1, 20, 31, 160), (3, 3), 240, groups=5, strides=2, padding=1),
+    Geometry((2, 15, 11, 72), (5, 2), 24, groups=3, dilations=(2, 1), padding=((4, 5), (0, 1))),
+    Geometry((1, 3, 130, 40), (1, 7), 24, groups=2, strides=(1, 3), padding=((0, 0), (6, 5))),
+]
+
 GEOMETRIES = [
     # one pixel, one channel, 1-D, filters that leave one output
     Geometry((1, 1, 1, 1), (1, 1), 1),
@@ -95,6 +104,7 @@ GEOMETRIES = [
             ((1, 6, 9, 32), 16, 3),
         )
     ),
+    *NARROW,
     # real ones: LeNet's first, a residual stage, a stem; several slices of the kernel's gradient
     Geometry((3, 28, 28, 1), (5, 5), 6, padding="same"),
     Geometry((2, 14, 14, 40), (3, 3), 48, padding="same"),

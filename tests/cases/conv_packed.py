@@ -10,7 +10,7 @@ import numpy as np
 
 from cases.accuracy import MAX, allowed
 from cases.case import Array, Case, Make, normal
-from cases.conv import DEPTHWISE, GEOMETRIES, Geometry
+from cases.conv import DEPTHWISE, GEOMETRIES, NARROW, Geometry
 from fastcnn.graph import Spec
 from fastcnn.ops.conv import Conv2D
 from fastcnn.ops.conv_packed import (
@@ -230,6 +230,7 @@ CASES: list[Case] = [
         for geometry in (*PACKED[: -len(PAGES) : 3], *PAGES)
     ),
     packed_case(PACKED[7], RELU6, False, "relu6"),
+    *(packed_case(geometry, RELU6, True, "relu6-sum") for geometry in NARROW),
     *(packed_case(geometry, UNBOUNDED, False, "moments", True) for geometry in MOMENTS),
     packed_case(MOMENTS[-3], RELU, True, "relu-sum-moments", True),
     *(
