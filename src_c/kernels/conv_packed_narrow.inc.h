@@ -116,6 +116,7 @@ static void narrow_item(const struct narrow *s, const struct epilogue *epilogue,
 {
     const struct conv_grid *g = s->grid;
     const struct entrance none = {.scale = NULL};
+    const struct conv_fetch nothing = {0, 0};
     struct conv_grid grid = narrow_grid(s, rows);
     int64_t groups = min_i64(s->chunk, g->groups - group), strips = conv_strips(g);
     int64_t filters = ceil_div(g->columns, PANEL_COLUMNS) * g->b_group;
@@ -136,7 +137,7 @@ static void narrow_item(const struct narrow *s, const struct epilogue *epilogue,
             grid.b = g->b + (group + c) * filters;
             grid.y = g->y + first + k;
             for (int64_t strip = 0; strip < strips; strip++)
-                conv_strip_of_block(&grid, &runs, &none, &e, strip, 0, &block, NULL);
+                conv_strip_of_block(&grid, &runs, &none, &e, strip, nothing, &block, NULL);
         }
     }
 }

@@ -6,11 +6,11 @@
 
 enum {
     CONV_RUNS = 256,
-    CONV_TILES = 4,                                  /* of pixels in one item of work */
-    MOMENT_PIXELS = 24,                              /* in one whose moments are wanted */
-    CONV_MOST_TILES = 6,                             /* that these are cut into */
-    CONV_PANELS = FC_LANES == PANEL_COLUMNS ? 2 : 1, /* of a strip */
-    CONV_NEAR = 64 << 10, /* floats of filters that a core's own cache holds beside all else */
+    CONV_TILES = 4,          /* of pixels in one item of work */
+    MOMENT_PIXELS = 24,      /* in one whose moments are wanted */
+    CONV_MOST_TILES = 6,     /* that these are cut into */
+    CONV_NEAR = 64 << 10,    /* floats of filters that a core's own cache holds beside all else, */
+    CONV_NEAREST = 16 << 10, /* and of an image that hardly leaves the nearest */
 };
 
 /* Taps of which none reads padding: where each run of channels begins, from a pixel's source on.
@@ -223,16 +223,22 @@ static void conv_enter(const struct conv_grid *g, const struct entrance *e,
         }
 }
 
-/* Strip `item` of all groups' strips, for the pixels of one block, whose moments go to [2][K]; the one
- * that follows comes from far if there are `parts`. */
+/* Which filters come from far and are fetched meanwhile: so many strips ahead, a part by each tile;
+ * parts = 0: none. */
+struct conv_fetch {
+    int64_t strips, parts;
+};
+
+/* Strip `item` of all groups' strips, for the pixels of one block, whose moments go to [2][K]. */
 static void conv_strip_of_block(const struct conv_grid *g, const struct conv_runs *runs,
                                 const struct entrance *entrance, const struct epilogue *epilogue,
-                                int64_t item, int64_t parts, const struct conv_block *block,
-                                float *moments)
+                                int64_t item, struct conv_fetch fetch,
+                                const struct conv_block *block, float *moments)
 {
     int64_t group = item / conv_strips(g), at = item % conv_strips(g) * PANEL_STRIP;
     int64_t k = group * g->columns + at;
     int64_t panel = group * ceil_div(g->columns, PANEL_COLUMNS) + at / PANEL_COLUMNS;
+    int64_t next = panel + fetch.strips * PANEL_STRIP / PANEL_COLUMNS;
     struct conv_strip strip = {
         .grid = g,
         .runs = runs,
@@ -248,8 +254,8 @@ static void conv_strip_of_block(const struct conv_grid *g, const struct conv_run
         .columns = min_i64(PANEL_STRIP, g->columns - at),
         .second = panel_second(g->b_group / PANEL_COLUMNS),
         .ahead = CONV_TILES * FC_PANEL_ROWS * g->y_pixel,
-        .next = parts ? g->b + (panel + CONV_PANELS) * g->b_group : NULL,
-        .parts = max_i64(parts, 1),
+        .next = fetch.parts ? g->b + next * g->b_group : NULL,
+        .parts = max_i64(fetch.parts, 1),
     };
     int64_t before = 0;
     for (int i = 0; i < block->tiles; before += block->rows[i++]) {
@@ -261,6 +267,33 @@ static void conv_strip_of_block(const struct conv_grid *g, const struct conv_run
     }
 }
 
+/* Strips of filters that a block of pixels meets before the next block comes. What no near cache holds
+ * should pass by seldom: all strips for every block, where they are less than the image, or what goes
+ * in is made for a block at a time; else a band of strips that stays there, with the band that is
+ * fetched meanwhile, or one after the other while a small image stays. */
+static int64_t conv_band(const struct conv_grid *g, const struct entrance *entrance)
+{
+    int64_t strips = conv_strips(g) * g->groups, strip = g->b_group * PANEL_STRIP / PANEL_COLUMNS;
+    int64_t filters = strips * strip, image = g->N * g->a_image;
+    if (entrance->scale || filters <= CONV_NEAR || filters <= image)
+        return strips;
+    return image <= CONV_NEAREST ? 1 : max_i64(1, CONV_NEAR / 2 / strip);
+}
+
+/* What a strip fetches, in bands of `most`: the next one while the first band is met for the first time,
+ * `done` items after a thread began; its place in the next band then. */
+static struct conv_fetch conv_fetch(int64_t strip, int64_t strips, int64_t most, int64_t done,
+                                    int64_t tiles)
+{
+    if (most == strips)
+        return (struct conv_fetch){0, 0};
+    if (done + 1 < most)
+        return (struct conv_fetch){1, CONV_TILES};
+    if (strip + most >= strips)
+        return (struct conv_fetch){0, 0};
+    return (struct conv_fetch){most, conv_parts(tiles)};
+}
+
 /* With an entrance the grid has one tap, so that every pixel of a block is its own source. Moments are
  * (blocks, 2, K), or NULL where nobody wants them. */
 static void conv_packed_walk(const struct conv_grid *g, const struct entrance *entrance,
@@ -268,18 +301,16 @@ static void conv_packed_walk(const struct conv_grid *g, const struct entrance *e
 {
     int64_t pixels = g->N * g->P * g->Q, tiles = ceil_div(pixels, conv_tile_rows(g)), located = -1;
     int64_t blocks = moments ? ceil_div(pixels, MOMENT_PIXELS) : ceil_div(tiles, CONV_TILES);
-    int64_t strips = conv_strips(g) * g->groups;
-    /* What no near cache holds is walked once: filters in the outer loop if they outweigh the image. */
-    int64_t filters = strips * PANEL_STRIP / PANEL_COLUMNS * g->b_group;
-    int filters_outside = !entrance->scale && filters > CONV_NEAR && filters > g->N * g->a_image;
+    int64_t strips = conv_strips(g) * g->groups, most = conv_band(g, entrance);
     struct conv_block at;
     struct conv_runs runs;
     conv_find_runs(g, &runs);
     fc_work work = fc_open(blocks * strips, tid, nthreads);
     while (fc_take(&work))
         for (int64_t item = work.begin; item < work.end; item++) {
-            int64_t block = filters_outside ? item % blocks : item / strips;
-            int64_t strip = filters_outside ? item / blocks : item % strips;
+            int64_t first = item / (blocks * most) * most, band = min_i64(most, strips - first);
+            int64_t in_band = item - first * blocks, block = in_band / band;
+            int64_t strip = first + in_band % band;
             if (block != located && moments)
                 conv_locate_moments(g, block, &at);
             else if (block != located)
@@ -288,7 +319,7 @@ static void conv_packed_walk(const struct conv_grid *g, const struct entrance *e
                 conv_enter(g, entrance, &at);
             located = block;
             conv_strip_of_block(g, &runs, entrance, epilogue, strip,
-                                filters_outside ? conv_parts(tiles) : 0, &at,
+                                conv_fetch(strip, strips, most, item - work.begin, tiles), &at,
                                 moments ? moments + block * 2 * g->columns * g->groups : NULL);
         }
 }
