@@ -46,6 +46,7 @@
 #include "kernels/common_functions.inc.h"
 #include "kernels/tile.inc.h"
 #include "kernels/moments.inc.h"
+#include "kernels/lines.inc.h"
 #include "kernels/panel.inc.h"
 
 #include "kernels/elementwise.inc.h"

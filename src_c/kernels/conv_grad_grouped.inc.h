@@ -173,25 +173,23 @@ static void grad_grouped_block(const fc_call *call, const struct grad_grouped *g
     const struct conv_shape *d = &g->d;
     int64_t n = b / g->parts, p, last, channels = min_i64(g->lanes.chunk, d->C - c);
     share(d->P, (int)(b % g->parts), (int)g->parts, &p, &last);
-    const struct grouped_lines x = {.image = (const float *)call->in[0].data +
-                                             n * d->H * d->W * d->C + c,
-                                    .H = d->H,
-                                    .W = d->W,
-                                    .pixel = d->C,
-                                    .h = p * d->stride_h - d->pad_top,
-                                    .w = -d->pad_left,
-                                    .lines = (last - p - 1) * d->stride_h + 3,
-                                    .columns = g->columns,
-                                    .channels = channels};
-    const struct grouped_lines dy = {.image = (const float *)call->in[1].data +
-                                              n * d->P * d->Q * d->C + c,
-                                     .H = d->P,
-                                     .W = d->Q,
-                                     .pixel = d->C,
-                                     .h = p,
-                                     .lines = last - p,
-                                     .columns = d->Q,
-                                     .channels = channels};
+    const struct lines x = {.image = (const float *)call->in[0].data + n * d->H * d->W * d->C + c,
+                            .H = d->H,
+                            .W = d->W,
+                            .pixel = d->C,
+                            .h = p * d->stride_h - d->pad_top,
+                            .w = -d->pad_left,
+                            .lines = (last - p - 1) * d->stride_h + 3,
+                            .columns = g->columns,
+                            .channels = channels};
+    const struct lines dy = {.image = (const float *)call->in[1].data + n * d->P * d->Q * d->C + c,
+                             .H = d->P,
+                             .W = d->Q,
+                             .pixel = d->C,
+                             .h = p,
+                             .lines = last - p,
+                             .columns = d->Q,
+                             .channels = channels};
     grouped_pack(&x, scratch);
     grouped_pack(&dy, scratch + g->x_floats);
     const grad_grouped_fn tile = grad_grouped_tiles[d->stride_w - 1][g->lanes.each < FC_LANES];

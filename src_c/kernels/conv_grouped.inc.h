@@ -42,37 +42,7 @@ static inline int64_t grouped_first(const struct grouped_lanes *lanes, int64_t v
     return v / lanes->vectors * lanes->vectors;
 }
 
-/* Lines of an image that lie packed as [vectors][lines][columns][FC_LANES]. */
-struct grouped_lines {
-    const float *image; /* at the first of the channels */
-    int64_t H, W, pixel;
-    int64_t h, w; /* of the first pixel, which may lie in the padding */
-    int64_t lines, columns, channels;
-};
-
-static void grouped_pack(const struct grouped_lines *l, float *to)
-{
-    int64_t vector = l->lines * l->columns * FC_LANES;
-    int64_t left = min_i64(max_i64(-l->w, 0), l->columns);
-    int64_t right = max_i64(left, min_i64(l->W - l->w, l->columns));
-    for (int64_t i = 0; i < l->lines; i++, to += l->columns * FC_LANES) {
-        int there = (uint64_t)(l->h + i) < (uint64_t)l->H;
-        int64_t begin = there ? left : l->columns, end = there ? right : l->columns;
-        const float *line = l->image + ((l->h + i) * l->W + l->w) * l->pixel;
-        for (int64_t c = 0; c < l->channels; c += FC_LANES) {
-            float *out = to + c / FC_LANES * vector;
-            memset(out, 0, (size_t)(begin * FC_LANES) * sizeof(float));
-            memset(out + end * FC_LANES, 0,
-                   (size_t)((l->columns - end) * FC_LANES) * sizeof(float));
-        }
-        for (int64_t j = begin; j < end; j++) {
-            expect_floats(line + (j + PIXELS_AHEAD) * l->pixel, l->channels);
-            for (int64_t c = 0; c < l->channels; c += FC_LANES)
-                v_store(to + c / FC_LANES * vector + j * FC_LANES,
-                        load_lanes(line + j * l->pixel + c, min_i64(FC_LANES, l->channels - c)));
-        }
-    }
-}
+static void grouped_pack(const struct lines *l, float *to) { lines_copy(l, FC_LANES, to); }
 
 /* Channel c of a packed pixel in all lanes of its group. */
 FC_INLINE vf grouped_value(const float *pixel, int64_t each, int64_t c, const int spread)
@@ -226,15 +196,15 @@ static void grouped_row(const struct depthwise *d, struct grouped_tile *t)
 static void grouped_item(const struct depthwise *d, const struct grouped *g, int64_t n, int64_t p,
                          int64_t last, int64_t c, const float *filters, float *packed)
 {
-    const struct grouped_lines lines = {.image = d->x + n * d->H * d->W * d->x_pixel + c,
-                                        .H = d->H,
-                                        .W = d->W,
-                                        .pixel = d->x_pixel,
-                                        .h = p * d->stride_h - d->pad_top,
-                                        .w = -d->pad_left,
-                                        .lines = (last - p - 1) * d->stride_h + 3,
-                                        .columns = g->columns,
-                                        .channels = min_i64(g->lanes.chunk, d->C - c)};
+    const struct lines lines = {.image = d->x + n * d->H * d->W * d->x_pixel + c,
+                                .H = d->H,
+                                .W = d->W,
+                                .pixel = d->x_pixel,
+                                .h = p * d->stride_h - d->pad_top,
+                                .w = -d->pad_left,
+                                .lines = (last - p - 1) * d->stride_h + 3,
+                                .columns = g->columns,
+                                .channels = min_i64(g->lanes.chunk, d->C - c)};
     struct grouped_tile t = {.lanes = g->lanes,
                              .R = d->R,
                              .line = lines.columns * FC_LANES,

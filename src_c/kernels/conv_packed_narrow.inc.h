@@ -6,23 +6,18 @@
  * pixel lies at a border, and the walk is that of one small image and one group.
  */
 enum {
-    NARROW_CHANNELS = 64, /* of a group at most, and copied at once */
-    NARROW_PIXELS = 112,  /* outputs of an item of work, about */
+    NARROW_CHANNELS = 64,    /* of a group at most, and copied at once */
+    NARROW_PIXELS = 112,     /* outputs of an item of work, about, */
+    NARROW_FLOATS = 1 << 18, /* and its copies at most: long lines stay where they are */
 };
 
 struct narrow {
     const struct conv_grid *grid;
     int64_t parts, rows;   /* items of a plane, and rows of outputs in one at most */
     int64_t chunk, chunks; /* groups of an item, and items of them */
-    int64_t lines, width;  /* copied of a group, and pixels in each */
+    int64_t width;         /* pixels of a line that is copied */
     float *copies;         /* of one thread: (chunk, lines, width, depth) */
 };
-
-static int conv_is_narrow(const struct conv_grid *g)
-{
-    return g->groups > 1 && g->depth <= NARROW_CHANNELS && g->h.taps * g->w.taps > 1 &&
-           g->w.shift == 1 && g->h.shift > 0;
-}
 
 /* Lines that `rows` rows of outputs read. */
 static int64_t narrow_lines(const struct conv_grid *g, int64_t rows)
@@ -37,7 +32,6 @@ static struct narrow narrow_of(const struct conv_grid *g)
     s.rows = ceil_div(g->P, max_i64(1, s.parts));
     s.chunk = min_i64(g->groups, max_i64(1, NARROW_CHANNELS / g->depth));
     s.chunks = ceil_div(g->groups, s.chunk);
-    s.lines = narrow_lines(g, s.rows);
     s.width = (g->Q - 1) * g->w.stride + g->w.taps;
     return s;
 }
@@ -45,8 +39,17 @@ static struct narrow narrow_of(const struct conv_grid *g)
 /* Floats of a thread's copies, whole lines of the cache. */
 static int64_t narrow_floats(const struct narrow *s)
 {
-    int64_t all = s->chunk * s->lines * s->width * s->grid->depth;
+    int64_t all = s->chunk * narrow_lines(s->grid, s->rows) * s->width * s->grid->depth;
     return ceil_div(all, PANEL_COLUMNS) * PANEL_COLUMNS;
+}
+
+static int conv_is_narrow(const struct conv_grid *g)
+{
+    if (g->groups == 1 || g->depth > NARROW_CHANNELS || g->h.taps * g->w.taps <= 1 ||
+        g->w.shift != 1 || g->h.shift < 1)
+        return 0;
+    const struct narrow s = narrow_of(g);
+    return narrow_floats(&s) <= NARROW_FLOATS;
 }
 
 /* Bytes of scratch. */
@@ -58,55 +61,35 @@ static int64_t conv_narrow_plan(const struct conv_grid *g, int nthreads)
     return nthreads * narrow_floats(&s) * (int64_t)sizeof(float);
 }
 
-FC_INLINE void narrow_pixel(float *to, const float *from, int64_t depth)
-{
-    int64_t c = 0;
-    for (; c + FC_LANES <= depth; c += FC_LANES)
-        v_store(to + c, v_load(from + c));
-    if (c < depth)
-        v_store_n(to + c, v_load_n(from + c, depth - c), depth - c);
-}
-
-/* The lines of image n that rows p and on of the outputs read, for `groups` groups from `group` on. */
-static void narrow_copy(const struct narrow *s, int64_t n, int64_t p, int64_t lines, int64_t group,
-                        int64_t groups)
+/* Of a chunk of groups from `group` on, what rows p and on of the outputs of image n read. */
+static struct lines narrow_lines_of(const struct narrow *s, int64_t n, int64_t p, int64_t rows,
+                                    int64_t group)
 {
     const struct conv_grid *g = s->grid;
-    const int64_t depth = g->depth, plane = s->lines * s->width * depth;
-    const size_t pixel = (size_t)depth * sizeof(float);
-    int64_t left = min_i64(max_i64(0, -g->w.offset), s->width);
-    int64_t right = max_i64(left, min_i64(g->w.size - g->w.offset, s->width));
-    for (int64_t i = 0; i < lines; i++) {
-        int64_t h = p * g->h.stride + g->h.offset + i, there = h >= 0 && h < g->h.size;
-        int64_t begin = there ? left : s->width, end = there ? right : s->width;
-        float *line = s->copies + i * s->width * depth;
-        for (int64_t c = 0; c < groups; c++) {
-            float *to = line + c * plane;
-            memset(to, 0, (size_t)begin * pixel);
-            memset(to + end * depth, 0, (size_t)(s->width - end) * pixel);
-        }
-        const float *from = g->a + n * g->a_image + h * g->a_row + group * depth;
-        for (int64_t w = begin; w < end; w++) {
-            const float *at = from + (w + g->w.offset) * g->a_pixel;
-            expect_floats(at + PIXELS_AHEAD * g->a_pixel, groups * depth);
-            for (int64_t c = 0; c < groups; c++)
-                narrow_pixel(line + c * plane + w * depth, at + c * depth, depth);
-        }
-    }
+    return (struct lines){.image = g->a + n * g->a_image + group * g->depth,
+                          .H = g->h.size,
+                          .W = g->w.size,
+                          .pixel = g->a_pixel,
+                          .h = p * g->h.stride + g->h.offset,
+                          .w = g->w.offset,
+                          .lines = narrow_lines(g, rows),
+                          .columns = s->width,
+                          .channels = min_i64(s->chunk, g->groups - group) * g->depth};
 }
 
-/* The convolution of rows [p, p + rows) of the copies of one group. */
-static struct conv_grid narrow_grid(const struct narrow *s, int64_t rows)
+/* The convolution of one image that is these lines. */
+static struct conv_grid narrow_grid(const struct conv_grid *g, const struct lines *lines,
+                                    int64_t rows)
 {
-    struct conv_grid grid = *s->grid;
-    grid.h.size = s->lines;
-    grid.w.size = s->width;
+    struct conv_grid grid = *g;
+    grid.h.size = lines->lines;
+    grid.w.size = lines->columns;
     grid.h.offset = grid.w.offset = 0;
     grid.N = grid.groups = 1;
     grid.P = rows;
-    grid.a = s->copies;
-    grid.a_pixel = grid.depth;
-    grid.a_row = s->width * grid.depth;
+    grid.a_pixel = g->depth;
+    grid.a_row = lines->columns * g->depth;
+    grid.a_image = lines->lines * grid.a_row;
     return grid;
 }
 
@@ -117,15 +100,16 @@ static void narrow_item(const struct narrow *s, const struct epilogue *epilogue,
     const struct conv_grid *g = s->grid;
     const struct entrance none = {.scale = NULL};
     const struct conv_fetch nothing = {0, 0};
-    struct conv_grid grid = narrow_grid(s, rows);
-    int64_t groups = min_i64(s->chunk, g->groups - group), strips = conv_strips(g);
+    const struct lines lines = narrow_lines_of(s, n, p, rows, group);
+    struct conv_grid grid = narrow_grid(g, &lines, rows);
+    int64_t groups = lines.channels / g->depth, strips = conv_strips(g);
     int64_t filters = ceil_div(g->columns, PANEL_COLUMNS) * g->b_group;
     int64_t blocks = ceil_div(ceil_div(rows * g->Q, conv_tile_rows(&grid)), CONV_TILES);
     int64_t first = n * g->y_image + p * g->y_row;
     struct conv_runs runs;
     struct conv_block block;
     conv_find_runs(&grid, &runs);
-    narrow_copy(s, n, p, narrow_lines(g, rows), group, groups);
+    lines_copy(&lines, g->depth, s->copies);
     for (int64_t b = 0; b < blocks; b++) {
         conv_locate_block(&grid, b, blocks, &block);
         for (int64_t c = 0; c < groups; c++) {
@@ -133,7 +117,7 @@ static void narrow_item(const struct narrow *s, const struct epilogue *epilogue,
             struct epilogue e = *epilogue;
             e.bias = e.bias ? e.bias + k : NULL;
             e.residual = e.residual ? e.residual + first + k : NULL;
-            grid.a = s->copies + c * s->lines * s->width * g->depth;
+            grid.a = s->copies + c * grid.a_image;
             grid.b = g->b + (group + c) * filters;
             grid.y = g->y + first + k;
             for (int64_t strip = 0; strip < strips; strip++)
