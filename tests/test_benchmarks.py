@@ -88,6 +88,14 @@ def test_padding_is_left_out_of_what_is_counted() -> None:
     assert set(counted.values()) == {2 * 32 * pairs * 64 * 64}
 
 
+def test_a_tensor_that_no_layer_has_is_refused() -> None:
+    from benchmarks import kernels
+
+    layer = kernels.conv((1, 4, 4, 8), (3, 3, 8, 8))
+    with pytest.raises(ValueError, match="'winograd' is wanted; there are predicted, trained"):
+        kernels.plan_of_use(kernels.Use(layer, "winograd"), "scalar")
+
+
 def test_every_shape_of_layer_of_the_networks_is_timed() -> None:
     from benchmarks import zoo
 

@@ -65,6 +65,7 @@ class Layer(NamedTuple):
 # What of a layer is computed, and for whom: y in `predict`, from filters laid out beforehand; in a
 # training step, which lays them out anew, y and the gradients for input and kernel.
 PREDICTED, TRAINED, GRAD_INPUT, GRAD_KERNEL = "predicted", "trained", "grad_input", "grad_kernel"
+WANTED = (PREDICTED, TRAINED, GRAD_INPUT, GRAD_KERNEL)
 
 
 class Use(NamedTuple):
@@ -295,6 +296,8 @@ def plan_of_use(use: Use, isa: str, bounds: bool = False) -> tuple[Kernel, Tenso
     except ImportError:
         raise NotImplementedError("this version computes convolutions as they are drawn") from None
     layer, wanted = use
+    if wanted not in WANTED:
+        raise ValueError(f"of a layer '{wanted}' is wanted; there are {', '.join(WANTED)}")
     x, w = placeholder(layer.x), Parameter("w", uniform(*layer.kernel)).tensor
     y = layer.draw(x, w)
     outputs = [y]
