@@ -73,7 +73,7 @@ static void winograd_expect_outputs(const struct winograd *g, struct winograd_pa
         struct winograd_patch at = winograd_patch(g, block.tile + begin / g->m);
         int64_t h = at.h + begin % g->m, last = h < g->P ? min_i64(at.w + g->m, g->Q) : 0;
         for (int64_t w = at.w; w < last; w++)
-            for (int64_t i = 0; i < columns; i += WINOGRAD_LINE) {
+            for (int64_t i = 0; i < columns; i += LINE_FLOATS) {
                 int64_t to = ((at.n * g->P + h) * g->Q + w) * g->y_pixel + k + i;
                 __builtin_prefetch(g->y + to, 1);
                 if (residual && residual != g->y)

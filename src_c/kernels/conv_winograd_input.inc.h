@@ -11,7 +11,6 @@ enum {
     WINOGRAD_PANELS = 2, /* of filters at a time */
     WINOGRAD_COLUMNS = WINOGRAD_PANELS * PANEL_COLUMNS,
     WINOGRAD_STRIP = 64, /* channels whose columns wait at once */
-    WINOGRAD_LINE = 16,  /* floats of a line of the cache */
 };
 
 #define SQRT2 1.41421356237309505f
@@ -110,7 +109,7 @@ FC_INLINE void winograd_column(const struct winograd *g, const struct winograd_r
 #pragma GCC unroll 6
     for (int i = 0; i < m + 2; i++)
         d[i] = w >= 0 && w < g->W && run->row[i] ? run->row[i] + w * g->x_pixel + c0 : zeros;
-    for (int64_t c = 0; c < channels; c += WINOGRAD_LINE)
+    for (int64_t c = 0; c < channels; c += LINE_FLOATS)
 #pragma GCC unroll 6
         for (int i = 0; i < m + 2; i++)
             __builtin_prefetch(d[i] + m * g->x_pixel + c);
