@@ -12,7 +12,7 @@ import functools
 import inspect
 import re
 from abc import ABC
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, TypeVar
 
 import numpy as np
@@ -21,7 +21,13 @@ from fastcnn.errors import ArgumentError
 
 T = TypeVar("T")
 
-_signature: Callable[[Any], inspect.Signature] = functools.cache(inspect.signature)
+
+@functools.cache
+def _signature(cls: Any) -> inspect.Signature:
+    # Of `object` Python keeps a text, and to read it imports a tokenizer.
+    if cls.__init__ is object.__init__ and cls.__new__ is object.__new__:
+        return inspect.Signature()
+    return inspect.signature(cls)
 
 
 class Configurable(ABC):  # noqa: B024 - abstract by meaning: it is nothing by itself
@@ -39,7 +45,7 @@ class Configurable(ABC):  # noqa: B024 - abstract by meaning: it is nothing by i
             ArgumentError: the config has arguments that `__init__` does not take, or lacks some.
         """
         try:
-            _signature(cls).bind(**config)
+            _signature(cls).bind(**config)  # type: ignore[arg-type]
         except TypeError as error:
             raise ArgumentError(
                 f"{cls.__name__} cannot be made from the config {dict(config)}: {error}; it takes "
@@ -138,6 +144,8 @@ def _find(
 ) -> type[T]:
     if custom_objects and name in custom_objects:
         return custom_objects[name]  # type: ignore[no-any-return]
+    if name in known:
+        return known[name]
     for candidate, cls in known.items():
         if folded(candidate) == folded(name):
             return cls
@@ -157,6 +165,7 @@ def _an(kind: str) -> str:
     return f"{'an' if kind[0] in 'aeiou' else 'a'} {kind}"
 
 
+@functools.cache
 def snake_case(class_name: str) -> str:
     """Keras' name of a class: Conv2D -> conv2d, TopK -> top_k, PReLU -> p_re_lu."""
     words = re.sub(r"(.)([A-Z][a-z0-9]+)", r"\1_\2", re.sub(r"\W+", "", class_name))

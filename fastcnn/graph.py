@@ -16,13 +16,14 @@ import math
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from typing import Any, ClassVar, cast, final
 
 import numpy as np
 
 from fastcnn import storage
 from fastcnn.errors import DtypeError, FastcnnError, NotDifferentiableError, ShapeError, located
+from fastcnn.records import dataclass
 
 Shape = tuple[int | None, ...]
 Array = np.ndarray[Any, Any]
@@ -135,7 +136,7 @@ class Node:
 
     @functools.cached_property
     def outputs(self) -> tuple[Tensor, ...]:
-        """The node's output tensors; the same objects, so that tables find them at once."""
+        """The node's output tensors, the same objects each time."""
         return tuple(Tensor(self, i) for i in range(len(self.specs)))
 
     @property
@@ -148,9 +149,12 @@ class Node:
 
 
 @final
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Tensor:
-    """Output `index` of `node`. Arithmetic operators are attached by `fastcnn.ops`."""
+    """Output `index` of `node`. Arithmetic operators are attached by `fastcnn.ops`.
+
+    A node makes its own, once, so the same output is the same object.
+    """
 
     node: Node
     index: int = 0

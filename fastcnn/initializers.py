@@ -20,7 +20,7 @@ from fastcnn import arguments
 from fastcnn.configurable import Configurable, folded, plain, resolve
 from fastcnn.configurable import serialize as serialize
 from fastcnn.errors import ArgumentError, DtypeError, ShapeError
-from fastcnn.random import generator, next_seed
+from fastcnn.random import generator, next_seed_later
 
 Array = np.ndarray[Any, Any]
 
@@ -131,8 +131,9 @@ class RandomInitializer(Initializer):
         """The seed is taken now, so values do not depend on when they are drawn."""
         sizes = _checked_shape(shape, dtype, self)
         self._check(sizes)
-        seed = next_seed() if self.seed is None else self.seed
-        return lambda: self._draw(generator(seed), sizes).astype(dtype)
+        own = self.seed
+        seed = next_seed_later() if own is None else lambda: own
+        return lambda: self._draw(generator(seed()), sizes).astype(dtype)
 
     def _check(self, shape: tuple[int, ...]) -> None:
         """Raise a ShapeError where `_draw` would."""

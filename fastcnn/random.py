@@ -9,9 +9,9 @@ drew numbers in between.
 from __future__ import annotations
 
 import operator
-import random as _python_random
-import secrets
+import os
 import threading
+from collections.abc import Callable
 from typing import Any, final
 
 import numpy as np
@@ -27,20 +27,19 @@ class _SeedStream:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self.key = secrets.randbits(64)
+        self.key = int.from_bytes(os.urandom(8), "little")
         self.count = 0
 
     def restart(self, key: int, count: int) -> None:
         with self._lock:
             self.key, self.count = key, count
 
-    def next(self) -> int:
+    def take(self) -> tuple[int, int]:
+        """Key and count of the next seed, which nobody else gets."""
         with self._lock:
             count = self.count
             self.count += 1
-            key = self.key
-        bits = np.random.Philox(key=key, counter=count).random_raw()
-        return int(bits) % _SEED_LIMIT
+            return self.key, count
 
 
 _stream = _SeedStream()
@@ -58,17 +57,29 @@ def set_random_seed(seed: int) -> None:
     Raises:
         ArgumentError: `seed` is not such an integer.
     """
+    import random as python_random
+
     checked = _as_seed(seed)
     if checked >= 2**32:
         raise ArgumentError(f"set_random_seed: found {seed}, expected an integer below 2**32")
     _stream.restart(checked, 0)
-    _python_random.seed(checked)
+    python_random.seed(checked)
     np.random.seed(checked)  # noqa: NPY002
 
 
 def next_seed() -> int:
     """The next seed of the stream, in [0, 2**31): repeatable after `set_random_seed`."""
-    return _stream.next()
+    return next_seed_later()()
+
+
+def next_seed_later() -> Callable[[], int]:
+    """`next_seed`, taken from the stream now and worked out when it is called.
+
+    NumPy's generators take longer to import than all layers, and weights that a file replaces are
+    never drawn.
+    """
+    key, count = _stream.take()
+    return lambda: int(np.random.Philox(key=key, counter=count).random_raw()) % _SEED_LIMIT
 
 
 def get_state() -> dict[str, int]:

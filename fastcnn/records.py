@@ -18,19 +18,24 @@ if TYPE_CHECKING:
     from dataclasses import dataclass as dataclass
 else:
 
-    def dataclass(*, frozen: bool, kw_only: bool = False) -> Callable[[type[T]], type[T]]:
+    def dataclass(
+        *, frozen: bool, kw_only: bool = False, eq: bool = True
+    ) -> Callable[[type[T]], type[T]]:
         """`dataclasses.dataclass(frozen=True)` for fields with plain defaults."""
         assert frozen
-        return functools.partial(_record, kw_only)
+        return functools.partial(_record, kw_only, eq)
 
 
-def _record(kw_only: bool, cls: type[T]) -> type[T]:
+def _record(kw_only: bool, eq: bool, cls: type[T]) -> type[T]:
     plain = dataclasses.dataclass(init=False, repr=False, eq=False, kw_only=kw_only)
     fields = dataclasses.fields(plain(cls))  # type: ignore[arg-type]
     names = tuple(f.name for f in fields)
     positional = tuple(f.name for f in fields if not f.kw_only)
     defaults = {f.name: f.default for f in fields if f.default is not dataclasses.MISSING}
-    for method in (*_makers(cls, names, positional, defaults), *_readers(names)):
+    methods = [*_makers(cls, names, positional, defaults), _printer(names)]
+    if eq:
+        methods += _comparers(names)
+    for method in methods:
         setattr(cls, method.__name__, method)
     return cls
 
@@ -59,19 +64,28 @@ def _makers(
     return [__init__, __setattr__, __delattr__]
 
 
-def _readers(names: tuple[str, ...]) -> list[Callable[..., Any]]:
-    def values(self: Any) -> tuple[Any, ...]:
-        own = vars(self)
-        return tuple([own[name] for name in names])
-
+def _comparers(names: tuple[str, ...]) -> list[Callable[..., Any]]:
     def __eq__(self: Any, other: object) -> Any:
-        return values(self) == values(other) if type(other) is type(self) else NotImplemented
+        return (
+            _values(self, names) == _values(other, names)
+            if type(other) is type(self)
+            else NotImplemented
+        )
 
     def __hash__(self: Any) -> int:
-        return hash(values(self))
+        return hash(_values(self, names))
 
+    return [__eq__, __hash__]
+
+
+def _printer(names: tuple[str, ...]) -> Callable[..., str]:
     def __repr__(self: Any) -> str:
-        inside = ", ".join(f"{n}={v!r}" for n, v in zip(names, values(self), strict=True))
+        inside = ", ".join(f"{n}={v!r}" for n, v in zip(names, _values(self, names), strict=True))
         return f"{type(self).__qualname__}({inside})"
 
-    return [__eq__, __hash__, __repr__]
+    return __repr__
+
+
+def _values(self: Any, names: tuple[str, ...]) -> tuple[Any, ...]:
+    own = vars(self)
+    return tuple([own[name] for name in names])

@@ -66,6 +66,7 @@
 #include "kernels/conv_winograd.inc.h"
 #include "kernels/conv_grad_input.inc.h"
 #include "kernels/conv_grad_scatter.inc.h"
+#include "kernels/conv_winograd_filters.inc.h"
 #include "kernels/conv_winograd_train.inc.h"
 #include "kernels/conv_grad_kernel.inc.h"
 #include "kernels/conv_grad_packed.inc.h"

@@ -145,3 +145,28 @@ def test_algorithms_are_told_for_every_direction_of_every_layer(monkeypatch: Any
     weights = 4 * (4096 * 4096 + 3 * 4096)  # and input, bias, output
     assert found["dense, 4096 to 4096"][0].endswith(f"**{weights / 1e9:.1f} GB/s** (bandwidth)")
     assert len({case.name for case in algorithms.CASES}) == len(algorithms.CASES)
+
+
+def test_layers_of_builds_are_read() -> None:
+    import builds
+
+    assert builds.parsed("predicted:1,8,8,4:3,3,2,6") == (
+        "predicted",
+        (1, 8, 8, 4),
+        (3, 3, 2, 6),
+        1,
+    )
+    assert builds.parsed("trained:1,8,8,4:1,1,4,6:2")[-1] == 2
+    for wrong in ("predicted:1,8,8,4", "predicted:1,8,8:3,3,2,6", "predicted:1,8,8,4:3,3,2,6:1:1"):
+        with pytest.raises(ValueError, match="values to unpack"):
+            builds.parsed(wrong)
+
+
+def test_a_layer_of_a_build_is_timed() -> None:
+    import builds
+
+    run, operations = builds.plan_of("predicted:1,8,8,4:3,3,2,6:2", "scalar")
+    assert operations == 2 * 4 * 4 * 3 * 3 * 2 * 6
+    seconds, share = builds.measure(run, operations, "scalar", threads=1)
+    assert 0 < seconds < builds.SECONDS
+    assert share > 0

@@ -5,6 +5,9 @@ from __future__ import annotations
 
 import json
 import random as python_random
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -239,3 +242,27 @@ def test_weights_that_are_assigned_are_never_drawn():
     layer.kernel.assign(np.ones((5, 4)))
     assert layer.kernel.value.sum() == 20
     assert not drawn
+
+
+def test_a_seed_is_taken_when_it_is_asked_for_not_when_it_is_worked_out() -> None:
+    random.set_state({"key": 5, "count": 0})
+    first, second, third = (random.next_seed() for _ in range(3))
+    random.set_state({"key": 5, "count": 0})
+    later = random.next_seed_later()
+    assert random.next_seed() == second
+    assert (later(), later(), random.next_seed()) == (first, first, third)
+
+
+def test_reading_a_model_does_not_import_numpys_generators(tmp_path: Path) -> None:
+    """They take longer to import than all layers; an older NumPy brings them with it."""
+    path = tmp_path / "m.fastcnn"
+    fastcnn.Sequential([fastcnn.Input((4,)), layers.Dense(2)]).save(path)
+    code = f"""
+import sys, numpy
+if "numpy.random" not in sys.modules:
+    import fastcnn
+    fastcnn.models.load_model({str(path)!r}).predict(numpy.ones((1, 4), "float32"), verbose=0)
+    print("numpy.random" in sys.modules)
+"""
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout in ("False\n", "")

@@ -119,3 +119,19 @@ def test_a_wrong_argument_is_named() -> None:
         TypeError, match=r"Point\(\) takes \['x', 'y'\], found 0 by position and \['z'\]"
     ):
         OURS[0](z=1)
+
+
+def test_without_eq_records_are_compared_by_identity() -> None:
+    for decorate in (record, dataclasses.dataclass):
+
+        @decorate(frozen=True, eq=False)
+        class Place:
+            """Somewhere."""
+
+            x: int
+
+        here = Place(1)
+        assert here == here
+        assert here != Place(1)
+        assert hash(here) == object.__hash__(here)
+        assert repr(here).endswith("Place(x=1)")

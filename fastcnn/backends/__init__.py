@@ -13,12 +13,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
 from fastcnn.errors import ArgumentError
+from fastcnn.records import dataclass
 
 Array = np.ndarray[Any, Any]
 

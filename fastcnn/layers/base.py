@@ -237,7 +237,8 @@ class Layer(ABC):
             raise ArgumentError(f"layer '{self.name}' has two weights of one name: {names}")
         found: list[tuple[str, Layer, Parameter]] = [("", self, p) for p in self._weights]
         known = {id(p) for p in self._weights}
-        for name, layer in zip(local_names(self.sublayers), self.sublayers, strict=True):
+        sublayers = self.sublayers
+        for name, layer in zip(local_names(sublayers), sublayers, strict=True):
             for prefix, owner, parameter in layer.owned_weights():
                 if id(parameter) not in known:
                     known.add(id(parameter))

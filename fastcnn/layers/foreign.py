@@ -11,12 +11,12 @@ Dense            C K                K C
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import final
 
 import numpy as np
 
 from fastcnn.graph import Array
+from fastcnn.records import dataclass
 
 
 @final

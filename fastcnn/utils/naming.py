@@ -47,4 +47,5 @@ def local_names(layers: Sequence[Any]) -> list[str]:
 
 
 def _is_automatic(layer: Any) -> bool:
-    return re.fullmatch(snake_case(type(layer).__name__) + r"(_\d+)?", layer.name) is not None
+    base, name = snake_case(type(layer).__name__), layer.name
+    return name.startswith(base) and re.fullmatch(r"(_\d+)?", name[len(base) :]) is not None

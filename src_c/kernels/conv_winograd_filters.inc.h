@@ -1,0 +1,181 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Winograd's filters: U = G g G' of filters g (3, 3, C, K), in panels.
+ *
+ *   u[groups][(m + 2)^2][WINOGRAD_PANELS][depth][PANEL_COLUMNS]
+ *
+ * G is scaled so that B' stays free of fractions. Inference transforms once and in double; where
+ * filters change in every step it is done in float, m = 4, forward or with inputs and outputs
+ * exchanged for the gradient of the input.
+ */
+
+/* G g for three values of a filter. */
+FC_INLINE void winograd_values(const vf g[3], vf u[6])
+{
+    vf even = v_mul(v_set1(1.0f / 6), v_fma(v_set1(2.0f), g[2], g[0]));
+    vf odd = v_mul(v_set1(SQRT2 / 6), g[1]);
+    vf even2 = v_mul(v_set1(-1.0f / 3), v_fma(v_set1(2.0f), g[0], g[2]));
+    vf odd2 = v_mul(v_set1(SQRT2 / 3), g[1]);
+    u[0] = g[0];
+    u[1] = v_add(even, odd);
+    u[2] = v_sub(even, odd);
+    u[3] = v_sub(even2, odd2);
+    u[4] = v_add(even2, odd2);
+    u[5] = g[2];
+}
+
+enum { FILTER_BLOCK = FILTER_ROWS * PANEL_COLUMNS, WINOGRAD_TRAIN_POINTS = 36 };
+
+/* U of FC_LANES filters of a block. */
+FC_INLINE void winograd_transform_lanes(const float *g, float *u)
+{
+    vf t[3][6];
+#pragma GCC unroll 3
+    for (int s = 0; s < 3; s++) {
+        const vf column[3] = {v_load(g + s * FILTER_BLOCK), v_load(g + (3 + s) * FILTER_BLOCK),
+                              v_load(g + (6 + s) * FILTER_BLOCK)};
+        winograd_values(column, t[s]);
+    }
+#pragma GCC unroll 6
+    for (int i = 0; i < 6; i++) {
+        const vf row[3] = {t[0][i], t[1][i], t[2][i]};
+        vf values[6];
+        winograd_values(row, values);
+#pragma GCC unroll 6
+        for (int j = 0; j < 6; j++)
+            v_store(u + (6 * i + j) * FILTER_BLOCK, values[j]);
+    }
+}
+
+/* The same of a row of a block, in double. */
+FC_INLINE void winograd_values_double(double g0, double g1, double g2, double u[6], const int m)
+{
+    const double sqrt2 = 1.41421356237309505;
+    double even = m == 4 ? (g0 + 2 * g2) * (1.0 / 6) : (g0 + g2) * 0.5;
+    double odd = g1 * (m == 4 ? sqrt2 / 6 : 0.5);
+    u[0] = g0;
+    u[1] = even + odd;
+    u[2] = even - odd;
+    if (m == 4) {
+        double even2 = (2 * g0 + g2) * (-1.0 / 3), odd2 = g1 * (sqrt2 / 3);
+        u[3] = even2 - odd2;
+        u[4] = even2 + odd2;
+    }
+    u[m + 1] = g2;
+}
+
+FC_INLINE void winograd_transform_double(const float *g, float *u, const int m)
+{
+    double t[3][6][PANEL_COLUMNS];
+    for (int s = 0; s < 3; s++)
+        for (int k = 0; k < PANEL_COLUMNS; k++) {
+            const float *from = g + s * FILTER_BLOCK + k;
+            double values[6];
+            winograd_values_double(from[0], from[3 * FILTER_BLOCK], from[6 * FILTER_BLOCK], values,
+                                   m);
+            for (int i = 0; i < m + 2; i++)
+                t[s][i][k] = values[i];
+        }
+    for (int i = 0; i < m + 2; i++)
+        for (int k = 0; k < PANEL_COLUMNS; k++) {
+            double values[6];
+            winograd_values_double(t[0][i][k], t[1][i][k], t[2][i][k], values, m);
+            for (int j = 0; j < m + 2; j++)
+                u[((m + 2) * i + j) * FILTER_BLOCK + k] = (float)values[j];
+        }
+}
+
+/* U of a row of a block: PANEL_COLUMNS filters at one of their inputs. */
+typedef void winograd_transform(const float *g, float *u);
+
+static void winograd_transform_step(const float *g, float *u)
+{
+    for (int k = 0; k < PANEL_COLUMNS; k += FC_LANES)
+        winograd_transform_lanes(g + k, u + k);
+}
+
+static void winograd_transform_4(const float *g, float *u)
+{
+    winograd_transform_double(g, u, 4);
+}
+
+static void winograd_transform_2(const float *g, float *u)
+{
+    winograd_transform_double(g, u, 2);
+}
+
+/* Filters (3, 3, C, K) as a convolution sees them: depth inputs, columns outputs. Exchanged, it is
+ * the other way round and the taps go from last to first. */
+struct winograd_kernel {
+    const float *filters;
+    int64_t C, K, depth, columns;
+    int exchanged, points;
+    winograd_transform *transform;
+};
+
+static struct winograd_kernel winograd_kernel(const fc_tensor *w, int64_t exchanged)
+{
+    int64_t C = w->dim[2], K = w->dim[3];
+    return (struct winograd_kernel){
+        .filters = w->data,
+        .C = C,
+        .K = K,
+        .depth = exchanged ? K : C,
+        .columns = exchanged ? C : K,
+        .exchanged = (int)exchanged,
+        .points = WINOGRAD_TRAIN_POINTS,
+        .transform = winograd_transform_step,
+    };
+}
+
+/* Rows [row, row + FILTER_ROWS) of a panel's U; those of plane xi go to u + xi * plane. */
+static void winograd_transform_block(const struct winograd_kernel *w, int64_t panel, int64_t row,
+                                     float *u, int64_t plane)
+{
+    float from[9][FILTER_ROWS][PANEL_COLUMNS],
+        to[WINOGRAD_TRAIN_POINTS][FILTER_ROWS][PANEL_COLUMNS];
+    int64_t row_step = w->exchanged ? 1 : w->K, column_step = w->exchanged ? w->K : 1;
+    int64_t column = panel * PANEL_COLUMNS,
+            columns = max_i64(0, min_i64(PANEL_COLUMNS, w->columns - column));
+    int64_t rows = min_i64(FILTER_ROWS, w->depth - row);
+    const float *first = w->filters + row * row_step + column * column_step;
+    for (int tap = 0; tap < 9; tap++)
+        gather_filters(from[w->exchanged ? 8 - tap : tap], first + tap * w->C * w->K, rows, columns,
+                       row_step, column_step);
+    for (int64_t i = 0; i < rows; i++)
+        w->transform(from[0][i], to[0][i]);
+    /* Planes lie powers of two apart, which fall on one set of a cache: whole rows at a time. */
+    for (int xi = 0; xi < w->points; xi++)
+        memcpy(u + xi * plane, to[xi], (size_t)rows * sizeof to[0][0]);
+}
+
+static void winograd_transform_all(const struct winograd_kernel *w, float *u, int tid, int nthreads)
+{
+    int64_t panels = ceil_div(w->columns, WINOGRAD_COLUMNS) * WINOGRAD_PANELS, begin, end;
+    int64_t blocks = ceil_div(w->depth, FILTER_ROWS), size = w->depth * PANEL_COLUMNS;
+    share(panels * blocks, tid, nthreads, &begin, &end);
+    for (int64_t item = begin; item < end; item++) {
+        int64_t row = item / panels * FILTER_ROWS, panel = item % panels;
+        int64_t group = panel / WINOGRAD_PANELS, in_group = panel % WINOGRAD_PANELS;
+        float *to = u + (group * w->points * WINOGRAD_PANELS + in_group) * size;
+        winograd_transform_block(w, panel, row, to + row * PANEL_COLUMNS, WINOGRAD_PANELS * size);
+    }
+}
+
+FC_DEFINE(f32_winograd_filters)
+{
+    FC_ATTRS(f32_winograd_filters);
+    struct winograd_kernel w = winograd_kernel(call->in, 0);
+    w.points = (int)((attrs->tile + 2) * (attrs->tile + 2));
+    w.transform = attrs->tile == 4 ? winograd_transform_4 : winograd_transform_2;
+    winograd_transform_all(&w, call->out[0].data, tid, nthreads);
+    return FCNN_OK;
+}
+
+FC_DEFINE(f32_transform_filters)
+{
+    FC_ATTRS(f32_transform_filters);
+    const struct winograd_kernel w = winograd_kernel(call->in, attrs->exchanged);
+    winograd_transform_all(&w, call->out[0].data, tid, nthreads);
+    return FCNN_OK;
+}
