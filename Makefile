@@ -28,9 +28,11 @@ docs: $(VENV)/.extra-demo  ## run the code in docs/lecture, write what it prints
 test: $(VENV)/.extra-test  ## run the tests; ARGS="-k conv -x" goes to pytest
 	$(BIN)/python -m pytest $(ARGS)
 
+# A process for each core, one thread in each; the longest test begins.
 # PyTorch's CPU build is enough: PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu finds it.
 parity: $(VENV)/.extra-parity $(VENV)/.torch-models  ## networks beside PyTorch's and Keras'; ARGS="-k ResNet18"
-	$(BIN)/python -m pytest tests/parity $(ARGS)
+	OMP_NUM_THREADS=1 FASTCNN_NUM_THREADS=1 $(BIN)/python -m pytest -n auto tests/parity/test_training.py \
+		tests/parity $(ARGS)
 
 check: $(VENV)/.extra-dev  ## lint, types, C and Cython style, direction of imports
 	$(BIN)/ruff check

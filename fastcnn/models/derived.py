@@ -13,7 +13,7 @@ from typing import Any, final
 
 from fastcnn.backends.cpu import BigPages
 from fastcnn.graph import Constant, Parameter, State, Tensor, topological
-from fastcnn.plan import Plan
+from fastcnn.plan import Arena, Plan
 
 Update = tuple[Parameter, Tensor]
 
@@ -33,12 +33,12 @@ class Prologue:
         self._plan: Plan | None = None
         self._versions: list[int] | None = None
 
-    def refresh(self) -> None:
-        """Run if a weight has changed since the last time."""
+    def refresh(self, arena: Arena) -> None:
+        """Run if a weight has changed since the last time, in `arena` where there is no plan yet."""
         versions = [p.version for p in self._sources]
         if versions == self._versions:
             return
-        plan = self._plan or Plan([], [], self._updates, backend=self._backend)
+        plan = self._plan or Plan([], [], self._updates, backend=self._backend, arena=arena)
         plan.run()
         if self._versions is not None:
             self._plan = plan
@@ -84,8 +84,9 @@ class DerivedWeights:
                 groups = _groups(self._pending)
                 self._prologues += [Prologue(group, self._backend) for group in groups]
                 self._pending = []
+            arena = Arena()  # they take turns, and fresh pages cost as much as what is computed
             for prologue in self._prologues:
-                prologue.refresh()
+                prologue.refresh(arena)
             self._seen = latest
 
 
