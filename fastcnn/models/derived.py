@@ -34,7 +34,7 @@ class Prologue:
         self._versions: list[int] | None = None
 
     def refresh(self, arena: Arena) -> None:
-        """Run if a weight has changed since the last time, in `arena` where there is no plan yet."""
+        """Run if a weight has changed since; a plan that is made now has its memory in `arena`."""
         versions = [p.version for p in self._sources]
         if versions == self._versions:
             return

@@ -12,20 +12,19 @@ from fastcnn.data.arrays import as_array
 from fastcnn.errors import ArgumentError, DtypeError, ShapeError
 from fastcnn.graph import Array, Spec, Tensor, spec_of
 from fastcnn.layers.base import Layer
-from fastcnn.metrics import Metric
 from fastcnn.models import loop, saving, state
-from fastcnn.models.checks import check_identifiers, check_weights
 from fastcnn.models.choices import measured_choices
 from fastcnn.models.derived import DerivedWeights
 from fastcnn.models.lowering import InferencePlan, Lowered, PlanCache, lower, sample_specs
 from fastcnn.models.summary import summary
-from fastcnn.models.trainer import Trainer
 from fastcnn.passes.algorithms import Algorithms, Choices, exact_by_environment
 from fastcnn.structure import flatten, map_structure, pack_as
 from fastcnn.utils.turn import wait_turn
 
 if TYPE_CHECKING:
     from fastcnn.analysis import ReceptiveField
+    from fastcnn.metrics import Metric
+    from fastcnn.models.trainer import Trainer
 
 # Plans hold arenas, so only a few input shapes are kept ready.
 PLANS_KEPT = 8
@@ -112,6 +111,9 @@ class Model(Layer):
                 are made again, to the same bits, where gradients read them, instead of kept.
             exact: what `model.exact` becomes; as it is when None.
         """
+        from fastcnn.models.compiling import check_identifiers, check_weights
+        from fastcnn.models.trainer import Trainer
+
         where = f"model '{self.name}': compile"
         arguments.only_default(where, "run_eagerly", run_eagerly, False)
         arguments.only_default(where, "steps_per_execution", steps_per_execution, 1)
@@ -132,6 +134,8 @@ class Model(Layer):
 
     def compile_as_saved(self, config: dict[str, Any]) -> None:
         """`compile`, but a loss or metric that is not known only matters once it is needed."""
+        from fastcnn.models.trainer import Trainer
+
         names = ("optimizer", "loss", "loss_weights", "metrics", "weighted_metrics", "backend")
         # Older files know neither recompute nor exact.
         given = [*(config[name] for name in names), config.get("recompute")]

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastcnn import arguments, losses, metrics, optimizers, weights
+from fastcnn import arguments, weights
 from fastcnn.errors import ArgumentError, FastcnnError, FileError, located
 from fastcnn.graph import Array
 from fastcnn.models import state
@@ -268,7 +268,9 @@ def load_model(
             parameter.adopt(weights[path], releaser(weights[path]))
         training = metadata.get("training")
         if compile and training:
-            model.compile_as_saved(_decode_compile(training["compile"], custom_objects))
+            from fastcnn.models.compiling import decode
+
+            model.compile_as_saved(decode(training["compile"], custom_objects))
             _restore_training(model, tensors, training)
     return model
 
@@ -345,31 +347,3 @@ def _restore_training(model: Model, tensors: Mapping[str, Array], training: dict
     trainer.optimizer.iterations = iterations
     trainer.optimizer.accumulated = accumulated
     trainer.seed = seed
-
-
-def _decode_compile(
-    config: Mapping[str, Any], custom_objects: Mapping[str, Any] | None
-) -> dict[str, Any]:
-    found = custom_objects or {}
-
-    def metric(given: Any) -> Any:
-        return metrics.get(given, custom_objects)
-
-    return {
-        **config,
-        "optimizer": optimizers.deserialize(config["optimizer"], custom_objects),
-        "loss": _each(lambda given: losses.get(given, custom_objects), config["loss"], found),
-        "metrics": _each(metric, config["metrics"], found),
-        "weighted_metrics": _each(metric, config["weighted_metrics"], found),
-    }
-
-
-def _each(decode: Any, given: Any, found: Mapping[str, Any]) -> Any:
-    """`decode` on every config in nested lists and dicts; names stay names unless `found`."""
-    if isinstance(given, list):
-        return [_each(decode, g, found) for g in given]
-    if isinstance(given, dict) and "class_name" not in given:
-        return {k: _each(decode, g, found) for k, g in given.items()}
-    if isinstance(given, dict):
-        return decode(given)
-    return found.get(given, given) if isinstance(given, str) else given
