@@ -40,7 +40,7 @@ _UNREAD = "one row's vector is written to the stack in every round, and never re
 ALLOWED: dict[tuple[str, str], str] = {
     ("isa_avx2", "winograd_output"): _PATCH,
     ("isa_avx2", "winograd_grad_output"): _PATCH,
-    ("isa_avx2", "winograd_transform_block"): _PATCH,
+    ("isa_avx2", "winograd_transform_step"): _PATCH,
     ("isa_avx2", "fc_f32_winograd_conv2d_grad_kernel"): _PATCH,
     ("isa_avx2", "depthwise_5_"): _TAPS,
     ("isa_avx2", "depthwise_7_"): _TAPS,

@@ -94,15 +94,9 @@ static void winograd_transform_step(const float *g, float *u)
         winograd_transform_lanes(g + k, u + k);
 }
 
-static void winograd_transform_4(const float *g, float *u)
-{
-    winograd_transform_double(g, u, 4);
-}
+static void winograd_transform_4(const float *g, float *u) { winograd_transform_double(g, u, 4); }
 
-static void winograd_transform_2(const float *g, float *u)
-{
-    winograd_transform_double(g, u, 2);
-}
+static void winograd_transform_2(const float *g, float *u) { winograd_transform_double(g, u, 2); }
 
 /* Filters (3, 3, C, K) as a convolution sees them: depth inputs, columns outputs. Exchanged, it is
  * the other way round and the taps go from last to first. */
