@@ -11,7 +11,9 @@ import pytest
 from fastcnn import Input, Model, applications, layers
 from fastcnn.graph import Spec, topological
 from fastcnn.models.lowering import lower
+from fastcnn.ops.conv_separable import FusedSeparableConv2D
 from fastcnn.passes import fold_batch_norm, fuse_convolutions, fuse_separable, fuse_shuffles
+from fastcnn.passes.algorithms import Algorithms
 from fastcnn.plan import Plan
 
 NAME = "fused_separable_conv2d"
@@ -57,13 +59,46 @@ def test_an_inverted_residual_is_one_op() -> None:
     assert not {"packed_conv2d", "fused_depthwise_conv2d", "add"} & set(after)
 
 
-def test_separable_convolutions_in_a_row_are_one_op_each() -> None:
+@pytest.mark.parametrize(
+    ("strides", "groups", "alone"),
+    [
+        ((1,), 1, 0),
+        ((1, 1), 1, 1),  # a 1x1 convolution in front saves a copy of what it makes
+        ((1, 2), 1, 1),
+        ((1, 2, 1), 2, 1),  # the first is alone: what it makes is no more than what goes in
+        ((2, 1, 1), 2, 1),
+        ((2, 1, 2, 1), 2, 2),
+    ],
+)
+def test_convolutions_in_turns_are_grouped_by_what_that_saves(
+    strides: tuple[int, ...], groups: int, alone: int
+) -> None:
     def draw(x: Any) -> Any:
-        for strides in (1, 2, 1):
-            x = project(depthwise(x, strides=strides), activation="relu")
+        for stride in strides:
+            x = project(depthwise(x, strides=stride), activation="relu")
         return x
 
-    assert both(draw)[1].count(NAME) == 3
+    after = both(draw)[1]
+    assert (after.count(NAME), after.count("fused_depthwise_conv2d")) == (groups, alone)
+    assert "packed_conv2d" not in after
+
+
+def test_a_group_that_was_measured_to_be_slow_makes_way_for_smaller_ones() -> None:
+    def grouped(measured: dict[str, str]) -> list[bool]:
+        x = Input((12, 12, 8))
+        y = project(depthwise(project(depthwise(x))))
+        lowered = lower(Model(x, y), SPEC, training=False)
+        algorithms = Algorithms(measured=frozenset(measured.items()))
+        outputs = fuse_separable(fuse_convolutions(fold_batch_norm(lowered.outputs)), algorithms)
+        return [
+            n.op.expands for n in topological(outputs) if isinstance(n.op, FusedSeparableConv2D)
+        ]
+
+    assert grouped({}) == [True]
+    large = "1x1, depthwise 3x3 of 8 / 1, 1x1: 2x12x12x8 -> 2x12x12x8"
+    assert grouped({large: "apart"}) == [False, False]
+    small = "depthwise 3x3 of 8 / 1, 1x1: 2x12x12x8 -> 2x12x12x8"
+    assert grouped({large: "apart", small: "apart"}) == []
 
 
 @pytest.mark.parametrize(

@@ -11,15 +11,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from fastcnn.drawing import scope_path
-from fastcnn.graph import Node, Tensor
+from fastcnn.graph import Node, Tensor, topological
 from fastcnn.ops._apply import apply
 from fastcnn.ops.conv_packed import FusedDepthwiseConv2D, PackedConv2D
 from fastcnn.ops.conv_separable import FusedSeparableConv2D
 from fastcnn.passes.algorithms import APART, FUSED, Algorithms, separable_shape
 from fastcnn.passes.rewrite import count_readers, rewrite
+
+# What a number of a filter costs, as against one that is moved; fitted on a Zen 3.
+_FILTER = 1.4
 
 # (filter, stride) with loops of their own: depthwise_families in src_c/kernels.
 _FILTERS = frozenset({(3, 1), (3, 2), (5, 1), (5, 2), (7, 1), (7, 2)})
@@ -28,28 +31,68 @@ _FILTERS = frozenset({(3, 1), (3, 2), (5, 1), (5, 2), (7, 1), (7, 2)})
 def fuse_separable(outputs: Sequence[Tensor], algorithms: Algorithms | None = None) -> list[Tensor]:
     """The graph with one op for every such group whose inner results nobody else reads.
 
+    Where such convolutions follow each other in turns, a 1x1 convolution may be the last of one
+    group or the first of the next, whatever saves more of the chain.
+
     Args:
         outputs: of the graph.
         algorithms: what was measured of such groups; an estimate decides where nothing was.
     """
-    algorithms = algorithms or Algorithms()
-    readers = count_readers(outputs)
+    groups = _groups(outputs, algorithms or Algorithms())
 
     def rule(node: Node, inputs: list[Tensor]) -> Sequence[Tensor] | None:
-        depthwise = _only(node, FusedDepthwiseConv2D, readers)
-        if not _is_pointwise(node) or depthwise is None or not _has_loops(depthwise):
+        if id(node) not in groups:
             return None
-        expand = _only(depthwise, PackedConv2D, readers)
-        # The convolution in front may have become the end of another such op.
-        own = isinstance(inputs[0].node.inputs[0].node.op, PackedConv2D)
-        if expand is not None and (not own or not _is_pointwise(expand) or len(expand.inputs) > 3):
-            expand = None
-        shape = shape_of(node, depthwise, expand)
-        if algorithms.pick(shape, _costs(node, depthwise, expand)) == APART:
-            return None
-        return (_fused(node, inputs, expand is not None),)
+        return (_fused(node, inputs, expands=groups[id(node)]),)
 
     return rewrite(outputs, rule)
+
+
+class _Chain(NamedTuple):
+    """What is best of the convolutions up to one: numbers that need not be moved, and the groups.
+
+    A group is the id of the convolution that projects, and whether there is one in front.
+    """
+
+    saved: float = 0.0
+    groups: tuple[tuple[int, bool], ...] = ()
+    before: _Chain | None = None  # without the depthwise convolution and the last one
+
+    def joined(self, node: Node, expands: bool, saved: float) -> _Chain:
+        return _Chain(self.saved + saved, (*self.groups, (id(node), expands)))
+
+
+def _groups(outputs: Sequence[Tensor], algorithms: Algorithms) -> dict[int, bool]:
+    """The groups of the best chains."""
+    readers = count_readers(outputs)
+    chains: dict[int, _Chain] = {}  # by the id of the 1x1 convolution that ends them
+    for node in topological(outputs):
+        depthwise = _only(node, FusedDepthwiseConv2D, readers)
+        if not _is_pointwise(node) or depthwise is None or not _has_loops(depthwise):
+            continue
+        front = _only(depthwise, PackedConv2D, readers)
+        before = chains.pop(id(front), _Chain())
+        found = [before]
+        saved = _saved(node, depthwise, None, algorithms)
+        if saved is not None:
+            found.append(before.joined(node, False, saved))
+        if front is not None and _is_pointwise(front) and len(front.inputs) <= 3:
+            saved = _saved(node, depthwise, front, algorithms)
+            if saved is not None:
+                found.append((before.before or _Chain()).joined(node, True, saved))
+        best = max(found, key=lambda chain: chain.saved)
+        chains[id(node)] = best._replace(before=before)
+    return dict(group for chain in chains.values() for group in chain.groups)
+
+
+def _saved(
+    project: Node, depthwise: Node, expand: Node | None, algorithms: Algorithms
+) -> float | None:
+    """Numbers that one op need not move, or None where it shall not be."""
+    costs = _costs(project, depthwise, expand)
+    if algorithms.pick(shape_of(project, depthwise, expand), costs) == APART:
+        return None
+    return max(1.0, costs[APART] - costs[FUSED])
 
 
 def _only(node: Node, op: type, readers: Mapping[Tensor, int]) -> Node | None:
@@ -85,12 +128,16 @@ def shape_of(project: Node, depthwise: Node, expand: Node | None) -> str:
 
 
 def _costs(project: Node, depthwise: Node, expand: Node | None) -> dict[str, float]:
-    """Numbers that are written and read in between, and those of the filters of every image."""
-    inner = [depthwise, *([expand] if expand else [])]
-    moved = 2 * sum(math.prod(node.specs[0].sizes[1:]) for node in inner)
-    around = [project, *([expand] if expand else [])]
-    filters = sum(math.prod(node.inputs[1].spec.sizes) for node in around)
-    return {APART: moved, FUSED: filters}
+    """Numbers that are written and read in between, and those of filters that all cores read.
+
+    Pixels in front of a depthwise convolution are copied, too, unless they are made there.
+    """
+    moved = 2 * math.prod(depthwise.specs[0].sizes[1:])
+    filters = math.prod(project.inputs[1].spec.sizes)
+    if expand is not None:
+        moved += 3 * math.prod(expand.specs[0].sizes[1:])
+        filters += math.prod(expand.inputs[1].spec.sizes)
+    return {APART: moved, FUSED: _FILTER * filters}
 
 
 def _fused(node: Node, inputs: list[Tensor], expands: bool) -> Tensor:
