@@ -85,18 +85,26 @@ FC_INLINE void winograd_transform_double(const float *g, float *u, const int m)
         }
 }
 
-/* U of a row of a block: PANEL_COLUMNS filters at one of their inputs. */
-typedef void winograd_transform(const float *g, float *u);
+/* U of some rows of a block: PANEL_COLUMNS filters each, at one of their inputs. */
+typedef void winograd_transform(const float *g, float *u, int64_t rows);
 
-static void winograd_transform_step(const float *g, float *u)
+static void winograd_transform_step(const float *g, float *u, int64_t rows)
 {
-    for (int k = 0; k < PANEL_COLUMNS; k += FC_LANES)
-        winograd_transform_lanes(g + k, u + k);
+    for (int64_t i = 0; i < rows * PANEL_COLUMNS; i += FC_LANES)
+        winograd_transform_lanes(g + i, u + i);
 }
 
-static void winograd_transform_4(const float *g, float *u) { winograd_transform_double(g, u, 4); }
+static void winograd_transform_4(const float *g, float *u, int64_t rows)
+{
+    for (int64_t i = 0; i < rows * PANEL_COLUMNS; i += PANEL_COLUMNS)
+        winograd_transform_double(g + i, u + i, 4);
+}
 
-static void winograd_transform_2(const float *g, float *u) { winograd_transform_double(g, u, 2); }
+static void winograd_transform_2(const float *g, float *u, int64_t rows)
+{
+    for (int64_t i = 0; i < rows * PANEL_COLUMNS; i += PANEL_COLUMNS)
+        winograd_transform_double(g + i, u + i, 2);
+}
 
 /* Filters (3, 3, C, K) as a convolution sees them: depth inputs, columns outputs. Exchanged, it is
  * the other way round and the taps go from last to first. */
@@ -136,8 +144,7 @@ static void winograd_transform_block(const struct winograd_kernel *w, int64_t pa
     for (int tap = 0; tap < 9; tap++)
         gather_filters(from[w->exchanged ? 8 - tap : tap], first + tap * w->C * w->K, rows, columns,
                        row_step, column_step);
-    for (int64_t i = 0; i < rows; i++)
-        w->transform(from[0][i], to[0][i]);
+    w->transform(from[0][0], to[0][0], rows);
     /* Planes lie powers of two apart, which fall on one set of a cache: whole rows at a time. */
     for (int xi = 0; xi < w->points; xi++)
         memcpy(u + xi * plane, to[xi], (size_t)rows * sizeof to[0][0]);
@@ -149,7 +156,7 @@ static void winograd_transform_all(const struct winograd_kernel *w, float *u, in
     int64_t blocks = ceil_div(w->depth, FILTER_ROWS), size = w->depth * PANEL_COLUMNS;
     share(panels * blocks, tid, nthreads, &begin, &end);
     for (int64_t item = begin; item < end; item++) {
-        int64_t row = item / panels * FILTER_ROWS, panel = item % panels;
+        int64_t row = item % blocks * FILTER_ROWS, panel = item / blocks;
         int64_t group = panel / WINOGRAD_PANELS, in_group = panel % WINOGRAD_PANELS;
         float *to = u + (group * w->points * WINOGRAD_PANELS + in_group) * size;
         winograd_transform_block(w, panel, row, to + row * PANEL_COLUMNS, WINOGRAD_PANELS * size);
