@@ -11,12 +11,12 @@ A dimension may be None while a model is being drawn (the batch, mostly); a plan
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import math
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import fields
 from typing import Any, ClassVar, cast, final
 
 import numpy as np
@@ -30,7 +30,7 @@ Array = np.ndarray[Any, Any]
 
 
 @final
-@dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True)  # compiled: every call of a model makes and compares some
 class Spec:
     """Shape and dtype of a tensor; a dimension of None is not known yet."""
 
@@ -111,7 +111,7 @@ class Op(ABC):
 
     def attributes(self, *inputs: Spec) -> dict[str, int | float]:
         """The numbers a kernel needs beside its tensors, by the names of `kernels.def`."""
-        return {f.name: getattr(self, f.name) for f in fields(self)}  # type: ignore[arg-type]
+        return {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}  # type: ignore[arg-type]
 
     def strided_output(self, index: int, *inputs: Spec) -> bool:
         """Whether all kernels can write output `index` into a wider tensor's pixels."""
