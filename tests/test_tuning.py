@@ -90,8 +90,7 @@ def test_what_is_not_allowed_is_not_taken(name: str) -> None:
 
 def test_predict_takes_what_was_measured(monkeypatch: Any) -> None:
     for names, expected in [
-        # Without the convolution in front it is another group, which nobody measured.
-        (("direct", "apart"), ("packed_conv2d",) * 3 + ("fused_separable_conv2d",)),
+        (("direct", "apart"), ("packed_conv2d",) * 3 + ("fused_depthwise_conv2d", "packed_conv2d")),
         (("winograd_2", "fused"), ("winograd_conv2d",) * 2 + ("fused_separable_conv2d",)),
     ]:
         pretend(monkeypatch, *names)
@@ -193,7 +192,7 @@ def test_damaged_and_foreign_files_are_measured_anew(
 def test_a_file_that_fits_is_believed(home: Path) -> None:
     (home / "autotune").mkdir()
     choices._file(cpu.default_isa()).write_text(_content())
-    assert kernels(network()).count("packed_conv2d") == 3
+    assert kernels(network()).count("packed_conv2d") == 4
 
 
 def test_a_folder_that_cannot_be_written_costs_later_processes_only(monkeypatch: Any) -> None:

@@ -73,13 +73,16 @@ def _groups(outputs: Sequence[Tensor], algorithms: Algorithms) -> dict[int, bool
         front = _only(depthwise, PackedConv2D, readers)
         before = chains.pop(id(front), _Chain())
         found = [before]
-        saved = _saved(node, depthwise, None, algorithms)
-        if saved is not None:
-            found.append(before.joined(node, False, saved))
+        whole, apart = None, False
         if front is not None and _is_pointwise(front) and len(front.inputs) <= 3:
-            saved = _saved(node, depthwise, front, algorithms)
-            if saved is not None:
-                found.append((before.before or _Chain()).joined(node, True, saved))
+            whole = _saved(node, depthwise, front, algorithms)
+            # Parts that were measured to be faster apart stay as they were measured.
+            apart = dict(algorithms.measured).get(shape_of(node, depthwise, front)) == APART
+        pair = None if apart else _saved(node, depthwise, None, algorithms)
+        if pair is not None:
+            found.append(before.joined(node, False, pair))
+        if whole is not None:
+            found.append((before.before or _Chain()).joined(node, True, whole))
         best = max(found, key=lambda chain: chain.saved)
         chains[id(node)] = best._replace(before=before)
     return dict(group for chain in chains.values() for group in chain.groups)

@@ -47,7 +47,7 @@ FC_INLINE void winograd_transform_lanes(const float *g, float *u)
     }
 }
 
-/* The same of a row of a block, in double. */
+/* G g in double, for patches of m. */
 FC_INLINE void winograd_values_double(double g0, double g1, double g2, double u[6], const int m)
 {
     const double sqrt2 = 1.41421356237309505;
@@ -64,6 +64,7 @@ FC_INLINE void winograd_values_double(double g0, double g1, double g2, double u[
     u[m + 1] = g2;
 }
 
+/* U of PANEL_COLUMNS filters of a block. */
 FC_INLINE void winograd_transform_double(const float *g, float *u, const int m)
 {
     double t[3][6][PANEL_COLUMNS];

@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Winograd's F(4x4, 3x3) where filters change in every step: they are transformed in float, forward
- * or with inputs and outputs exchanged for the gradient of the input. Small filters are transformed
- * before the convolution, large ones panel by panel inside it: four times as many numbers as the
- * filters have then never leave the caches.
+ * Winograd's F(4x4, 3x3) where filters change in every step. Small filters are transformed before the
+ * convolution, large ones panel by panel inside it: four times as many numbers as the filters have
+ * then never leave the caches.
  */
 
 enum { WINOGRAD_TRAIN_SHARED = 16 << 20 }; /* bytes of V at most */

@@ -55,7 +55,7 @@ def cifar_resnet18() -> nn.Module:
 
 
 def nudged(peer: nn.Module, seed: int) -> nn.Module:
-    """A copy whose weights are off by nothing or about the last bit of a float32."""
+    """A copy, each of whose weights differs by nothing or by its last bit."""
     copied = copy.deepcopy(peer)
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
