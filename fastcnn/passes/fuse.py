@@ -329,8 +329,9 @@ def _convolution(
 def winograd_tile(op: Conv2D, x: Tensor, kernel: Tensor, algorithms: Algorithms) -> int:
     """4 or 2 where F(4x4, 3x3) or F(2x2, 3x3) is allowed and the best; 0 for the direct sum.
 
-    Costs are counted in multiply-adds of a number per channel in and out: those of the products,
-    the transforms of a patch, and reading the filters once.
+    Costs are counted in multiply-adds of a number per channel in and out: those of the products and
+    the transforms of a patch, or reading the filters once, whichever takes longer: filters are
+    asked for while those before them are multiplied with.
     """
     R, S, C, K = kernel.spec.sizes
     if (R, S) != (3, 3) or op.strides != (1, 1) or op.dilations != (1, 1) or op.groups != 1:
@@ -339,14 +340,14 @@ def winograd_tile(op: Conv2D, x: Tensor, kernel: Tensor, algorithms: Algorithms)
         return 0
     y = op.infer(x.spec, kernel.spec)
     N, P, Q, _ = y.sizes
-    costs = {DIRECT: 9.0 * N * P * Q + 9 * _FILTER_READ}
+    costs = {DIRECT: 9.0 * max(N * P * Q, _FILTER_READ)}
     for name, tile in _TILES.items():
         patches, points = N * math.ceil(P / tile) * math.ceil(Q / tile), (tile + 2) ** 2
         transforms = 6 / C + 4 / K
-        costs[name] = points * patches * (1 + transforms) + points * _FILTER_READ
+        costs[name] = points * max(patches * (1 + transforms), _FILTER_READ)
     return _TILES.get(algorithms.pick(convolution_shape(x.spec, y), costs), 0)
 
 
 _TILES = {WINOGRAD_4: 4, WINOGRAD_2: 2}
 # Reading a number of the filters from memory costs as much as so many multiply-adds with it.
-_FILTER_READ = 12
+_FILTER_READ = 14
