@@ -151,7 +151,7 @@ def _products(op: Op, specs: Sequence[Spec]) -> int:
     groups: int = getattr(op, "groups", 1)
     columns = panels_of(filters // groups) * COLUMNS * groups
     if isinstance(op, WinogradConv2D):
-        batch, height, width, _ = op.infer(*specs).sizes
+        batch, height, width, _ = op.before_pool(specs[0]).sizes
         patches = batch * math.ceil(height / op.tile) * math.ceil(width / op.tile)
         return patches * (op.tile + 2) ** 2 * specs[0].sizes[3] * columns
     return op.macs(*specs) // filters * columns

@@ -100,7 +100,8 @@ class InferencePlan:
             outputs = passes.turn_convolutions(passes.forget_winners(outputs))
             outputs = passes.to_depthwise(outputs)
             outputs = passes.fuse_convolutions(outputs, algorithms=algorithms)
-            outputs = passes.fuse_shuffles(passes.fuse_separable(outputs, algorithms))
+            outputs = passes.fuse_separable(passes.fuse_pools(outputs), algorithms)
+            outputs = passes.fuse_shuffles(outputs)
         outputs = passes.hoist(outputs, derived.stand_in)
         self._derived = derived
         self._runs = 0

@@ -107,7 +107,8 @@ def _served(nodes: Sequence[Node]) -> Iterator[Served]:
     for i, node in enumerate(nodes):
         op = node.op
         if isinstance(op, WinogradConv2D):
-            yield convolution_shape(node.inputs[0].spec, node.specs[0]), _NAMES[op.tile], [i]
+            x = node.inputs[0].spec
+            yield convolution_shape(x, op.before_pool(x)), _NAMES[op.tile], [i]
         elif isinstance(op, FusedSeparableConv2D):
             x, kernel = (t.spec for t in node.inputs[:2])
             shape = separable_shape(x, kernel, node.specs[0], op.strides[0], op.expands)

@@ -365,12 +365,15 @@ class WinogradConv2D(Op):
         pads: (top, bottom, left, right).
         filters: K.
         tile: outputs of a patch along each axis, 4 or 2.
+        pool: 2 for the largest of every 2 x 2 pixels, a last odd row or column left out; else 1.
+            There is no residual then.
         bounds: smallest and largest output.
     """
 
     pads: tuple[int, int, int, int]
     filters: int
     tile: int = 4
+    pool: int = 1
     bounds: Bounds = UNBOUNDED
     name: ClassVar[str] = "winograd_conv2d"
     inplace: ClassVar[dict[int, int]] = OVER_RESIDUAL
@@ -381,14 +384,23 @@ class WinogradConv2D(Op):
         return len(inputs) == 3
 
     def infer(self, *inputs: Spec) -> Spec:
-        """x (N, H, W, C), transformed filters, bias (K), residual (N, P, Q, K) -> (N, P, Q, K)."""
-        x, _, *rest = inputs
+        """x (N, H, W, C), transformed filters, bias (K), residual (N, P, Q, K) -> (N, P, Q, K).
+
+        With a pool, (N, P // 2, Q // 2, K).
+        """
         require_float(*inputs)
+        y = self.before_pool(inputs[0])
+        check_rest(y, inputs[2:])
+        if self.pool > 1 and len(inputs) > 3:
+            raise ShapeError("found a residual and a pool, expected one of them at most")
+        N, P, Q, K = y.sizes
+        return y.with_shape(N, P // self.pool, Q // self.pool, K)
+
+    def before_pool(self, x: Spec) -> Spec:
+        """(N, H, W, C) -> (N, P, Q, K): what the convolution makes."""
         N, H, W, _ = x.sizes
         top, bottom, left, right = self.pads
-        y = x.with_shape(N, H + top + bottom - 2, W + left + right - 2, self.filters)
-        check_rest(y, tuple(rest))
-        return y
+        return x.with_shape(N, H + top + bottom - 2, W + left + right - 2, self.filters)
 
     def reference(self, *inputs: Array) -> Array:
         """The direct sum over the filters that the transformed ones came from."""
@@ -399,7 +411,13 @@ class WinogradConv2D(Op):
         values = panels.reshape(points, points, x.shape[3], -1)[..., : self.filters]
         kernel = np.einsum("ri,sj,ijck->rsck", back, back, values).astype(x.dtype)
         y = _reference.conv2d(x, np.ascontiguousarray(kernel), (1, 1), self.pads, (1, 1), 1)
-        return finish(y, tuple(rest), self.bounds)
+        y = finish(y, tuple(rest), self.bounds)
+        if self.pool == 1:
+            return y
+        windows = y[:, : y.shape[1] // 2 * 2, : y.shape[2] // 2 * 2]
+        N, P, Q, K = windows.shape
+        largest: Array = windows.reshape(N, P // 2, 2, Q // 2, 2, K).max((2, 4))
+        return largest
 
     def attributes(self, *inputs: Spec) -> dict[str, int | float]:
         """Pads at the bottom and right follow from the output's size."""
@@ -408,13 +426,14 @@ class WinogradConv2D(Op):
             "tile": self.tile,
             "pad_top": self.pads[0],
             "pad_left": self.pads[2],
+            "pool": self.pool,
             "lower": lower,
             "upper": upper,
         }
 
     def macs(self, *inputs: Spec) -> int:
         """Of the convolution it stands for: N * P * Q * K * 9 * C."""
-        return self.infer(*inputs).size * 9 * inputs[0].sizes[3]
+        return self.before_pool(inputs[0]).size * 9 * inputs[0].sizes[3]
 
 
 OPS: tuple[type[Op], ...] = (

@@ -6,6 +6,7 @@ to_depthwise        conv of one channel and filter a group  becomes  a depthwise
 fuse_convolutions   conv -> bias -> sum -> bounds  becomes  one op with packed filters; so do
                     transposed convolutions
 fuse_separable      [1x1 conv ->] depthwise -> 1x1 conv  becomes  one op, a few rows at a time
+fuse_pools          Winograd's conv -> 2x2 max pool  becomes  one op that stores the largest
 fuse_shuffles       join -> channel shuffle  becomes  one op that joins channels in turns
 fuse_norms          batch norm (training) -> sum -> bounds  becomes  one op, and its gradient
 pack_training       the same for a training step, and the gradients of convolutions
@@ -26,6 +27,7 @@ from fastcnn.passes.fuse import fuse_convolutions as fuse_convolutions
 from fastcnn.passes.fuse_losses import fuse_losses as fuse_losses
 from fastcnn.passes.fuse_moments import fuse_moments as fuse_moments
 from fastcnn.passes.fuse_norms import fuse_norms as fuse_norms
+from fastcnn.passes.fuse_pools import fuse_pools as fuse_pools
 from fastcnn.passes.fuse_separable import fuse_separable as fuse_separable
 from fastcnn.passes.fuse_shuffle import fuse_shuffles as fuse_shuffles
 from fastcnn.passes.fuse_updates import fuse_updates as fuse_updates

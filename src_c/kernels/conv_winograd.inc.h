@@ -8,6 +8,8 @@
  *   M = U V      one matrix product over the channels for every point   (with panels of panel.inc.h)
  *   y = A' M A   m x m pixels, then bias, residual, bounds              (output transform)
  *
+ * or the largest of every 2 x 2 pixels, where a pool of such windows is all that would read them.
+ *
  * The points are 0, +-sqrt(2), +-1/sqrt(2) and infinity for m = 4, which lose least to rounding, and
  * 0, +-1 and infinity for m = 2. Work goes in blocks of patches whose V and M stay in a core's cache.
  */
@@ -68,13 +70,15 @@ static void winograd_expect_outputs(const struct winograd *g, struct winograd_pa
 {
     const float *residual = g->epilogue.residual;
     int64_t k = group * WINOGRAD_COLUMNS, columns = min_i64(WINOGRAD_COLUMNS, g->K - k), begin, end;
-    share(block.count * g->m, (int)part, (int)g->points, &begin, &end);
+    int64_t side = g->m / g->pool, P = g->P / g->pool, Q = g->Q / g->pool;
+    share(block.count * side, (int)part, (int)g->points, &begin, &end);
     for (; begin < end; begin++) {
-        struct winograd_patch at = winograd_patch(g, block.tile + begin / g->m);
-        int64_t h = at.h + begin % g->m, last = h < g->P ? min_i64(at.w + g->m, g->Q) : 0;
-        for (int64_t w = at.w; w < last; w++)
+        struct winograd_patch at = winograd_patch(g, block.tile + begin / side);
+        int64_t h = at.h / g->pool + begin % side, first = at.w / g->pool;
+        int64_t last = h < P ? min_i64(first + side, Q) : 0;
+        for (int64_t w = first; w < last; w++)
             for (int64_t i = 0; i < columns; i += LINE_FLOATS) {
-                int64_t to = ((at.n * g->P + h) * g->Q + w) * g->y_pixel + k + i;
+                int64_t to = ((at.n * P + h) * Q + w) * g->y_pixel + k + i;
                 __builtin_prefetch(g->y + to, 1);
                 if (residual && residual != g->y)
                     __builtin_prefetch(residual + to);
@@ -102,18 +106,20 @@ static void winograd_multiply(const struct winograd *g, const float *v, const fl
     }
 }
 
-/* The m x m pixels of one patch, channels k to k + n; `from` is its first product. */
+/* The m x m pixels of one patch, or the largest of every 2 x 2, channels k to k + n; `from` is its
+ * first product. */
 FC_INLINE void winograd_patch_out(const struct winograd *g, const float *from, int64_t h0,
-                                  int64_t w0, int64_t at, int64_t k, int64_t n, const int m)
+                                  int64_t w0, int64_t at, int64_t k, int64_t n, const int m,
+                                  const int pool)
 {
     const struct epilogue *e = &g->epilogue;
     const vf lower = v_set1(e->lower), upper = v_set1(e->upper);
     const vf bias = e->bias ? load_lanes(e->bias + k, n) : v_zero();
     const float *residual = e->residual ? e->residual + at : NULL;
-    const int64_t m_plane = g->m_plane, y_pixel = g->y_pixel, y_row = g->Q * y_pixel;
+    const int64_t m_plane = g->m_plane, y_pixel = g->y_pixel, y_row = g->Q / pool * y_pixel;
     const int64_t rows = min_i64(m, g->P - h0), columns = min_i64(m, g->Q - w0);
     float *y = g->y + at;
-    vf t[4][6];
+    vf t[4][6], best[2] = {v_zero(), v_zero()};
 #pragma GCC unroll 6
     for (int j = 0; j < m + 2; j++) {
         vf column[6], outputs[4];
@@ -133,10 +139,15 @@ FC_INLINE void winograd_patch_out(const struct winograd *g, const float *from, i
             break;
 #pragma GCC unroll 4
         for (int j = 0; j < m; j++) {
-            int64_t to = i * y_row + j * y_pixel;
+            int64_t to = i / pool * y_row + j / pool * y_pixel;
             if (j >= columns)
                 break;
-            vf value = v_add(outputs[j], bias);
+            if (pool == 2) {
+                best[j / 2] = i % 2 || j % 2 ? v_largest(best[j / 2], outputs[j]) : outputs[j];
+                if (i % 2 == 0 || j % 2 == 0)
+                    continue;
+            }
+            vf value = v_add(pool == 2 ? best[j / 2] : outputs[j], bias);
             if (residual)
                 value = v_add(value, load_lanes(residual + to, n));
             store_lanes(y + to, v_min(upper, v_max(lower, value)), n);
@@ -145,17 +156,21 @@ FC_INLINE void winograd_patch_out(const struct winograd *g, const float *from, i
 }
 
 FC_INLINE void winograd_output_body(const struct winograd *g, struct winograd_patches block,
-                                    int64_t group, const float *from, const int m)
+                                    int64_t group, const float *from, const int m,
+                                    const int pool)
 {
     int64_t begin = group * WINOGRAD_COLUMNS, end = min_i64(begin + WINOGRAD_COLUMNS, g->K);
     for (int64_t i = 0; i < block.count; i++, from += WINOGRAD_COLUMNS) {
         struct winograd_patch at = winograd_patch(g, block.tile + i);
-        int64_t pixel = ((at.n * g->P + at.h) * g->Q + at.w) * g->y_pixel;
+        int64_t row = at.n * (g->P / pool) + at.h / pool;
+        int64_t pixel = (row * (g->Q / pool) + at.w / pool) * g->y_pixel;
         for (int64_t k = begin; k < end; k += FC_LANES) {
             if (end - k >= FC_LANES)
-                winograd_patch_out(g, from + k - begin, at.h, at.w, pixel + k, k, FC_LANES, m);
+                winograd_patch_out(g, from + k - begin, at.h, at.w, pixel + k, k, FC_LANES, m,
+                                   pool);
             else
-                winograd_patch_out(g, from + k - begin, at.h, at.w, pixel + k, k, end - k, m);
+                winograd_patch_out(g, from + k - begin, at.h, at.w, pixel + k, k, end - k, m,
+                                   pool);
         }
     }
 }
@@ -163,14 +178,19 @@ FC_INLINE void winograd_output_body(const struct winograd *g, struct winograd_pa
 static void winograd_output(const struct winograd *g, struct winograd_patches block, int64_t group,
                             const float *from)
 {
-    if (g->m == 4)
-        winograd_output_body(g, block, group, from, 4);
+    if (g->m == 4 && g->pool == 1)
+        winograd_output_body(g, block, group, from, 4, 1);
+    else if (g->m == 4)
+        winograd_output_body(g, block, group, from, 4, 2);
+    else if (g->pool == 1)
+        winograd_output_body(g, block, group, from, 2, 1);
     else
-        winograd_output_body(g, block, group, from, 2);
+        winograd_output_body(g, block, group, from, 2, 2);
 }
 
+/* A last row or column that no window of a pool takes is left out. */
 static struct winograd winograd_of(const fc_call *call, int64_t tile, int64_t pad_top,
-                                   int64_t pad_left)
+                                   int64_t pad_left, int64_t pool)
 {
     const fc_tensor *x = call->in, *y = call->out;
     struct winograd g = {
@@ -179,11 +199,12 @@ static struct winograd winograd_of(const fc_call *call, int64_t tile, int64_t pa
         .W = x->dim[2],
         .C = x->dim[3],
         .K = y->dim[3],
-        .P = y->dim[1],
-        .Q = y->dim[2],
+        .P = y->dim[1] * pool,
+        .Q = y->dim[2] * pool,
         .pad_top = pad_top,
         .pad_left = pad_left,
         .m = tile,
+        .pool = pool,
         .points = (tile + 2) * (tile + 2),
         .x_pixel = x->ld,
         .y_pixel = y->ld,
@@ -237,7 +258,7 @@ static int64_t winograd_block(const struct winograd *g, int64_t tiles, int nthre
 FC_DEFINE_PLAN(f32_winograd_conv2d)
 {
     FC_ATTRS(f32_winograd_conv2d);
-    struct winograd g = winograd_of(call, attrs->tile, attrs->pad_top, attrs->pad_left);
+    struct winograd g = winograd_of(call, attrs->tile, attrs->pad_top, attrs->pad_left, attrs->pool);
     int64_t alone, shared; /* a run may have fewer threads than planned for, and choose otherwise */
     winograd_cut(&g, 0);
     alone = nthreads * (g.v_plane + g.m_plane);
@@ -290,7 +311,7 @@ static void winograd_together(const fc_call *call, const struct winograd *g, flo
 FC_DEFINE(f32_winograd_conv2d)
 {
     FC_ATTRS(f32_winograd_conv2d);
-    struct winograd g = winograd_of(call, attrs->tile, attrs->pad_top, attrs->pad_left);
+    struct winograd g = winograd_of(call, attrs->tile, attrs->pad_top, attrs->pad_left, attrs->pool);
     int shares = winograd_shares(&g, nthreads);
     winograd_cut(&g, shares);
     g.epilogue = (struct epilogue)EPILOGUE(call);

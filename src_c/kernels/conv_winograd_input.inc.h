@@ -16,8 +16,9 @@ enum {
 #define SQRT2 1.41421356237309505f
 
 struct winograd {
-    int64_t N, H, W, C, K, P, Q, pad_top, pad_left;
+    int64_t N, H, W, C, K, P, Q, pad_top, pad_left; /* P x Q pixels before pooling */
     int64_t m, points; /* outputs and products of a patch: m x m and (m + 2) x (m + 2) */
+    int64_t pool;      /* 2: the largest of every 2 x 2 outputs is wanted; 1: all are */
     int64_t tiles_h, tiles_w, tiles; /* patches, */
     int64_t block, at_once;          /* those of a block, and those transformed between barriers */
     int64_t x_pixel, y_pixel, v_row, v_plane, m_plane; /* strides in floats */

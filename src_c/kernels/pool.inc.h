@@ -157,11 +157,8 @@ FC_INLINE vf window_largest(const float *x, int64_t row, int64_t pixel, int64_t 
 {
     vf best = v_set1(-INFINITY);
     for (int64_t h = 0; h < rows; h++)
-        for (int64_t w = 0; w < columns; w++) {
-            vf a = load_lanes(x + h * row + w * pixel, n);
-            /* v_max takes its second where either is NaN: a NaN of `a` must come in, and stay. */
-            best = v_select(v_eq(best, best), v_max(best, a), best);
-        }
+        for (int64_t w = 0; w < columns; w++)
+            best = v_largest(best, load_lanes(x + h * row + w * pixel, n));
     return best;
 }
 

@@ -79,6 +79,12 @@ WINOGRAD = [
     ((5, 14, 14, 200), 200, (1, 1, 1, 1)),
     ((1, 14, 14, 512), 40, (1, 1, 1, 1)),
 ]
+# With a pool behind: one window, and a last row, column or both that none takes.
+POOLED = [
+    ((1, 2, 2, 3), 5, (1, 1, 1, 1)),
+    ((2, 2, 9, 8), 16, (1, 1, 1, 1)),
+    ((1, 11, 8, 20), 33, (1, 0, 1, 1)),
+]
 
 
 def label(geometry: Geometry, rest: str) -> str:
@@ -129,9 +135,10 @@ def winograd_case(
     residual: bool = False,
     name: str = "",
     tile: int = 4,
+    pool: int = 1,
 ) -> Case:
     """As far off as float32 may be where outputs are small; `test_accuracy.py` is stricter."""
-    op = WinogradConv2D(pads=pads, filters=filters, tile=tile, bounds=bounds)
+    op = WinogradConv2D(pads=pads, filters=filters, tile=tile, pool=pool, bounds=bounds)
     tolerance = allowed(MAX[f"F{tile}"], x[3])
     text = "x".join(map(str, x)) + f"-{filters}-{pads}-F{tile}{name}".replace(" ", "")
     make = winograd_inputs(x, filters, pads, residual, tile)
@@ -249,6 +256,11 @@ CASES: list[Case] = [
     *(winograd_case(*given, RELU, True, "relu-sum") for given in WINOGRAD[2::3]),
     winograd_case(*WINOGRAD[4], RELU6, name="relu6"),
     *(winograd_case(*given, tile=2) for given in WINOGRAD),
+    *(
+        winograd_case(*given, RELU, name="relu-pool", tile=tile, pool=2)
+        for given in (*WINOGRAD[2:], *POOLED)
+        for tile in (4, 2)
+    ),
     *(winograd_case(*given, RELU, True, "relu-sum", tile=2) for given in WINOGRAD[2::3]),
     *(preactivated_case(*given) for given in PREACTIVATED),
 ]
