@@ -29,7 +29,10 @@ static inline void store_lanes(float *p, vf a, int64_t n)
 
 /* The larger of two; a NaN wins, the first one. v_max takes its second where either is NaN: a NaN of
  * `a` must come in, and stay. */
-static inline vf v_largest(vf best, vf a) { return v_select(v_eq(best, best), v_max(best, a), best); }
+static inline vf v_largest(vf best, vf a)
+{
+    return v_select(v_eq(best, best), v_max(best, a), best);
+}
 
 /* Pixels between the one whose channels are copied and the one whose channels are asked for. */
 enum { PIXELS_AHEAD = 8, LINE_FLOATS = 16 };

@@ -156,8 +156,7 @@ FC_INLINE void winograd_patch_out(const struct winograd *g, const float *from, i
 }
 
 FC_INLINE void winograd_output_body(const struct winograd *g, struct winograd_patches block,
-                                    int64_t group, const float *from, const int m,
-                                    const int pool)
+                                    int64_t group, const float *from, const int m, const int pool)
 {
     int64_t begin = group * WINOGRAD_COLUMNS, end = min_i64(begin + WINOGRAD_COLUMNS, g->K);
     for (int64_t i = 0; i < block.count; i++, from += WINOGRAD_COLUMNS) {
@@ -169,8 +168,7 @@ FC_INLINE void winograd_output_body(const struct winograd *g, struct winograd_pa
                 winograd_patch_out(g, from + k - begin, at.h, at.w, pixel + k, k, FC_LANES, m,
                                    pool);
             else
-                winograd_patch_out(g, from + k - begin, at.h, at.w, pixel + k, k, end - k, m,
-                                   pool);
+                winograd_patch_out(g, from + k - begin, at.h, at.w, pixel + k, k, end - k, m, pool);
         }
     }
 }
@@ -258,7 +256,8 @@ static int64_t winograd_block(const struct winograd *g, int64_t tiles, int nthre
 FC_DEFINE_PLAN(f32_winograd_conv2d)
 {
     FC_ATTRS(f32_winograd_conv2d);
-    struct winograd g = winograd_of(call, attrs->tile, attrs->pad_top, attrs->pad_left, attrs->pool);
+    struct winograd g =
+        winograd_of(call, attrs->tile, attrs->pad_top, attrs->pad_left, attrs->pool);
     int64_t alone, shared; /* a run may have fewer threads than planned for, and choose otherwise */
     winograd_cut(&g, 0);
     alone = nthreads * (g.v_plane + g.m_plane);
@@ -311,7 +310,8 @@ static void winograd_together(const fc_call *call, const struct winograd *g, flo
 FC_DEFINE(f32_winograd_conv2d)
 {
     FC_ATTRS(f32_winograd_conv2d);
-    struct winograd g = winograd_of(call, attrs->tile, attrs->pad_top, attrs->pad_left, attrs->pool);
+    struct winograd g =
+        winograd_of(call, attrs->tile, attrs->pad_top, attrs->pad_left, attrs->pool);
     int shares = winograd_shares(&g, nthreads);
     winograd_cut(&g, shares);
     g.epilogue = (struct epilogue)EPILOGUE(call);
