@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""3x3 convolutions and their gradients, from float32 filters to float32 outputs, against float64.
+"""Convolutions of 3x3 and 5x5 and their gradients, all in float32, against float64.
 
 `test_kernels.py` finds wrong results; this holds right ones to the errors of `cases/accuracy.py`,
 as they are defined there, on inputs drawn as there.
@@ -44,9 +44,10 @@ def image(rng: np.random.Generator, *shape: int) -> Array:
     return np.maximum(rng.standard_normal(shape), 0).astype(np.float32)
 
 
-def filters(rng: np.random.Generator, C: int, K: int, fan_in: int) -> Array:
+def filters(rng: np.random.Generator, C: int, K: int, fan_in: int, taps: int = 3) -> Array:
     """As He et al. draw them."""
-    return (rng.standard_normal((3, 3, C, K)) * math.sqrt(2 / (9 * fan_in))).astype(np.float32)
+    drawn = rng.standard_normal((taps, taps, C, K)) * math.sqrt(2 / (taps**2 * fan_in))
+    return drawn.astype(np.float32)
 
 
 def errors(isa: str, draw: Draw, a: Array, b: Array, truth: Array) -> tuple[float, float]:
@@ -90,6 +91,13 @@ def predicting(tile: int) -> Draw:
     return draw
 
 
+def predicting_five_taps(x: Tensor, w: Tensor) -> Tensor:
+    """Filters transformed beforehand, in float64."""
+    K = w.spec.sizes[3]
+    op = WinogradConv2D(pads=(2, 2, 2, 2), filters=K, taps=5, tile=2)
+    return one(op, x, one(WinogradFilters(2), w), no_bias(K))
+
+
 def training(exchanged: bool) -> Draw:
     """Filters transformed in every step, in float32; exchanged for the gradient for the input."""
 
@@ -111,9 +119,19 @@ def training_inside(exchanged: bool) -> Draw:
     return draw
 
 
-def forward_inputs(C: int) -> tuple[Array, Array]:
+def forward_inputs(C: int, taps: int = 3) -> tuple[Array, Array]:
     rng = np.random.default_rng(C)
-    return image(rng, 1, SIZE, SIZE, C), filters(rng, C, 48, C)
+    return image(rng, 1, SIZE, SIZE, C), filters(rng, C, 48, C, taps)
+
+
+@every_isa
+@pytest.mark.parametrize("C", CHANNELS)
+def test_winograd_of_five_taps(C: int, isa: str) -> None:
+    x, w = forward_inputs(C, taps=5)
+    truth = truth_of(Conv2D(padding=((2, 2), (2, 2))), x, w)
+    worst, rms = errors(isa, predicting_five_taps, x, w, truth)
+    assert worst <= allowed(MAX["F2x5"], C)
+    assert rms <= allowed(RMS["F2x5"], C)
 
 
 @every_isa

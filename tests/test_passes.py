@@ -292,9 +292,9 @@ def test_filters_that_are_computed_from_inputs_are_left() -> None:
 
 
 def test_winograd_is_for_large_planes_and_can_be_forbidden(monkeypatch: Any) -> None:
-    def chosen(size: int, channels: int) -> str:
+    def chosen(size: int, channels: int, taps: int = 3) -> str:
         image = Input((size, size, channels))
-        model = Model(image, layers.Conv2D(channels, 3, padding="same")(image))
+        model = Model(image, layers.Conv2D(channels, taps, padding="same")(image))
         lowered = lower(model, [Spec((1, size, size, channels))], training=False)
         return fused(lowered.outputs)[-1]
 
@@ -302,8 +302,26 @@ def test_winograd_is_for_large_planes_and_can_be_forbidden(monkeypatch: Any) -> 
     assert chosen(56, 64) == "winograd_conv2d"
     assert chosen(56, 8) == "packed_conv2d"
     assert chosen(3, 64) == "packed_conv2d"
+    assert chosen(28, 32, taps=5) == "winograd_conv2d"
+    assert chosen(28, 8, taps=5) == "packed_conv2d"
+    assert chosen(28, 32, taps=7) == "packed_conv2d"
     monkeypatch.setenv("FASTCNN_EXACT", "1")
-    assert chosen(56, 64) == "packed_conv2d"
+    assert chosen(56, 64) == chosen(28, 32, taps=5) == "packed_conv2d"
+
+
+def test_five_taps_in_training_are_summed_directly(monkeypatch: Any) -> None:
+    """Filters change with every step, and no kernel transforms 5x5 at a step's speed."""
+    monkeypatch.delenv("FASTCNN_EXACT", raising=False)
+    image = Input((20, 20, 32))
+    y = layers.Conv2D(32, 5, padding="same", activation="relu")(image)
+    model = Model(image, layers.Dense(3)(layers.GlobalAveragePooling2D()(y)))
+    rng = np.random.default_rng(2)
+    x = rng.standard_normal((2, 20, 20, 32)).astype(np.float32)
+    assert "f32_winograd_conv2d" in model.plan(x.shape).kernels
+    before = model.predict_on_batch(x)
+    model.compile("sgd", "mse")
+    loss = model.train_on_batch(x, before + 1)
+    np.testing.assert_allclose(loss, 1.0, rtol=1e-5)
 
 
 def test_forbidding_winograd_changes_the_next_predict(monkeypatch: Any) -> None:

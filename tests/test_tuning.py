@@ -103,6 +103,16 @@ def test_predict_takes_what_was_measured(monkeypatch: Any) -> None:
         np.testing.assert_allclose(after, before, rtol=1e-4, atol=1e-5)
 
 
+def test_five_taps_are_measured_too(monkeypatch: Any) -> None:
+    image = Input((12, 12, 32))
+    model = Model(image, layers.Conv2D(32, 5, padding="same")(image))
+    for name, kernel in (("direct", "packed_conv2d"), ("winograd_2", "winograd_conv2d")):
+        pretend(monkeypatch, name)
+        found = fastcnn.autotune(model, refresh=True)
+        assert found == {"5x5: 1x12x12x32 -> 1x12x12x32": name}
+        assert kernels(model) == (kernel,)
+
+
 def test_measurements_are_kept_until_they_are_to_be_refreshed(monkeypatch: Any) -> None:
     turns = pretend(monkeypatch, "direct", "fused")
     first = fastcnn.autotune(network())

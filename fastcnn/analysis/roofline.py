@@ -153,7 +153,7 @@ def _products(op: Op, specs: Sequence[Spec]) -> int:
     if isinstance(op, WinogradConv2D):
         batch, height, width, _ = op.before_pool(specs[0]).sizes
         patches = batch * math.ceil(height / op.tile) * math.ceil(width / op.tile)
-        return patches * (op.tile + 2) ** 2 * specs[0].sizes[3] * columns
+        return patches * (op.tile + op.taps - 1) ** 2 * specs[0].sizes[3] * columns
     return op.macs(*specs) // filters * columns
 
 

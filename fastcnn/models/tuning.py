@@ -31,6 +31,7 @@ from fastcnn.passes.algorithms import (
     convolution_shape,
     separable_shape,
 )
+from fastcnn.passes.fuse import WINOGRAD_TAPS
 from fastcnn.passes.fuse_separable import shape_of
 
 if TYPE_CHECKING:
@@ -108,14 +109,16 @@ def _served(nodes: Sequence[Node]) -> Iterator[Served]:
         op = node.op
         if isinstance(op, WinogradConv2D):
             x = node.inputs[0].spec
-            yield convolution_shape(x, op.before_pool(x)), _NAMES[op.tile], [i]
+            shape = convolution_shape((op.taps, op.taps), x, op.before_pool(x))
+            yield shape, _NAMES[op.tile], [i]
         elif isinstance(op, FusedSeparableConv2D):
             x, kernel = (t.spec for t in node.inputs[:2])
             shape = separable_shape(x, kernel, node.specs[0], op.strides[0], op.expands)
             yield shape, FUSED, [i]
-        elif isinstance(op, PackedConv2D) and op.taps == (3, 3):
+        elif isinstance(op, PackedConv2D) and op.taps in WINOGRAD_TAPS:
             if op.strides == op.dilations == (1, 1) and op.groups == 1:
-                yield convolution_shape(node.inputs[0].spec, node.specs[0]), DIRECT, [i]
+                shape = convolution_shape(op.taps, node.inputs[0].spec, node.specs[0])
+                yield shape, DIRECT, [i]
         elif isinstance(op, PackedConv2D) and op.taps == (1, 1):
             for group in _groups(node):
                 parts = [id(part) for part in group if part is not None]

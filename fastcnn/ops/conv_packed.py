@@ -309,46 +309,45 @@ class FusedGroupedConv2D(_Fused):
         return self.output_spec(*inputs).size * math.prod(inputs[1].sizes[:3])
 
 
-# Values of a filter at the points: rows of G in Lavin and Gray's y = A' ((g G') * (B' d)) for tiles
-# of 4 outputs (points 0, +-sqrt(2), +-1/sqrt(2) and infinity) and of 2 (0, +-1 and infinity).
+# Where Lavin and Gray's y = A' ((G g) * (B' d)) takes the values of a filter, by how many they are:
+# points, and what the values there are multiplied with. The last value is the last tap.
 _ROOT = math.sqrt(2.0)
-WINOGRAD_G = {
-    4: np.array(
-        [
-            [1, 0, 0],
-            [1 / 6, _ROOT / 6, 2 / 6],
-            [1 / 6, -_ROOT / 6, 2 / 6],
-            [-2 / 3, -_ROOT / 3, -1 / 3],
-            [-2 / 3, _ROOT / 3, -1 / 3],
-            [0, 0, 1],
-        ]
-    ),
-    2: np.array([[1, 0, 0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0, 0, 1]]),
+_POINTS = {
+    6: ((0, _ROOT, -_ROOT, 1 / _ROOT, -1 / _ROOT), (1, 1 / 6, 1 / 6, -2 / 3, -2 / 3)),
+    4: ((0, 1, -1), (1, 1 / 2, 1 / 2)),
 }
+
+
+def winograd_g(tile: int, taps: int) -> Array:
+    """G of F(tile, taps), (tile + taps - 1, taps): what makes values of a filter from its taps."""
+    points, factors = _POINTS[tile + taps - 1]
+    powers = np.vander(points, taps, increasing=True)
+    return np.vstack([powers * np.array(factors)[:, None], np.eye(taps)[-1]])
 
 
 @final
 @dataclass(frozen=True)
 class WinogradFilters(Op):
-    """G g G' of 3x3 filters for F(tile x tile, 3x3).
+    """G g G' of r x r filters for F(tile x tile, r x r): r = 3, or r = 5 and tile = 2.
 
-    (3, 3, C, K) -> (groups of panels, points, WINOGRAD_PANELS, C, COLUMNS), zero beyond the last
-    channel, where points = (tile + 2)^2.
+    (r, r, C, K) -> (groups of panels, points, WINOGRAD_PANELS, C, COLUMNS), zero beyond the last
+    channel, where points = (tile + r - 1)^2.
     """
 
     tile: int = 4
     name: ClassVar[str] = "winograd_filters"
 
     def infer(self, *inputs: Spec) -> Spec:
-        """(3, 3, C, K) -> (groups, points, WINOGRAD_PANELS, C, COLUMNS)."""
-        _, _, C, K = inputs[0].sizes
-        groups = -(-K // (WINOGRAD_PANELS * COLUMNS))
-        return inputs[0].with_shape(groups, (self.tile + 2) ** 2, WINOGRAD_PANELS, C, COLUMNS)
+        """(r, r, C, K) -> (groups, points, WINOGRAD_PANELS, C, COLUMNS)."""
+        taps, _, C, K = inputs[0].sizes
+        groups, points = -(-K // (WINOGRAD_PANELS * COLUMNS)), (self.tile + taps - 1) ** 2
+        return inputs[0].with_shape(groups, points, WINOGRAD_PANELS, C, COLUMNS)
 
     def reference(self, *inputs: Array) -> Array:
         """The definition, in float64."""
-        filters, G = inputs[0].astype(np.float64), WINOGRAD_G[self.tile]
-        _, _, C, K = filters.shape
+        filters = inputs[0].astype(np.float64)
+        taps, _, C, K = filters.shape
+        G = winograd_g(self.tile, taps)
         groups, points, *_ = self.infer(spec_of(inputs[0])).sizes
         u = np.zeros((points, C, groups * WINOGRAD_PANELS * COLUMNS))
         u[:, :, :K] = np.einsum("ir,js,rsck->ijck", G, G, filters).reshape(-1, C, K)
@@ -359,12 +358,13 @@ class WinogradFilters(Op):
 @final
 @dataclass(frozen=True, kw_only=True)
 class WinogradConv2D(Op):
-    """A 3x3 convolution of stride 1 by F(tile x tile, 3x3), with bias, residual and bounds.
+    """A convolution of stride 1 by F(tile x tile, r x r), with bias, residual and bounds.
 
     Attributes:
         pads: (top, bottom, left, right).
         filters: K.
-        tile: outputs of a patch along each axis, 4 or 2.
+        taps: r, 3 or 5.
+        tile: outputs of a patch along each axis: 4, or 2, of 5 taps always 2.
         pool: 2 for the largest of every 2 x 2 pixels, a last odd row or column left out; else 1.
             There is no residual then.
         bounds: smallest and largest output.
@@ -372,6 +372,7 @@ class WinogradConv2D(Op):
 
     pads: tuple[int, int, int, int]
     filters: int
+    taps: int = 3
     tile: int = 4
     pool: int = 1
     bounds: Bounds = UNBOUNDED
@@ -400,13 +401,14 @@ class WinogradConv2D(Op):
         """(N, H, W, C) -> (N, P, Q, K): what the convolution makes."""
         N, H, W, _ = x.sizes
         top, bottom, left, right = self.pads
-        return x.with_shape(N, H + top + bottom - 2, W + left + right - 2, self.filters)
+        over = self.taps - 1
+        return x.with_shape(N, H + top + bottom - over, W + left + right - over, self.filters)
 
     def reference(self, *inputs: Array) -> Array:
         """The direct sum over the filters that the transformed ones came from."""
         x, u, *rest = (np.ascontiguousarray(a) for a in inputs)
-        back = np.linalg.pinv(WINOGRAD_G[self.tile])
-        points = self.tile + 2
+        back = np.linalg.pinv(winograd_g(self.tile, self.taps))
+        points = self.tile + self.taps - 1
         panels = u.astype(np.float64).transpose(1, 3, 0, 2, 4)
         values = panels.reshape(points, points, x.shape[3], -1)[..., : self.filters]
         kernel = np.einsum("ri,sj,ijck->rsck", back, back, values).astype(x.dtype)
@@ -432,8 +434,8 @@ class WinogradConv2D(Op):
         }
 
     def macs(self, *inputs: Spec) -> int:
-        """Of the convolution it stands for: N * P * Q * K * 9 * C."""
-        return self.before_pool(inputs[0]).size * 9 * inputs[0].sizes[3]
+        """Of the convolution it stands for: N * P * Q * K * r * r * C."""
+        return self.before_pool(inputs[0]).size * self.taps**2 * inputs[0].sizes[3]
 
 
 OPS: tuple[type[Op], ...] = (

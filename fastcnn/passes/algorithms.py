@@ -10,7 +10,7 @@ from typing import final
 
 from fastcnn.graph import Spec
 
-# Of a 3x3 convolution: the direct sum, F(4x4, 3x3), F(2x2, 3x3).
+# Of a convolution of r x r taps: the direct sum, F(4x4, r x r), F(2x2, r x r).
 DIRECT, WINOGRAD_4, WINOGRAD_2 = "direct", "winograd_4", "winograd_2"
 # Of a depthwise convolution between 1x1 convolutions: one op, or one for each.
 FUSED, APART = "fused", "apart"
@@ -54,9 +54,10 @@ class Algorithms:
         return found if found in costs else min(costs, key=lambda name: costs[name])
 
 
-def convolution_shape(x: Spec, y: Spec) -> str:
-    """A 3x3 convolution with neither strides nor dilation nor groups, in words."""
-    return f"3x3: {_sizes(x)} -> {_sizes(y)}"
+def convolution_shape(taps: tuple[int, int], x: Spec, y: Spec) -> str:
+    """A convolution with neither strides nor dilation nor groups, in words."""
+    R, S = taps
+    return f"{R}x{S}: {_sizes(x)} -> {_sizes(y)}"
 
 
 def separable_shape(x: Spec, kernel: Spec, y: Spec, stride: int, expands: bool) -> str:

@@ -317,7 +317,7 @@ def _convolution(
     if tile:
         pads = op.pads(x.spec.sizes[1:3], (R, S))
         transformed = apply(WinogradFilters(tile), kernel)
-        winograd = WinogradConv2D(pads=pads, filters=K, tile=tile, bounds=bounds)
+        winograd = WinogradConv2D(pads=pads, filters=K, taps=R, tile=tile, bounds=bounds)
         fused = apply(winograd, x, transformed, *rest)
         return fused
     siblings = op.siblings()
@@ -327,27 +327,37 @@ def _convolution(
 
 
 def winograd_tile(op: Conv2D, x: Tensor, kernel: Tensor, algorithms: Algorithms) -> int:
-    """4 or 2 where F(4x4, 3x3) or F(2x2, 3x3) is allowed and the best; 0 for the direct sum.
+    """4 or 2 where F(4x4, r x r) or F(2x2, r x r) is allowed and the best; 0 for the direct sum.
 
     Costs are counted in multiply-adds of a number per channel in and out: those of the products and
     the transforms of a patch, or reading the filters once, whichever takes longer: filters are
     asked for while those before them are multiplied with.
     """
     R, S, C, K = kernel.spec.sizes
-    if (R, S) != (3, 3) or op.strides != (1, 1) or op.dilations != (1, 1) or op.groups != 1:
+    if (
+        (R, S) not in WINOGRAD_TAPS
+        or op.strides != (1, 1)
+        or op.dilations != (1, 1)
+        or op.groups != 1
+    ):
         return 0
     if C < 16 or K < 16 or algorithms.exact:
         return 0
     y = op.infer(x.spec, kernel.spec)
     N, P, Q, _ = y.sizes
-    costs = {DIRECT: 9.0 * max(N * P * Q, _FILTER_READ)}
-    for name, tile in _TILES.items():
-        patches, points = N * math.ceil(P / tile) * math.ceil(Q / tile), (tile + 2) ** 2
+    costs = {DIRECT: float(R * S * max(N * P * Q, _FILTER_READ))}
+    for name, tile in WINOGRAD_TAPS[R, S].items():
+        patches, points = N * math.ceil(P / tile) * math.ceil(Q / tile), (tile + R - 1) ** 2
         transforms = 6 / C + 4 / K
         costs[name] = points * max(patches * (1 + transforms), _FILTER_READ)
-    return _TILES.get(algorithms.pick(convolution_shape(x.spec, y), costs), 0)
+    chosen = algorithms.pick(convolution_shape((R, S), x.spec, y), costs)
+    return WINOGRAD_TAPS[R, S].get(chosen, 0)
 
 
-_TILES = {WINOGRAD_4: 4, WINOGRAD_2: 2}
+# By the taps of a convolution, the tiles that there are kernels for.
+WINOGRAD_TAPS = {
+    (3, 3): {WINOGRAD_4: 4, WINOGRAD_2: 2},
+    (5, 5): {WINOGRAD_2: 2},
+}
 # Reading a number of the filters from memory costs as much as so many multiply-adds with it.
 _FILTER_READ = 14

@@ -66,11 +66,12 @@ def _forward(op: WinogradConv2D, x: Tensor, filters: Tensor, *rest: Tensor) -> T
     assert isinstance(filters.node.op, WinogradFilters)
     (kernel,) = filters.node.inputs
     y: Tensor
-    if winograd_pays(x.spec, op.infer(x.spec, filters.spec)):
+    if op.taps == 3 and winograd_pays(x.spec, op.infer(x.spec, filters.spec)):
         return _winograd(op, False, x, kernel, *rest)
     top, bottom, left, right = op.pads
     padding = ((top, bottom), (left, right))
-    packed = PackedConv2D(taps=(3, 3), filters=op.filters, padding=padding, bounds=op.bounds)
+    taps = (op.taps, op.taps)
+    packed = PackedConv2D(taps=taps, filters=op.filters, padding=padding, bounds=op.bounds)
     y = apply(packed, x, apply(PackFilters(), kernel), *rest)
     return y
 

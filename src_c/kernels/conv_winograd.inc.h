@@ -1,17 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Winograd's F(m x m, 3x3) on NHWC, m = 4 or 2: m x m outputs of a 3x3 convolution from (m + 2)^2
- * products, 36 or 16, where the sum has 144 or 36 (A. Lavin, S. Gray, "Fast Algorithms for
- * Convolutional Neural Networks", 2015).
+ * Winograd's F(m x m, r x r) on NHWC: m x m outputs of a convolution of r x r taps from (m + r - 1)^2
+ * products. F(4x4, 3x3) takes 36 where the sum has 144, F(2x2, 3x3) 16 for 36, F(2x2, 5x5) 36 for 100
+ * (A. Lavin, S. Gray, "Fast Algorithms for Convolutional Neural Networks", 2015).
  *
- *   V = B' d B   of every patch d of m + 2 pixels squared, per channel  (input transform)
- *   M = U V      one matrix product over the channels for every point   (with panels of panel.inc.h)
- *   y = A' M A   m x m pixels, then bias, residual, bounds              (output transform)
+ *   V = B' d B   of every patch d of m + r - 1 pixels squared, per channel  (input transform)
+ *   M = U V      one matrix product over the channels for every point  (with panels of panel.inc.h)
+ *   y = A' M A   m x m pixels, then bias, residual, bounds             (output transform)
  *
  * or the largest of every 2 x 2 pixels, where a pool of such windows is all that would read them.
  *
- * The points are 0, +-sqrt(2), +-1/sqrt(2) and infinity for m = 4, which lose least to rounding, and
- * 0, +-1 and infinity for m = 2. Work goes in blocks of patches whose V and M stay in a core's cache.
+ * The points are 0, +-sqrt(2), +-1/sqrt(2) and infinity where there are six, which lose least to
+ * rounding, and 0, +-1 and infinity where there are four. Work goes in blocks of patches whose V and M
+ * stay in a core's cache.
  */
 enum {
     WINOGRAD_TILES = 4,         /* of rows in a block of a thread's own at most, and 2 at least, */
@@ -22,11 +23,11 @@ enum {
     WINOGRAD_SKEW = 16,         /* floats between planes: strides off powers of two */
 };
 
-/* y = A' a for m + 2 values. */
-FC_INLINE void winograd_inverse(const vf *a, vf *y, const int m)
+/* y = A' a. */
+FC_INLINE void winograd_inverse(const vf *a, vf *y, const int m, const int edge)
 {
     vf sum = v_add(a[1], a[2]), difference = v_sub(a[1], a[2]);
-    if (m == 2) {
+    if (edge == 4) {
         y[0] = v_add(a[0], sum);
         y[1] = v_add(difference, a[3]);
         return;
@@ -36,6 +37,10 @@ FC_INLINE void winograd_inverse(const vf *a, vf *y, const int m)
     difference = v_mul(v_set1(SQRT2), difference);
     y[0] = v_add(a[0], v_add(sum, sum2));
     y[1] = v_add(difference, difference2);
+    if (m == 2) {
+        y[1] = v_add(y[1], a[5]);
+        return;
+    }
     y[2] = v_fma(v_set1(2.0f), sum, v_mul(v_set1(0.5f), sum2));
     y[3] = v_fma(v_set1(2.0f), difference, v_fma(v_set1(0.5f), difference2, a[5]));
 }
@@ -110,7 +115,7 @@ static void winograd_multiply(const struct winograd *g, const float *v, const fl
  * first product. */
 FC_INLINE void winograd_patch_out(const struct winograd *g, const float *from, int64_t h0,
                                   int64_t w0, int64_t at, int64_t k, int64_t n, const int m,
-                                  const int pool)
+                                  const int edge, const int pool)
 {
     const struct epilogue *e = &g->epilogue;
     const vf lower = v_set1(e->lower), upper = v_set1(e->upper);
@@ -121,12 +126,12 @@ FC_INLINE void winograd_patch_out(const struct winograd *g, const float *from, i
     float *y = g->y + at;
     vf t[4][6], best[2] = {v_zero(), v_zero()};
 #pragma GCC unroll 6
-    for (int j = 0; j < m + 2; j++) {
+    for (int j = 0; j < edge; j++) {
         vf column[6], outputs[4];
 #pragma GCC unroll 6
-        for (int i = 0; i < m + 2; i++)
-            column[i] = v_load(from + ((m + 2) * i + j) * m_plane);
-        winograd_inverse(column, outputs, m);
+        for (int i = 0; i < edge; i++)
+            column[i] = v_load(from + (edge * i + j) * m_plane);
+        winograd_inverse(column, outputs, m, edge);
 #pragma GCC unroll 4
         for (int i = 0; i < m; i++)
             t[i][j] = outputs[i];
@@ -134,7 +139,7 @@ FC_INLINE void winograd_patch_out(const struct winograd *g, const float *from, i
 #pragma GCC unroll 4
     for (int i = 0; i < m; i++) {
         vf outputs[4];
-        winograd_inverse(t[i], outputs, m);
+        winograd_inverse(t[i], outputs, m, edge);
         if (i >= rows)
             break;
 #pragma GCC unroll 4
@@ -156,7 +161,8 @@ FC_INLINE void winograd_patch_out(const struct winograd *g, const float *from, i
 }
 
 FC_INLINE void winograd_output_body(const struct winograd *g, struct winograd_patches block,
-                                    int64_t group, const float *from, const int m, const int pool)
+                                    int64_t group, const float *from, const int m, const int edge,
+                                    const int pool)
 {
     int64_t begin = group * WINOGRAD_COLUMNS, end = min_i64(begin + WINOGRAD_COLUMNS, g->K);
     for (int64_t i = 0; i < block.count; i++, from += WINOGRAD_COLUMNS) {
@@ -165,10 +171,11 @@ FC_INLINE void winograd_output_body(const struct winograd *g, struct winograd_pa
         int64_t pixel = (row * (g->Q / pool) + at.w / pool) * g->y_pixel;
         for (int64_t k = begin; k < end; k += FC_LANES) {
             if (end - k >= FC_LANES)
-                winograd_patch_out(g, from + k - begin, at.h, at.w, pixel + k, k, FC_LANES, m,
+                winograd_patch_out(g, from + k - begin, at.h, at.w, pixel + k, k, FC_LANES, m, edge,
                                    pool);
             else
-                winograd_patch_out(g, from + k - begin, at.h, at.w, pixel + k, k, end - k, m, pool);
+                winograd_patch_out(g, from + k - begin, at.h, at.w, pixel + k, k, end - k, m, edge,
+                                   pool);
         }
     }
 }
@@ -177,17 +184,21 @@ static void winograd_output(const struct winograd *g, struct winograd_patches bl
                             const float *from)
 {
     if (g->m == 4 && g->pool == 1)
-        winograd_output_body(g, block, group, from, 4, 1);
+        winograd_output_body(g, block, group, from, 4, 6, 1);
     else if (g->m == 4)
-        winograd_output_body(g, block, group, from, 4, 2);
+        winograd_output_body(g, block, group, from, 4, 6, 2);
+    else if (g->edge == 6 && g->pool == 1)
+        winograd_output_body(g, block, group, from, 2, 6, 1);
+    else if (g->edge == 6)
+        winograd_output_body(g, block, group, from, 2, 6, 2);
     else if (g->pool == 1)
-        winograd_output_body(g, block, group, from, 2, 1);
+        winograd_output_body(g, block, group, from, 2, 4, 1);
     else
-        winograd_output_body(g, block, group, from, 2, 2);
+        winograd_output_body(g, block, group, from, 2, 4, 2);
 }
 
 /* A last row or column that no window of a pool takes is left out. */
-static struct winograd winograd_of(const fc_call *call, int64_t tile, int64_t pad_top,
+static struct winograd winograd_of(const fc_call *call, int64_t tile, int64_t edge, int64_t pad_top,
                                    int64_t pad_left, int64_t pool)
 {
     const fc_tensor *x = call->in, *y = call->out;
@@ -203,7 +214,8 @@ static struct winograd winograd_of(const fc_call *call, int64_t tile, int64_t pa
         .pad_left = pad_left,
         .m = tile,
         .pool = pool,
-        .points = (tile + 2) * (tile + 2),
+        .edge = edge,
+        .points = edge * edge,
         .x_pixel = x->ld,
         .y_pixel = y->ld,
         .x = x->data,
@@ -253,11 +265,18 @@ static int64_t winograd_block(const struct winograd *g, int64_t tiles, int nthre
     return FC_PANEL_ROWS * ceil_div(all, blocks);
 }
 
-FC_DEFINE_PLAN(f32_winograd_conv2d)
+/* Filters have as many points as a patch has pixels: 6 x 6, which serve 4 outputs and 3 taps or 2
+ * and 5, or 4 x 4. */
+static struct winograd winograd_planned(const fc_call *call)
 {
     FC_ATTRS(f32_winograd_conv2d);
-    struct winograd g =
-        winograd_of(call, attrs->tile, attrs->pad_top, attrs->pad_left, attrs->pool);
+    int64_t edge = call->in[1].dim[1] == 36 ? 6 : 4;
+    return winograd_of(call, attrs->tile, edge, attrs->pad_top, attrs->pad_left, attrs->pool);
+}
+
+FC_DEFINE_PLAN(f32_winograd_conv2d)
+{
+    struct winograd g = winograd_planned(call);
     int64_t alone, shared; /* a run may have fewer threads than planned for, and choose otherwise */
     winograd_cut(&g, 0);
     alone = nthreads * (g.v_plane + g.m_plane);
@@ -310,8 +329,7 @@ static void winograd_together(const fc_call *call, const struct winograd *g, flo
 FC_DEFINE(f32_winograd_conv2d)
 {
     FC_ATTRS(f32_winograd_conv2d);
-    struct winograd g =
-        winograd_of(call, attrs->tile, attrs->pad_top, attrs->pad_left, attrs->pool);
+    struct winograd g = winograd_planned(call);
     int shares = winograd_shares(&g, nthreads);
     winograd_cut(&g, shares);
     g.epilogue = (struct epilogue)EPILOGUE(call);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Winograd's filters: U = G g G' of filters g (3, 3, C, K), in panels.
+ * Winograd's filters: U = G g G' of filters g (r, r, C, K), in panels.
  *
- *   u[groups][(m + 2)^2][WINOGRAD_PANELS][depth][PANEL_COLUMNS]
+ *   u[groups][(m + r - 1)^2][WINOGRAD_PANELS][depth][PANEL_COLUMNS]
  *
  * G is scaled so that B' stays free of fractions. Inference transforms once and in double; where
  * filters change in every step it is done in float, m = 4, forward or with inputs and outputs
@@ -47,42 +47,53 @@ FC_INLINE void winograd_transform_lanes(const float *g, float *u)
     }
 }
 
-/* G g in double, for patches of m. */
-FC_INLINE void winograd_values_double(double g0, double g1, double g2, double u[6], const int m)
+/* G g of r taps in double, for patches of m: at a point the value of the polynomial g over the product
+ * of the point's distances to all others, at infinity the last coefficient. */
+FC_INLINE void winograd_values_double(const double g[5], double u[6], const int m, const int r)
 {
     const double sqrt2 = 1.41421356237309505;
-    double even = m == 4 ? (g0 + 2 * g2) * (1.0 / 6) : (g0 + g2) * 0.5;
-    double odd = g1 * (m == 4 ? sqrt2 / 6 : 0.5);
-    u[0] = g0;
+    const int edge = m + r - 1;
+    u[0] = g[0];
+    u[edge - 1] = g[r - 1];
+    if (edge == 4) {
+        double even = (g[0] + g[2]) * 0.5, odd = g[1] * 0.5;
+        u[1] = even + odd;
+        u[2] = even - odd;
+        return;
+    }
+    double third = r == 5 ? g[3] : 0, fourth = r == 5 ? g[4] : 0;
+    double even = (g[0] + 2 * g[2] + 4 * fourth) * (1.0 / 6),
+           odd = (g[1] + 2 * third) * (sqrt2 / 6);
+    double even2 = (2 * g[0] + g[2] + 0.5 * fourth) * (-1.0 / 3);
+    double odd2 = (g[1] + 0.5 * third) * (sqrt2 / 3);
     u[1] = even + odd;
     u[2] = even - odd;
-    if (m == 4) {
-        double even2 = (2 * g0 + g2) * (-1.0 / 3), odd2 = g1 * (sqrt2 / 3);
-        u[3] = even2 - odd2;
-        u[4] = even2 + odd2;
-    }
-    u[m + 1] = g2;
+    u[3] = even2 - odd2;
+    u[4] = even2 + odd2;
 }
 
 /* U of PANEL_COLUMNS filters of a block. */
-FC_INLINE void winograd_transform_double(const float *g, float *u, const int m)
+FC_INLINE void winograd_transform_double(const float *g, float *u, const int m, const int r)
 {
-    double t[3][6][PANEL_COLUMNS];
-    for (int s = 0; s < 3; s++)
+    const int edge = m + r - 1;
+    double t[5][6][PANEL_COLUMNS];
+    for (int s = 0; s < r; s++)
         for (int k = 0; k < PANEL_COLUMNS; k++) {
-            const float *from = g + s * FILTER_BLOCK + k;
-            double values[6];
-            winograd_values_double(from[0], from[3 * FILTER_BLOCK], from[6 * FILTER_BLOCK], values,
-                                   m);
-            for (int i = 0; i < m + 2; i++)
+            double taps[5], values[6];
+            for (int i = 0; i < r; i++)
+                taps[i] = g[(r * i + s) * FILTER_BLOCK + k];
+            winograd_values_double(taps, values, m, r);
+            for (int i = 0; i < edge; i++)
                 t[s][i][k] = values[i];
         }
-    for (int i = 0; i < m + 2; i++)
+    for (int i = 0; i < edge; i++)
         for (int k = 0; k < PANEL_COLUMNS; k++) {
-            double values[6];
-            winograd_values_double(t[0][i][k], t[1][i][k], t[2][i][k], values, m);
-            for (int j = 0; j < m + 2; j++)
-                u[((m + 2) * i + j) * FILTER_BLOCK + k] = (float)values[j];
+            double taps[5], values[6];
+            for (int s = 0; s < r; s++)
+                taps[s] = t[s][i][k];
+            winograd_values_double(taps, values, m, r);
+            for (int j = 0; j < edge; j++)
+                u[(edge * i + j) * FILTER_BLOCK + k] = (float)values[j];
         }
 }
 
@@ -95,24 +106,23 @@ static void winograd_transform_step(const float *g, float *u, int64_t rows)
         winograd_transform_lanes(g + i, u + i);
 }
 
-static void winograd_transform_4(const float *g, float *u, int64_t rows)
-{
-    for (int64_t i = 0; i < rows * PANEL_COLUMNS; i += PANEL_COLUMNS)
-        winograd_transform_double(g + i, u + i, 4);
-}
+#define FC_WINOGRAD_TRANSFORM(m, r)                                                                \
+    static void winograd_transform_##m##_##r(const float *g, float *u, int64_t rows)               \
+    {                                                                                              \
+        for (int64_t i = 0; i < rows * PANEL_COLUMNS; i += PANEL_COLUMNS)                          \
+            winograd_transform_double(g + i, u + i, m, r);                                         \
+    }
+FC_WINOGRAD_TRANSFORM(4, 3)
+FC_WINOGRAD_TRANSFORM(2, 3)
+FC_WINOGRAD_TRANSFORM(2, 5)
+#undef FC_WINOGRAD_TRANSFORM
 
-static void winograd_transform_2(const float *g, float *u, int64_t rows)
-{
-    for (int64_t i = 0; i < rows * PANEL_COLUMNS; i += PANEL_COLUMNS)
-        winograd_transform_double(g + i, u + i, 2);
-}
-
-/* Filters (3, 3, C, K) as a convolution sees them: depth inputs, columns outputs. Exchanged, it is
+/* Filters (r, r, C, K) as a convolution sees them: depth inputs, columns outputs. Exchanged, it is
  * the other way round and the taps go from last to first. */
 struct winograd_kernel {
     const float *filters;
     int64_t C, K, depth, columns;
-    int exchanged, points;
+    int exchanged, taps, points; /* taps r x r */
     winograd_transform *transform;
 };
 
@@ -126,6 +136,7 @@ static struct winograd_kernel winograd_kernel(const fc_tensor *w, int64_t exchan
         .depth = exchanged ? K : C,
         .columns = exchanged ? C : K,
         .exchanged = (int)exchanged,
+        .taps = 9,
         .points = WINOGRAD_TRAIN_POINTS,
         .transform = winograd_transform_step,
     };
@@ -135,16 +146,16 @@ static struct winograd_kernel winograd_kernel(const fc_tensor *w, int64_t exchan
 static void winograd_transform_block(const struct winograd_kernel *w, int64_t panel, int64_t row,
                                      float *u, int64_t plane)
 {
-    float from[9][FILTER_ROWS][PANEL_COLUMNS],
+    float from[25][FILTER_ROWS][PANEL_COLUMNS],
         to[WINOGRAD_TRAIN_POINTS][FILTER_ROWS][PANEL_COLUMNS];
     int64_t row_step = w->exchanged ? 1 : w->K, column_step = w->exchanged ? w->K : 1;
     int64_t column = panel * PANEL_COLUMNS,
             columns = max_i64(0, min_i64(PANEL_COLUMNS, w->columns - column));
     int64_t rows = min_i64(FILTER_ROWS, w->depth - row);
     const float *first = w->filters + row * row_step + column * column_step;
-    for (int tap = 0; tap < 9; tap++)
-        gather_filters(from[w->exchanged ? 8 - tap : tap], first + tap * w->C * w->K, rows, columns,
-                       row_step, column_step);
+    for (int tap = 0; tap < w->taps; tap++)
+        gather_filters(from[w->exchanged ? w->taps - 1 - tap : tap], first + tap * w->C * w->K,
+                       rows, columns, row_step, column_step);
     w->transform(from[0][0], to[0][0], rows);
     /* Planes lie powers of two apart, which fall on one set of a cache: whole rows at a time. */
     for (int xi = 0; xi < w->points; xi++)
@@ -168,8 +179,12 @@ FC_DEFINE(f32_winograd_filters)
 {
     FC_ATTRS(f32_winograd_filters);
     struct winograd_kernel w = winograd_kernel(call->in, 0);
-    w.points = (int)((attrs->tile + 2) * (attrs->tile + 2));
-    w.transform = attrs->tile == 4 ? winograd_transform_4 : winograd_transform_2;
+    int64_t r = call->in[0].dim[0], edge = attrs->tile + r - 1;
+    w.taps = (int)(r * r);
+    w.points = (int)(edge * edge);
+    w.transform = r == 5             ? winograd_transform_2_5
+                  : attrs->tile == 4 ? winograd_transform_4_3
+                                     : winograd_transform_2_3;
     winograd_transform_all(&w, call->out[0].data, tid, nthreads);
     return FCNN_OK;
 }

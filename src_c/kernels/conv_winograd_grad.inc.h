@@ -46,6 +46,7 @@ static struct winograd_grad winograd_grad_of(const fc_call *call, int64_t pad_to
               .pad_top = pad_top,
               .pad_left = pad_left,
               .m = 4,
+              .edge = 6,
               .points = GRAD_POINTS,
               .x_pixel = x->dim[3],
               .x = x->data},
@@ -79,7 +80,7 @@ static void winograd_grad_input(const struct winograd_grad *g, struct winograd_p
         const struct winograd_run run = winograd_run(&g->x, patches);
         for (int64_t c = 0; c < g->x.C; c += GRAD_PANEL) {
             float *to = v + (c / GRAD_PANEL * g->at_once + i) * GRAD_PANEL;
-            winograd_strip_in(&g->x, &run, c, min_i64(GRAD_PANEL, g->x.C - c), to, 4);
+            winograd_strip_in(&g->x, &run, c, min_i64(GRAD_PANEL, g->x.C - c), to, 4, 6);
         }
         i += run.count;
         patches.tile += run.count;

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Patches of Winograd's convolutions, and V = B' d B of them. Columns of pixels are transformed
- * once, though neighbours share two of their m + 2, and wait in the nearest cache until their patch
+ * once, though neighbours share all but m of them, and wait in the nearest cache until their patch
  * is whole: no loop holds more than the values of one transform in registers.
  *
- *   t[2][m][m + 2][WINOGRAD_STRIP]   B' d of a patch's first m columns; of its last two, which are
- *                                    the first two of the next patch
+ *   t[edge / 2][2][edge][WINOGRAD_STRIP]   B' d of a patch's columns, two by two; the last ones are
+ *                                          the first ones of the next patch
  */
 enum {
     WINOGRAD_PANELS = 2, /* of filters at a time */
@@ -17,8 +17,8 @@ enum {
 
 struct winograd {
     int64_t N, H, W, C, K, P, Q, pad_top, pad_left; /* P x Q pixels before pooling */
-    int64_t m, points; /* outputs and products of a patch: m x m and (m + 2) x (m + 2) */
-    int64_t pool;      /* 2: the largest of every 2 x 2 outputs is wanted; 1: all are */
+    int64_t m, edge, points; /* a patch: m x m outputs, edge x edge inputs and as many products */
+    int64_t pool;            /* 2: the largest of every 2 x 2 outputs is wanted; 1: all are */
     int64_t tiles_h, tiles_w, tiles; /* patches, */
     int64_t block, at_once;          /* those of a block, and those transformed between barriers */
     int64_t x_pixel, y_pixel, v_row, v_plane, m_plane; /* strides in floats */
@@ -43,10 +43,10 @@ static inline struct winograd_patch winograd_patch(const struct winograd *g, int
     return (struct winograd_patch){tile / g->tiles_w / g->tiles_h, g->m * h, g->m * w};
 }
 
-/* t = B' d for m + 2 values. */
-FC_INLINE void winograd_forward(const vf *d, vf *t, const int m)
+/* t = B' d. It depends on the points alone, not on how many taps and outputs they serve. */
+FC_INLINE void winograd_forward(const vf *d, vf *t, const int edge)
 {
-    if (m == 2) {
+    if (edge == 4) {
         t[0] = v_sub(d[0], d[2]);
         t[1] = v_add(d[1], d[2]);
         t[2] = v_sub(d[2], d[1]);
@@ -78,7 +78,7 @@ static inline struct winograd_run winograd_run(const struct winograd *g,
     struct winograd_patch at = winograd_patch(g, patches.tile);
     struct winograd_run run = {.w = at.w - g->pad_left};
     run.count = min_i64(patches.count, g->tiles_w - at.w / g->m);
-    for (int64_t i = 0; i < g->m + 2; i++) {
+    for (int64_t i = 0; i < g->edge; i++) {
         int64_t h = at.h + i - g->pad_top;
         if (h >= 0 && h < g->H)
             run.row[i] = g->x + (at.n * g->H + h) * g->W * g->x_pixel;
@@ -86,98 +86,97 @@ static inline struct winograd_run winograd_run(const struct winograd *g,
     return run;
 }
 
-/* A column of m + 2 pixels, n channels: t[m + 2][WINOGRAD_STRIP]. */
+/* A column of pixels, n channels: t[edge][WINOGRAD_STRIP]. */
 FC_INLINE void winograd_column_lanes(const float *const d[6], int64_t c, int64_t n, float *t,
-                                     const int m)
+                                     const int edge)
 {
     vf pixel[6], column[6];
 #pragma GCC unroll 6
-    for (int i = 0; i < m + 2; i++)
+    for (int i = 0; i < edge; i++)
         pixel[i] = load_lanes(d[i] + c, n);
-    winograd_forward(pixel, column, m);
+    winograd_forward(pixel, column, edge);
 #pragma GCC unroll 6
-    for (int i = 0; i < m + 2; i++)
+    for (int i = 0; i < edge; i++)
         v_store(t + i * WINOGRAD_STRIP + c, column[i]);
 }
 
 /* The same of `channels` from c0 on at column w of a run, zero beyond the image. Meanwhile what the
  * next patch has at its place is asked for. */
 FC_INLINE void winograd_column(const struct winograd *g, const struct winograd_run *run, int64_t w,
-                               int64_t c0, int64_t channels, float *t, const int m)
+                               int64_t c0, int64_t channels, float *t, const int edge)
 {
     static const float zeros[WINOGRAD_STRIP];
     const float *d[6];
 #pragma GCC unroll 6
-    for (int i = 0; i < m + 2; i++)
+    for (int i = 0; i < edge; i++)
         d[i] = w >= 0 && w < g->W && run->row[i] ? run->row[i] + w * g->x_pixel + c0 : zeros;
     for (int64_t c = 0; c < channels; c += LINE_FLOATS)
 #pragma GCC unroll 6
-        for (int i = 0; i < m + 2; i++)
-            __builtin_prefetch(d[i] + m * g->x_pixel + c);
+        for (int i = 0; i < edge; i++)
+            __builtin_prefetch(d[i] + g->m * g->x_pixel + c);
     int64_t c = 0;
     for (; c + FC_LANES <= channels; c += FC_LANES)
-        winograd_column_lanes(d, c, FC_LANES, t, m);
+        winograd_column_lanes(d, c, FC_LANES, t, edge);
     if (c < channels)
-        winograd_column_lanes(d, c, channels - c, t, m);
+        winograd_column_lanes(d, c, channels - c, t, edge);
 }
 
-/* Row i of V, n channels from its columns' transforms. */
-FC_INLINE void winograd_row_lanes(const float *a, const float *b, int64_t n, float *v,
-                                  int64_t v_plane, const int m)
+/* Row i of V, n channels from channel c of the columns' transforms. */
+FC_INLINE void winograd_row_lanes(float *const pair[3], int64_t i, int64_t c, int64_t n, float *v,
+                                  int64_t v_plane, const int edge)
 {
-    const int64_t column = (m + 2) * WINOGRAD_STRIP;
+    const int64_t column = edge * WINOGRAD_STRIP;
     vf t[6], row[6];
 #pragma GCC unroll 6
-    for (int j = 0; j < m + 2; j++)
-        t[j] = v_load(j < m ? a + j * column : b + (j - m) * column);
-    winograd_forward(t, row, m);
+    for (int j = 0; j < edge; j++)
+        t[j] = v_load(pair[j / 2] + j % 2 * column + i * WINOGRAD_STRIP + c);
+    winograd_forward(t, row, edge);
 #pragma GCC unroll 6
-    for (int j = 0; j < m + 2; j++)
-        store_lanes(v + j * v_plane, row[j], n);
+    for (int j = 0; j < edge; j++)
+        store_lanes(v + (edge * i + j) * v_plane + c, row[j], n);
 }
 
-/* One patch: v[(m + 2)^2][channels]. */
-FC_INLINE void winograd_rows(const float *a, const float *b, int64_t channels, float *v,
-                             int64_t v_plane, const int m)
+/* One patch: v[edge * edge][channels]. */
+FC_INLINE void winograd_rows(float *const pair[3], int64_t channels, float *v, int64_t v_plane,
+                             const int edge)
 {
-    for (int i = 0; i < m + 2; i++, v += (m + 2) * v_plane) {
-        const float *from = a + i * WINOGRAD_STRIP, *last = b + i * WINOGRAD_STRIP;
+    for (int64_t i = 0; i < edge; i++) {
         int64_t c = 0;
         for (; c + FC_LANES <= channels; c += FC_LANES)
-            winograd_row_lanes(from + c, last + c, FC_LANES, v + c, v_plane, m);
+            winograd_row_lanes(pair, i, c, FC_LANES, v, v_plane, edge);
         if (c < channels)
-            winograd_row_lanes(from + c, last + c, channels - c, v + c, v_plane, m);
+            winograd_row_lanes(pair, i, c, channels - c, v, v_plane, edge);
     }
 }
 
 /* v[points][run][v_row] of at most WINOGRAD_STRIP channels from c on. */
 FC_INLINE void winograd_strip_in(const struct winograd *g, const struct winograd_run *run,
-                                 int64_t c, int64_t channels, float *v, const int m)
+                                 int64_t c, int64_t channels, float *v, const int m, const int edge)
 {
-    float t[2][4 * 6 * WINOGRAD_STRIP] __attribute__((aligned(64)));
-    const int64_t column = (m + 2) * WINOGRAD_STRIP;
-    float *a = t[0], *b = t[1];
-    for (int j = 0; j < 2; j++)
-        winograd_column(g, run, run->w + j, c, channels, a + j * column, m);
+    float t[3][2 * 6 * WINOGRAD_STRIP] __attribute__((aligned(64)));
+    const int64_t column = edge * WINOGRAD_STRIP;
+    float *pair[3] = {t[0], t[1], t[2]};
+    for (int j = 0; j < edge - m; j++)
+        winograd_column(g, run, run->w + j, c, channels, pair[j / 2] + j % 2 * column, edge);
     for (int64_t i = 0; i < run->count; i++, v += g->v_row) {
-        for (int j = 2; j < m + 2; j++)
-            winograd_column(g, run, run->w + m * i + j, c, channels,
-                            j < m ? a + j * column : b + (j - m) * column, m);
-        winograd_rows(a, b, channels, v, g->v_plane, m);
-        float *shared = b;
-        b = a;
-        a = shared;
+        for (int j = edge - m; j < edge; j++)
+            winograd_column(g, run, run->w + m * i + j, c, channels, pair[j / 2] + j % 2 * column,
+                            edge);
+        winograd_rows(pair, channels, v, g->v_plane, edge);
+        float *const old[3] = {pair[0], pair[1], pair[2]};
+        for (int j = 0; j < edge / 2; j++)
+            pair[j] = old[(j + m / 2) % (edge / 2)];
     }
 }
 
 /* A block's patches to v[points][..][C], the first of them in row 0 of each plane. */
 FC_INLINE void winograd_input_body(const struct winograd *g, struct winograd_patches block,
-                                   float *v, const int m)
+                                   float *v, const int m, const int edge)
 {
     while (block.count > 0) {
         const struct winograd_run run = winograd_run(g, block);
         for (int64_t c = 0; c < g->C; c += WINOGRAD_STRIP)
-            winograd_strip_in(g, &run, c, min_i64(WINOGRAD_STRIP, g->C - c), v + c, m);
+            winograd_strip_in(g, &run, c, min_i64(WINOGRAD_STRIP, g->C - c), v + c, m, edge);
         v += run.count * g->v_row;
         block.tile += run.count;
         block.count -= run.count;
@@ -187,7 +186,9 @@ FC_INLINE void winograd_input_body(const struct winograd *g, struct winograd_pat
 static void winograd_input(const struct winograd *g, struct winograd_patches block, float *v)
 {
     if (g->m == 4)
-        winograd_input_body(g, block, v, 4);
+        winograd_input_body(g, block, v, 4, 6);
+    else if (g->edge == 6)
+        winograd_input_body(g, block, v, 2, 6);
     else
-        winograd_input_body(g, block, v, 2);
+        winograd_input_body(g, block, v, 2, 4);
 }

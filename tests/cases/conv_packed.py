@@ -79,6 +79,18 @@ WINOGRAD = [
     ((5, 14, 14, 200), 200, (1, 1, 1, 1)),
     ((1, 14, 14, 512), 40, (1, 1, 1, 1)),
 ]
+# Of 5x5 taps: an image smaller than they are, patches cut by every border, several blocks of them.
+FIVE_TAPS = [
+    ((1, 5, 5, 1), 1, (0, 1, 1, 0)),
+    ((1, 1, 2, 3), 5, (2, 2, 2, 2)),
+    *(((1, 7, 8, c), 17, (2, 2, 2, 2)) for c in (7, 8, 17, 33)),
+    *(((1, 5, 9, 4), k, (2, 2, 2, 2)) for k in (31, 33, 65)),
+    ((1, 13, 10, 20), 24, (1, 2, 4, 0)),
+    ((2, 28, 27, 16), 40, (2, 2, 2, 2)),
+    ((5, 14, 14, 200), 200, (2, 2, 2, 2)),
+    ((1, 14, 14, 512), 40, (2, 2, 2, 2)),
+]
+
 # With a pool behind: one window, and a last row, column or both that none takes.
 POOLED = [
     ((1, 2, 2, 3), 5, (1, 1, 1, 1)),
@@ -110,18 +122,16 @@ def packed_case(
     return Case(op, make, 5e-6, differentiable=False, label=label(geometry, name))
 
 
-def winograd_inputs(
-    x: tuple[int, ...], filters: int, pads: tuple[int, ...], residual: bool, tile: int
-) -> Make:
+def winograd_inputs(op: WinogradConv2D, x: tuple[int, int, int, int], residual: bool) -> Make:
     """Images behind a ReLU and filters as He et al. draw them, for which `accuracy.py` speaks."""
 
     def make(rng: np.random.Generator) -> Sequence[Array]:
-        N, H, W, C = x
-        kernel = rng.standard_normal((3, 3, C, filters)) * math.sqrt(2 / (9 * C))
-        transformed = WinogradFilters(tile).reference(kernel)
+        C, r = x[3], op.taps
+        kernel = rng.standard_normal((r, r, C, op.filters)) * math.sqrt(2 / (r * r * C))
+        transformed = WinogradFilters(op.tile).reference(kernel)
         image = np.maximum(rng.standard_normal(x), 0)
-        inputs = [image, transformed, 0.1 * rng.standard_normal(filters)]
-        size = (N, H + pads[0] + pads[1] - 2, W + pads[2] + pads[3] - 2, filters)
+        inputs = [image, transformed, 0.1 * rng.standard_normal(op.filters)]
+        size = op.before_pool(Spec(x)).sizes
         return [*inputs, rng.standard_normal(size)] if residual else inputs
 
     return make
@@ -136,12 +146,14 @@ def winograd_case(
     name: str = "",
     tile: int = 4,
     pool: int = 1,
+    taps: int = 3,
 ) -> Case:
     """As far off as float32 may be where outputs are small; `test_accuracy.py` is stricter."""
-    op = WinogradConv2D(pads=pads, filters=filters, tile=tile, pool=pool, bounds=bounds)
-    tolerance = allowed(MAX[f"F{tile}"], x[3])
-    text = "x".join(map(str, x)) + f"-{filters}-{pads}-F{tile}{name}".replace(" ", "")
-    make = winograd_inputs(x, filters, pads, residual, tile)
+    op = WinogradConv2D(pads=pads, filters=filters, taps=taps, tile=tile, pool=pool, bounds=bounds)
+    algorithm = f"F{tile}" if taps == 3 else f"F{tile}x{taps}"
+    text = "x".join(map(str, x)) + f"-{filters}-{pads}-{algorithm}{name}".replace(" ", "")
+    tolerance = allowed(MAX[algorithm], x[3])
+    make = winograd_inputs(op, x, residual)
     return Case(op, make, tolerance, differentiable=False, label=text)
 
 
@@ -246,6 +258,10 @@ CASES: list[Case] = [
         for kernel in KERNELS
         if kernel[0] == 3
     ),
+    *(
+        Case(WinogradFilters(2), normal((5, 5, *kernel[2:])), 1e-6, False, label=f"F2x5-{kernel}")
+        for kernel in KERNELS
+    ),
     *(depthwise_case(geometry, UNBOUNDED) for geometry in (*DEPTHWISE, *DEPTHWISE_BLOCKS)),
     depthwise_case(DEPTHWISE_BLOCKS[2], RELU6),
     *(depthwise_case(geometry, UNBOUNDED, True) for geometry in DEPTHWISE_BLOCKS),
@@ -262,5 +278,8 @@ CASES: list[Case] = [
         for tile in (4, 2)
     ),
     *(winograd_case(*given, RELU, True, "relu-sum", tile=2) for given in WINOGRAD[2::3]),
+    *(winograd_case(*given, tile=2, taps=5) for given in FIVE_TAPS),
+    *(winograd_case(*given, RELU, True, "relu-sum", 2, taps=5) for given in FIVE_TAPS[1::3]),
+    *(winograd_case(*given, RELU, False, "relu-pool", 2, 2, 5) for given in FIVE_TAPS[2:]),
     *(preactivated_case(*given) for given in PREACTIVATED),
 ]
