@@ -88,6 +88,7 @@
 #include "kernels/norm_local.inc.h"
 #include "kernels/loss.inc.h"
 #include "kernels/shape.inc.h"
+#include "kernels/shape_depth.inc.h"
 #include "kernels/shape_resize.inc.h"
 #include "kernels/update.inc.h"
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Convolutions of 3x3 and 5x5 and their gradients, all in float32, against float64.
+"""Convolutions and their gradients, from float32 filters to float32 outputs, against float64.
 
 `test_kernels.py` finds wrong results; this holds right ones to the errors of `cases/accuracy.py`,
 as they are defined there, on inputs drawn as there.
@@ -91,11 +91,15 @@ def predicting(tile: int) -> Draw:
     return draw
 
 
-def predicting_five_taps(x: Tensor, w: Tensor) -> Tensor:
-    """Filters transformed beforehand, in float64."""
-    K = w.spec.sizes[3]
-    op = WinogradConv2D(pads=(2, 2, 2, 2), filters=K, taps=5, tile=2)
-    return one(op, x, one(WinogradFilters(2), w), no_bias(K))
+def more_taps(tile: int, taps: int) -> Draw:
+    """Filters transformed beforehand, in float64; padding as 5 taps want it."""
+
+    def draw(x: Tensor, w: Tensor) -> Tensor:
+        K = w.spec.sizes[3]
+        op = WinogradConv2D(pads=(2, 2, 2, 2), filters=K, taps=taps, tile=tile)
+        return one(op, x, one(WinogradFilters(tile), w), no_bias(K))
+
+    return draw
 
 
 def training(exchanged: bool) -> Draw:
@@ -125,13 +129,14 @@ def forward_inputs(C: int, taps: int = 3) -> tuple[Array, Array]:
 
 
 @every_isa
-@pytest.mark.parametrize("C", CHANNELS)
-def test_winograd_of_five_taps(C: int, isa: str) -> None:
-    x, w = forward_inputs(C, taps=5)
+@pytest.mark.parametrize("C", [12, *CHANNELS])
+@pytest.mark.parametrize(("tile", "taps"), [(3, 4), (2, 5)])
+def test_winograd_of_more_taps(tile: int, taps: int, C: int, isa: str) -> None:
+    x, w = forward_inputs(C, taps)
     truth = truth_of(Conv2D(padding=((2, 2), (2, 2))), x, w)
-    worst, rms = errors(isa, predicting_five_taps, x, w, truth)
-    assert worst <= allowed(MAX["F2x5"], C)
-    assert rms <= allowed(RMS["F2x5"], C)
+    worst, rms = errors(isa, more_taps(tile, taps), x, w, truth)
+    assert worst <= allowed(MAX[f"F{tile}x{taps}"], C)
+    assert rms <= allowed(RMS[f"F{tile}x{taps}"], C)
 
 
 @every_isa

@@ -98,7 +98,7 @@ class InferencePlan:
         outputs = passes.fold_batch_norm(lowered.outputs)
         if backend == "cpu":
             outputs = passes.turn_convolutions(passes.forget_winners(outputs))
-            outputs = passes.to_depthwise(outputs)
+            outputs = passes.unstride(passes.to_depthwise(outputs), algorithms)
             outputs = passes.fuse_convolutions(outputs, algorithms=algorithms)
             outputs = passes.fuse_separable(passes.fuse_pools(outputs), algorithms)
             outputs = passes.fuse_shuffles(outputs)

@@ -26,6 +26,7 @@ from fastcnn.passes.algorithms import (
     DIRECT,
     FUSED,
     WINOGRAD_2,
+    WINOGRAD_3,
     WINOGRAD_4,
     Algorithms,
     convolution_shape,
@@ -38,8 +39,8 @@ if TYPE_CHECKING:
     from fastcnn.models.model import Model
 
 # Every algorithm stands in one of them.
-_VARIANTS = ((DIRECT, FUSED), (WINOGRAD_4, APART), (WINOGRAD_2, FUSED))
-_NAMES = {4: WINOGRAD_4, 2: WINOGRAD_2}
+_VARIANTS = ((DIRECT, FUSED), (WINOGRAD_4, WINOGRAD_3, APART), (WINOGRAD_2, FUSED))
+_NAMES = {4: WINOGRAD_4, 3: WINOGRAD_3, 2: WINOGRAD_2}
 _TURNS = 10
 # Within so much of each other, measurements say nothing, and results may stay as they are.
 _CLEARLY = 0.97

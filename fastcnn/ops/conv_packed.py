@@ -328,7 +328,7 @@ def winograd_g(tile: int, taps: int) -> Array:
 @final
 @dataclass(frozen=True)
 class WinogradFilters(Op):
-    """G g G' of r x r filters for F(tile x tile, r x r): r = 3, or r = 5 and tile = 2.
+    """G g G' of r x r filters for F(tile x tile, r x r): tile = 4 or 2, 3, 2 for r = 3, 4, 5.
 
     (r, r, C, K) -> (groups of panels, points, WINOGRAD_PANELS, C, COLUMNS), zero beyond the last
     channel, where points = (tile + r - 1)^2.
@@ -363,10 +363,10 @@ class WinogradConv2D(Op):
     Attributes:
         pads: (top, bottom, left, right).
         filters: K.
-        taps: r, 3 or 5.
-        tile: outputs of a patch along each axis: 4, or 2, of 5 taps always 2.
+        taps: r: 3, 4 or 5.
+        tile: outputs of a patch along each axis: 4 or 2 of 3 taps, 3 of 4, 2 of 5.
         pool: 2 for the largest of every 2 x 2 pixels, a last odd row or column left out; else 1.
-            There is no residual then.
+            There is no residual then, and tile is even.
         bounds: smallest and largest output.
     """
 

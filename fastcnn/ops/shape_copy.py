@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Copying pixels to where a join wants them, and shuffling channels as they are joined."""
+"""Copying pixels to where a join or a convolution wants them, and channels as they are joined."""
 
 from __future__ import annotations
 
@@ -64,4 +64,43 @@ class InterleaveChannels(Op):
         return True
 
 
-OPS: tuple[type[Op], ...] = (CopyPixels, InterleaveChannels)
+@final
+@dataclass(frozen=True)
+class SpaceToDepth(Op):
+    """x (N, H, W, C) -> (N, P, Q, block^2 C): squares of pixels become one; float32.
+
+        y[n, p, q, (i block + j) C + c] = x[n, p block + i - top, q block + j - left, c]
+
+    and zero beyond x.
+
+    Attributes:
+        block: pixels along each side of a square.
+        before: (top, left), zeros in front of x.
+        size: (P, Q); what of x lies beyond is left out.
+    """
+
+    block: int
+    before: tuple[int, int]
+    size: tuple[int, int]
+    name: ClassVar[str] = "space_to_depth"
+
+    def infer(self, *inputs: Spec) -> Spec:
+        """(N, H, W, C) -> (N, P, Q, block^2 C)."""
+        x = inputs[0]
+        return x.with_shape(x.shape[0], *self.size, self.block**2 * x.sizes[3])
+
+    def reference(self, *inputs: Array) -> Array:
+        """Zeros around the image, then axes in another order."""
+        N, H, W, C = inputs[0].shape
+        (top, left), (P, Q), b = self.before, self.size, self.block
+        padded = np.zeros((N, max(P * b, top + H), max(Q * b, left + W), C), inputs[0].dtype)
+        padded[:, top : top + H, left : left + W] = inputs[0]
+        squares = padded[:, : P * b, : Q * b].reshape(N, P, b, Q, b, C)
+        return np.ascontiguousarray(squares.transpose(0, 1, 3, 2, 4, 5)).reshape(N, P, Q, -1)
+
+    def attributes(self, *inputs: Spec) -> dict[str, int | float]:
+        """The square and the zeros in front."""
+        return {"block": self.block, "before_h": self.before[0], "before_w": self.before[1]}
+
+
+OPS: tuple[type[Op], ...] = (CopyPixels, InterleaveChannels, SpaceToDepth)

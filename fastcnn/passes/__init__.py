@@ -3,6 +3,7 @@
 
 fold_batch_norm     conv -> batch norm (inference)  becomes  conv with scaled filters + bias
 to_depthwise        conv of one channel and filter a group  becomes  a depthwise one
+unstride            a first layer's conv with a stride  becomes  one without, of more channels
 fuse_convolutions   conv -> bias -> sum -> bounds  becomes  one op with packed filters; so do
                     transposed convolutions
 fuse_separable      [1x1 conv ->] depthwise -> 1x1 conv  becomes  one op, a few rows at a time
@@ -38,4 +39,5 @@ from fastcnn.passes.recompute import recompute as recompute
 from fastcnn.passes.rewrite import rewrite as rewrite
 from fastcnn.passes.training import for_training as for_training
 from fastcnn.passes.turn import turn_convolutions as turn_convolutions
+from fastcnn.passes.unstride import unstride as unstride
 from fastcnn.passes.values import forget_winners as forget_winners

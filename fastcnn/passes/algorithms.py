@@ -10,8 +10,8 @@ from typing import final
 
 from fastcnn.graph import Spec
 
-# Of a convolution of r x r taps: the direct sum, F(4x4, r x r), F(2x2, r x r).
-DIRECT, WINOGRAD_4, WINOGRAD_2 = "direct", "winograd_4", "winograd_2"
+# Of a convolution of r x r taps: the direct sum, F(m x m, r x r) for m = 4, 3, 2.
+DIRECT, WINOGRAD_4, WINOGRAD_3, WINOGRAD_2 = "direct", "winograd_4", "winograd_3", "winograd_2"
 # Of a depthwise convolution between 1x1 convolutions: one op, or one for each.
 FUSED, APART = "fused", "apart"
 

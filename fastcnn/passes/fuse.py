@@ -47,6 +47,7 @@ from fastcnn.ops.norm_batch import BatchNormInference
 from fastcnn.passes.algorithms import (
     DIRECT,
     WINOGRAD_2,
+    WINOGRAD_3,
     WINOGRAD_4,
     Algorithms,
     convolution_shape,
@@ -327,7 +328,7 @@ def _convolution(
 
 
 def winograd_tile(op: Conv2D, x: Tensor, kernel: Tensor, algorithms: Algorithms) -> int:
-    """4 or 2 where F(4x4, r x r) or F(2x2, r x r) is allowed and the best; 0 for the direct sum.
+    """The tile m where an F(m x m, r x r) is allowed and the best; 0 for the direct sum.
 
     Costs are counted in multiply-adds of a number per channel in and out: those of the products and
     the transforms of a patch, or reading the filters once, whichever takes longer: filters are
@@ -341,22 +342,31 @@ def winograd_tile(op: Conv2D, x: Tensor, kernel: Tensor, algorithms: Algorithms)
         or op.groups != 1
     ):
         return 0
-    if C < 16 or K < 16 or algorithms.exact:
+    if C < LEAST_CHANNELS or K < 16 or algorithms.exact:
         return 0
     y = op.infer(x.spec, kernel.spec)
     N, P, Q, _ = y.sizes
     costs = {DIRECT: float(R * S * max(N * P * Q, _FILTER_READ))}
     for name, tile in WINOGRAD_TAPS[R, S].items():
-        patches, points = N * math.ceil(P / tile) * math.ceil(Q / tile), (tile + R - 1) ** 2
-        transforms = 6 / C + 4 / K
-        costs[name] = points * max(patches * (1 + transforms), _FILTER_READ)
+        points = (tile + R - 1) ** 2
+        costs[name] = max(winograd_products(tile, R, C, y), float(points * _FILTER_READ))
     chosen = algorithms.pick(convolution_shape((R, S), x.spec, y), costs)
     return WINOGRAD_TAPS[R, S].get(chosen, 0)
 
 
+def winograd_products(tile: int, taps: int, channels: int, y: Spec) -> float:
+    """Multiply-adds of F(tile x tile, taps x taps) and its transforms, per channel in and out."""
+    N, P, Q, K = y.sizes
+    patches, points = N * math.ceil(P / tile) * math.ceil(Q / tile), (tile + taps - 1) ** 2
+    return points * patches * (1 + 6 / channels + 4 / K)
+
+
+# Channels that are worth transforming patches of.
+LEAST_CHANNELS = 12
 # By the taps of a convolution, the tiles that there are kernels for.
 WINOGRAD_TAPS = {
     (3, 3): {WINOGRAD_4: 4, WINOGRAD_2: 2},
+    (4, 4): {WINOGRAD_3: 3},
     (5, 5): {WINOGRAD_2: 2},
 }
 # Reading a number of the filters from memory costs as much as so many multiply-adds with it.

@@ -27,7 +27,7 @@ def fuse_pools(outputs: Sequence[Tensor]) -> list[Tensor]:
         conv = inputs[0].node
         if not isinstance(conv.op, WinogradConv2D) or len(conv.inputs) > 3:
             return None
-        if conv.op.pool > 1 or not _halves(node):
+        if conv.op.pool > 1 or conv.op.tile % 2 or not _halves(node):
             return None
         with scope_path(conv.layer):
             return (apply(replace(conv.op, pool=2), *conv.inputs),)

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Winograd's F(m x m, r x r) on NHWC: m x m outputs of a convolution of r x r taps from (m + r - 1)^2
- * products. F(4x4, 3x3) takes 36 where the sum has 144, F(2x2, 3x3) 16 for 36, F(2x2, 5x5) 36 for 100
- * (A. Lavin, S. Gray, "Fast Algorithms for Convolutional Neural Networks", 2015).
+ * products. F(4x4, 3x3) takes 36 where the sum has 144, F(3x3, 4x4) too, F(2x2, 5x5) 36 for 100 and
+ * F(2x2, 3x3) 16 for 36 (A. Lavin, S. Gray, "Fast Algorithms for Convolutional Neural Networks", 2015).
  *
  *   V = B' d B   of every patch d of m + r - 1 pixels squared, per channel  (input transform)
  *   M = U V      one matrix product over the channels for every point  (with panels of panel.inc.h)
@@ -42,52 +42,59 @@ FC_INLINE void winograd_inverse(const vf *a, vf *y, const int m, const int edge)
         return;
     }
     y[2] = v_fma(v_set1(2.0f), sum, v_mul(v_set1(0.5f), sum2));
+    if (m == 3) {
+        y[2] = v_add(y[2], a[5]);
+        return;
+    }
     y[3] = v_fma(v_set1(2.0f), difference, v_fma(v_set1(0.5f), difference2, a[5]));
 }
 
-/* m[count][WINOGRAD_COLUMNS] of one plane for one group of panels, as far as there are filters, which
- * begin at u; `far` tells that no near cache holds v. */
-static void winograd_plane(const struct winograd *g, const float *v, const float *u, int64_t count,
-                           int64_t columns, int far, float *m)
+/* Products of one point with `columns` filters; v and u of p are the point's, and m. V of the next point
+ * is asked for meanwhile where it is given; p tells of filters. */
+static void winograd_plane(struct winograd_product p, int64_t count, int64_t columns,
+                           const float *v_next)
 {
-    int64_t panel = g->C * PANEL_COLUMNS, tiles = ceil_div(count, FC_PANEL_ROWS);
-    struct winograd_product product = {
-        .v = v,
-        .v_row = g->v_row,
-        .m_row = WINOGRAD_COLUMNS,
-        .depth = g->C,
-        .part = g->C / tiles * PANEL_COLUMNS,
-        .lines = ceil_div(WINOGRAD_FETCH, tiles),
-    };
+    int64_t panel = p.depth * PANEL_COLUMNS;
+    const float *u = p.u;
+    float *m = p.m;
     for (int64_t k = 0; k < columns; k += PANEL_STRIP) {
-        product.u = u + k / PANEL_COLUMNS * panel + k % PANEL_COLUMNS;
-        product.v_next = far && k + PANEL_STRIP >= columns ? v + g->v_plane : NULL;
-        product.u_next = far ? product.u + max_i64(1, PANEL_STRIP / PANEL_COLUMNS) * panel : NULL;
-        product.m = m + k;
-        product.vectors = columns - k > FC_LANES ? 2 : 1;
-        winograd_strip(&product, count);
+        p.u = u + k / PANEL_COLUMNS * panel + k % PANEL_COLUMNS;
+        p.v_next = k + PANEL_STRIP >= columns ? v_next : NULL;
+        p.u_next = p.lines ? p.u + max_i64(1, PANEL_STRIP / PANEL_COLUMNS) * panel : NULL;
+        p.m = m + k;
+        p.vectors = columns - k > FC_LANES ? 2 : 1;
+        winograd_strip(&p, count);
     }
 }
 
-/* Part `part` of as many as there are points of what the block's outputs of a group will touch. */
-static void winograd_expect_outputs(const struct winograd *g, struct winograd_patches block,
-                                    int64_t group, int64_t part)
+/* How far a block's outputs have been asked for: rows of pixels, patch by patch. */
+struct winograd_expected {
+    struct winograd_patch at;
+    int64_t row, done;
+};
+
+/* Ask for what the block's outputs of a group will touch, as far as `until` rows. */
+static void winograd_expect_outputs(const struct winograd *g, int64_t group, int64_t until,
+                                    struct winograd_expected *e)
 {
     const float *residual = g->epilogue.residual;
-    int64_t k = group * WINOGRAD_COLUMNS, columns = min_i64(WINOGRAD_COLUMNS, g->K - k), begin, end;
-    int64_t side = g->m / g->pool, P = g->P / g->pool, Q = g->Q / g->pool;
-    share(block.count * side, (int)part, (int)g->points, &begin, &end);
-    for (; begin < end; begin++) {
-        struct winograd_patch at = winograd_patch(g, block.tile + begin / side);
-        int64_t h = at.h / g->pool + begin % side, first = at.w / g->pool;
+    const int half = g->pool == 2;
+    int64_t k = group * WINOGRAD_COLUMNS, columns = min_i64(WINOGRAD_COLUMNS, g->K - k);
+    int64_t side = g->m >> half, P = g->P >> half, Q = g->Q >> half;
+    for (; e->done < until; e->done++) {
+        int64_t h = (e->at.h >> half) + e->row, first = e->at.w >> half;
         int64_t last = h < P ? min_i64(first + side, Q) : 0;
         for (int64_t w = first; w < last; w++)
             for (int64_t i = 0; i < columns; i += LINE_FLOATS) {
-                int64_t to = ((at.n * P + h) * Q + w) * g->y_pixel + k + i;
+                int64_t to = ((e->at.n * P + h) * Q + w) * g->y_pixel + k + i;
                 __builtin_prefetch(g->y + to, 1);
                 if (residual && residual != g->y)
                     __builtin_prefetch(residual + to);
             }
+        if (++e->row < side)
+            continue;
+        e->row = 0;
+        winograd_step(g, &e->at);
     }
 }
 
@@ -98,16 +105,29 @@ static int64_t winograd_filters_of_plane(const struct winograd *g)
 }
 
 /* m[points][count][WINOGRAD_COLUMNS] of a block's patches for one group of panels, that at u. Meanwhile
- * its outputs are asked for. */
+ * its outputs are asked for. `far` tells that no near cache holds v and u. */
 static void winograd_multiply(const struct winograd *g, const float *v, const float *u,
                               struct winograd_patches block, int64_t group, int far, float *m)
 {
     int64_t columns = min_i64(WINOGRAD_COLUMNS, g->K - group * WINOGRAD_COLUMNS);
-    int64_t panels = winograd_filters_of_plane(g);
+    int64_t tiles = ceil_div(block.count, FC_PANEL_ROWS), rows = block.count * (g->m / g->pool);
+    struct winograd_expected expected = {.at = winograd_patch(g, block.tile)};
+    struct winograd_product product = {
+        .v = v,
+        .u = u,
+        .m = m,
+        .v_row = g->v_row,
+        .m_row = WINOGRAD_COLUMNS,
+        .depth = g->C,
+        .part = far ? g->C / tiles * PANEL_COLUMNS : 0,
+        .lines = far ? ceil_div(WINOGRAD_FETCH, tiles) : 0,
+    };
     for (int64_t xi = 0; xi < g->points; xi++) {
-        winograd_expect_outputs(g, block, group, xi);
-        winograd_plane(g, v + xi * g->v_plane, u + xi * panels, block.count, columns, far,
-                       m + xi * g->m_plane);
+        winograd_expect_outputs(g, group, rows * (xi + 1) / g->points, &expected);
+        winograd_plane(product, block.count, columns, far ? product.v + g->v_plane : NULL);
+        product.v += g->v_plane;
+        product.u += winograd_filters_of_plane(g);
+        product.m += g->m_plane;
     }
 }
 
@@ -187,6 +207,8 @@ static void winograd_output(const struct winograd *g, struct winograd_patches bl
         winograd_output_body(g, block, group, from, 4, 6, 1);
     else if (g->m == 4)
         winograd_output_body(g, block, group, from, 4, 6, 2);
+    else if (g->m == 3)
+        winograd_output_body(g, block, group, from, 3, 6, 1);
     else if (g->edge == 6 && g->pool == 1)
         winograd_output_body(g, block, group, from, 2, 6, 1);
     else if (g->edge == 6)
@@ -227,7 +249,7 @@ static struct winograd winograd_of(const fc_call *call, int64_t tile, int64_t ed
     g.tiles = g.N * g.tiles_h * g.tiles_w;
     g.groups = ceil_div(g.K, WINOGRAD_COLUMNS);
     /* Rows 4 KB apart would fall on one set of the cache. */
-    g.v_row = g.C % 512 == 0 ? g.C + WINOGRAD_SKEW : g.C;
+    g.v_row = ceil_div(g.C, FC_LANES) * FC_LANES + (g.C % 512 == 0 ? WINOGRAD_SKEW : 0);
     return g;
 }
 
@@ -265,8 +287,8 @@ static int64_t winograd_block(const struct winograd *g, int64_t tiles, int nthre
     return FC_PANEL_ROWS * ceil_div(all, blocks);
 }
 
-/* Filters have as many points as a patch has pixels: 6 x 6, which serve 4 outputs and 3 taps or 2
- * and 5, or 4 x 4. */
+/* Filters have as many points as a patch has pixels: 6 x 6, which serve 4 outputs and 3 taps, 3 and 4
+ * or 2 and 5; or 4 x 4. */
 static struct winograd winograd_planned(const fc_call *call)
 {
     FC_ATTRS(f32_winograd_conv2d);
@@ -289,9 +311,12 @@ static void winograd_alone(const struct winograd *g, float *v, float *m, int tid
 {
     fc_work work = fc_open(ceil_div(g->tiles, FC_PANEL_ROWS), tid, nthreads);
     while (fc_take(&work)) {
-        int64_t end = min_i64(work.end * FC_PANEL_ROWS, g->tiles);
-        for (int64_t tile = work.begin * FC_PANEL_ROWS; tile < end; tile += g->block) {
-            const struct winograd_patches block = {tile, min_i64(g->block, end - tile)};
+        int64_t rows = work.end - work.begin, most = g->block / FC_PANEL_ROWS;
+        int64_t blocks = ceil_div(rows, most);
+        for (int64_t i = 0; i < blocks; i++) {
+            int64_t begin = (work.begin + rows * i / blocks) * FC_PANEL_ROWS;
+            int64_t end = (work.begin + rows * (i + 1) / blocks) * FC_PANEL_ROWS;
+            const struct winograd_patches block = {begin, min_i64(end, g->tiles) - begin};
             winograd_input(g, block, v);
             for (int64_t group = 0; group < g->groups; group++) {
                 const float *u = g->u + group * g->points * winograd_filters_of_plane(g);

@@ -61,7 +61,7 @@ FC_INLINE void winograd_values_double(const double g[5], double u[6], const int 
         u[2] = even - odd;
         return;
     }
-    double third = r == 5 ? g[3] : 0, fourth = r == 5 ? g[4] : 0;
+    double third = r >= 4 ? g[3] : 0, fourth = r == 5 ? g[4] : 0;
     double even = (g[0] + 2 * g[2] + 4 * fourth) * (1.0 / 6),
            odd = (g[1] + 2 * third) * (sqrt2 / 6);
     double even2 = (2 * g[0] + g[2] + 0.5 * fourth) * (-1.0 / 3);
@@ -114,6 +114,7 @@ static void winograd_transform_step(const float *g, float *u, int64_t rows)
     }
 FC_WINOGRAD_TRANSFORM(4, 3)
 FC_WINOGRAD_TRANSFORM(2, 3)
+FC_WINOGRAD_TRANSFORM(3, 4)
 FC_WINOGRAD_TRANSFORM(2, 5)
 #undef FC_WINOGRAD_TRANSFORM
 
@@ -183,6 +184,7 @@ FC_DEFINE(f32_winograd_filters)
     w.taps = (int)(r * r);
     w.points = (int)(edge * edge);
     w.transform = r == 5             ? winograd_transform_2_5
+                  : r == 4           ? winograd_transform_3_4
                   : attrs->tile == 4 ? winograd_transform_4_3
                                      : winograd_transform_2_3;
     winograd_transform_all(&w, call->out[0].data, tid, nthreads);

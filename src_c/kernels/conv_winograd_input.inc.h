@@ -4,8 +4,8 @@
  * once, though neighbours share all but m of them, and wait in the nearest cache until their patch
  * is whole: no loop holds more than the values of one transform in registers.
  *
- *   t[edge / 2][2][edge][WINOGRAD_STRIP]   B' d of a patch's columns, two by two; the last ones are
- *                                          the first ones of the next patch
+ *   t[edge][edge][WINOGRAD_STRIP]   B' d of a patch's columns, in groups of two, or three if m is
+ *                                   three: the last groups are the first ones of the next patch
  */
 enum {
     WINOGRAD_PANELS = 2, /* of filters at a time */
@@ -41,6 +41,20 @@ static inline struct winograd_patch winograd_patch(const struct winograd *g, int
 {
     int64_t w = tile % g->tiles_w, h = tile / g->tiles_w % g->tiles_h;
     return (struct winograd_patch){tile / g->tiles_w / g->tiles_h, g->m * h, g->m * w};
+}
+
+/* The patch that follows. */
+static inline void winograd_step(const struct winograd *g, struct winograd_patch *at)
+{
+    at->w += g->m;
+    if (at->w < g->m * g->tiles_w)
+        return;
+    at->w = 0;
+    at->h += g->m;
+    if (at->h < g->m * g->tiles_h)
+        return;
+    at->h = 0;
+    at->n++;
 }
 
 /* t = B' d. It depends on the points alone, not on how many taps and outputs they serve. */
@@ -121,51 +135,53 @@ FC_INLINE void winograd_column(const struct winograd *g, const struct winograd_r
         winograd_column_lanes(d, c, channels - c, t, edge);
 }
 
-/* Row i of V, n channels from channel c of the columns' transforms. */
-FC_INLINE void winograd_row_lanes(float *const pair[3], int64_t i, int64_t c, int64_t n, float *v,
-                                  int64_t v_plane, const int edge)
+/* Columns of a group: patches begin with a group. */
+FC_INLINE int winograd_unit(const int m) { return m == 3 ? 3 : 2; }
+
+/* Row i of V, a vector of channels from c on. */
+FC_INLINE void winograd_row_lanes(float *const group[3], int64_t i, int64_t c, float *v,
+                                  int64_t v_plane, const int m, const int edge)
 {
-    const int64_t column = edge * WINOGRAD_STRIP;
+    const int unit = winograd_unit(m);
     vf t[6], row[6];
 #pragma GCC unroll 6
     for (int j = 0; j < edge; j++)
-        t[j] = v_load(pair[j / 2] + j % 2 * column + i * WINOGRAD_STRIP + c);
+        t[j] = v_load(group[j / unit] + (j % unit * edge + i) * WINOGRAD_STRIP + c);
     winograd_forward(t, row, edge);
 #pragma GCC unroll 6
     for (int j = 0; j < edge; j++)
-        store_lanes(v + (edge * i + j) * v_plane + c, row[j], n);
+        v_store(v + (edge * i + j) * v_plane + c, row[j]);
 }
 
-/* One patch: v[edge * edge][channels]. */
-FC_INLINE void winograd_rows(float *const pair[3], int64_t channels, float *v, int64_t v_plane,
-                             const int edge)
+/* One patch: v[edge * edge][channels]; rows of v hold whole vectors. */
+FC_INLINE void winograd_rows(float *const group[3], int64_t channels, float *v, int64_t v_plane,
+                             const int m, const int edge)
 {
-    for (int64_t i = 0; i < edge; i++) {
-        int64_t c = 0;
-        for (; c + FC_LANES <= channels; c += FC_LANES)
-            winograd_row_lanes(pair, i, c, FC_LANES, v, v_plane, edge);
-        if (c < channels)
-            winograd_row_lanes(pair, i, c, channels - c, v, v_plane, edge);
-    }
+    for (int64_t i = 0; i < edge; i++)
+        for (int64_t c = 0; c < channels; c += FC_LANES)
+            winograd_row_lanes(group, i, c, v, v_plane, m, edge);
 }
 
 /* v[points][run][v_row] of at most WINOGRAD_STRIP channels from c on. */
 FC_INLINE void winograd_strip_in(const struct winograd *g, const struct winograd_run *run,
                                  int64_t c, int64_t channels, float *v, const int m, const int edge)
 {
-    float t[3][2 * 6 * WINOGRAD_STRIP] __attribute__((aligned(64)));
+    float t[6 * 6 * WINOGRAD_STRIP] __attribute__((aligned(64)));
+    const int unit = winograd_unit(m), groups = edge / unit;
     const int64_t column = edge * WINOGRAD_STRIP;
-    float *pair[3] = {t[0], t[1], t[2]};
+    float *group[3];
+    for (int j = 0; j < groups; j++)
+        group[j] = t + j * unit * column;
     for (int j = 0; j < edge - m; j++)
-        winograd_column(g, run, run->w + j, c, channels, pair[j / 2] + j % 2 * column, edge);
+        winograd_column(g, run, run->w + j, c, channels, group[j / unit] + j % unit * column, edge);
     for (int64_t i = 0; i < run->count; i++, v += g->v_row) {
         for (int j = edge - m; j < edge; j++)
-            winograd_column(g, run, run->w + m * i + j, c, channels, pair[j / 2] + j % 2 * column,
-                            edge);
-        winograd_rows(pair, channels, v, g->v_plane, edge);
-        float *const old[3] = {pair[0], pair[1], pair[2]};
-        for (int j = 0; j < edge / 2; j++)
-            pair[j] = old[(j + m / 2) % (edge / 2)];
+            winograd_column(g, run, run->w + m * i + j, c, channels,
+                            group[j / unit] + j % unit * column, edge);
+        winograd_rows(group, channels, v, g->v_plane, m, edge);
+        float *const old[3] = {group[0], group[1], groups > 2 ? group[2] : NULL};
+        for (int j = 0; j < groups; j++)
+            group[j] = old[(j + m / unit) % groups];
     }
 }
 
@@ -187,6 +203,8 @@ static void winograd_input(const struct winograd *g, struct winograd_patches blo
 {
     if (g->m == 4)
         winograd_input_body(g, block, v, 4, 6);
+    else if (g->m == 3)
+        winograd_input_body(g, block, v, 3, 6);
     else if (g->edge == 6)
         winograd_input_body(g, block, v, 2, 6);
     else

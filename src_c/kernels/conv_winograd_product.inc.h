@@ -84,18 +84,30 @@ static const winograd_product_fn winograd_products[FC_PANEL_ROWS + 1] = {
     FC_FOR_PANEL_ROWS(FC_WINOGRAD)};
 #undef FC_WINOGRAD
 
-/* One strip of one plane, for all rows of a block. */
+/* Fewer rows wait for their own sums: so many vectors of two do not. */
+enum { WINOGRAD_LEAST = 4 };
+
+/* One strip of one plane, for all rows of a block: whole tiles, and one or two that have the rest. */
 static void winograd_strip(const struct winograd_product *p, int64_t count)
 {
-    int64_t tiles = count / FC_PANEL_ROWS, done = tiles * FC_PANEL_ROWS;
+    int64_t tiles = count / FC_PANEL_ROWS, rest = count % FC_PANEL_ROWS;
+    if (rest && rest < WINOGRAD_LEAST && tiles) {
+        rest += FC_PANEL_ROWS;
+        tiles--;
+    }
     if (tiles)
         winograd_products[FC_PANEL_ROWS](p, tiles);
-    if (done == count)
-        return;
     struct winograd_product last = *p;
-    last.v += done * p->v_row;
-    last.m += done * p->m_row;
-    last.v_next = p->v_next ? p->v_next + done * p->v_row : NULL;
-    last.u_next = p->u_next ? p->u_next + tiles * p->part : NULL;
-    winograd_products[count - done](&last, 1);
+    int64_t done = tiles * FC_PANEL_ROWS;
+    while (done < count) {
+        int64_t rows = rest > FC_PANEL_ROWS ? ceil_div(rest, 2) : rest;
+        last.v = p->v + done * p->v_row;
+        last.m = p->m + done * p->m_row;
+        last.v_next = p->v_next ? p->v_next + done * p->v_row : NULL;
+        last.u_next = p->u_next ? p->u_next + tiles * p->part : NULL;
+        winograd_products[rows](&last, 1);
+        tiles++;
+        done += rows;
+        rest -= rows;
+    }
 }

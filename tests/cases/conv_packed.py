@@ -79,8 +79,8 @@ WINOGRAD = [
     ((5, 14, 14, 200), 200, (1, 1, 1, 1)),
     ((1, 14, 14, 512), 40, (1, 1, 1, 1)),
 ]
-# Of 5x5 taps: an image smaller than they are, patches cut by every border, several blocks of them.
-FIVE_TAPS = [
+# Of 4x4 and 5x5 taps: an image smaller than they are, patches cut by every border, several blocks.
+MORE_TAPS = [
     ((1, 5, 5, 1), 1, (0, 1, 1, 0)),
     ((1, 1, 2, 3), 5, (2, 2, 2, 2)),
     *(((1, 7, 8, c), 17, (2, 2, 2, 2)) for c in (7, 8, 17, 33)),
@@ -259,7 +259,14 @@ CASES: list[Case] = [
         if kernel[0] == 3
     ),
     *(
-        Case(WinogradFilters(2), normal((5, 5, *kernel[2:])), 1e-6, False, label=f"F2x5-{kernel}")
+        Case(
+            WinogradFilters(7 - taps),
+            normal((taps, taps, *kernel[2:])),
+            1e-6,
+            False,
+            label=f"{taps}-taps-{kernel}",
+        )
+        for taps in (4, 5)
         for kernel in KERNELS
     ),
     *(depthwise_case(geometry, UNBOUNDED) for geometry in (*DEPTHWISE, *DEPTHWISE_BLOCKS)),
@@ -278,8 +285,17 @@ CASES: list[Case] = [
         for tile in (4, 2)
     ),
     *(winograd_case(*given, RELU, True, "relu-sum", tile=2) for given in WINOGRAD[2::3]),
-    *(winograd_case(*given, tile=2, taps=5) for given in FIVE_TAPS),
-    *(winograd_case(*given, RELU, True, "relu-sum", 2, taps=5) for given in FIVE_TAPS[1::3]),
-    *(winograd_case(*given, RELU, False, "relu-pool", 2, 2, 5) for given in FIVE_TAPS[2:]),
+    *(
+        case
+        for taps in (4, 5)
+        for case in (
+            *(winograd_case(*given, tile=7 - taps, taps=taps) for given in MORE_TAPS),
+            *(
+                winograd_case(*given, RELU, True, "relu-sum", 7 - taps, taps=taps)
+                for given in MORE_TAPS[1::3]
+            ),
+        )
+    ),
+    *(winograd_case(*given, RELU, False, "relu-pool", 2, 2, 5) for given in MORE_TAPS[2:]),
     *(preactivated_case(*given) for given in PREACTIVATED),
 ]

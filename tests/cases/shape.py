@@ -10,7 +10,7 @@ import numpy as np
 
 from cases.case import Array, Case, Make, normal
 from fastcnn.ops.shape import BroadcastTo, ChannelShuffle, Reshape, Transpose
-from fastcnn.ops.shape_copy import CopyPixels, InterleaveChannels
+from fastcnn.ops.shape_copy import CopyPixels, InterleaveChannels, SpaceToDepth
 from fastcnn.ops.shape_join import Concat, Pad, Slice
 from fastcnn.ops.shape_resize import (
     ResizeBilinear,
@@ -40,6 +40,17 @@ TRANSPOSES: list[tuple[tuple[int, ...], tuple[int, ...]]] = [
     ((2, 3, 4, 5), (3, 2, 1, 0)),
     ((4, 1, 5, 1), (3, 2, 1, 0)),
     ((2, 3, 2, 3, 2, 3), (4, 1, 5, 0, 3, 2)),
+]
+# (x, block, zeros in front, size): runs of 6 and 12 floats and others, squares that lie outside on
+# every side, all of them, pixels left out, rows that no thread shares evenly.
+SQUARES: list[tuple[tuple[int, ...], int, tuple[int, int], tuple[int, int]]] = [
+    ((1, 1, 1, 1), 1, (0, 0), (1, 1)),
+    ((2, 6, 4, 3), 2, (0, 0), (3, 2)),
+    ((1, 9, 11, 3), 2, (3, 3), (8, 9)),
+    ((3, 13, 15, 3), 4, (2, 1), (4, 5)),
+    ((1, 7, 8, 5), 3, (4, 7), (5, 6)),
+    ((2, 5, 5, 2), 2, (1, 0), (2, 2)),
+    ((1, 3, 2, 3), 2, (4, 4), (2, 2)),
 ]
 CONCATS: list[tuple[int, tuple[tuple[int, ...], ...]]] = [
     (0, ((3, 5), (1, 5), (4, 5))),
@@ -150,6 +161,10 @@ CASES: list[Case] = [
     *(
         Case(InterleaveChannels(), normal(s, s), 0.0, False, label=_label(s))
         for s in ((3, 5), (1, 1), (2, 3, 4, 58), (2, 4, 5, 16), (2, 0, 4))
+    ),
+    *(
+        Case(SpaceToDepth(b, z, to), normal(s), 0.0, False, label=_label(s, (b, *z, *to)))
+        for s, b, z, to in SQUARES
     ),
     *(Case(Concat(a), normal(*s), 0.0, label=_label(a, *s)) for a, s in CONCATS),
     Case(Concat(1), integers(np.uint8, (3, 2), (3, 5)), 0.0, False, label="uint8"),
