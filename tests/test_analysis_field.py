@@ -30,6 +30,7 @@ MADE_BY_PASSES = (
     "_values",
     "copy_",
     "interleave_",
+    "space_to_depth",
 )
 
 POSITIVE = RandomUniform(0.5, 1.5, seed=1)

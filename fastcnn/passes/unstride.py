@@ -3,10 +3,10 @@
 
     y[p] = sum over r < R of x[p s + r] w[r] = sum over t < ceil(R / s) of z[p + t] v[t],
 
-where z[p] is x[p s], ..., x[p s + s - 1] side by side, as channels of one pixel, v likewise of w, and
-w zero beyond R. So Winograd's algorithm, which knows no stride, serves first layers: of 11 taps and
-strides 4 (AlexNet) 3 are left, of 7 and 2 (ResNet, GoogLeNet, DenseNet) 4. Copying the pixels is
-little beside what is saved, as long as they have few channels.
+where z[p] is x[p s], ..., x[p s + s - 1] side by side, as channels of one pixel, v likewise of w,
+and w is zero beyond R. So Winograd's algorithm, which knows no stride, serves first layers: of 11
+taps and strides 4 (AlexNet) 3 are left, of 7 and 2 (ResNet, GoogLeNet, DenseNet) 4. Copying the
+pixels is little beside what is saved, as long as they have few channels.
 """
 
 from __future__ import annotations
@@ -37,11 +37,7 @@ def unstride(outputs: Sequence[Tensor], algorithms: Algorithms) -> list[Tensor]:
     fixed = fixed_nodes(outputs)
 
     def rule(node: Node, inputs: list[Tensor]) -> Sequence[Tensor] | None:
-        if (
-            not isinstance(node.op, Conv2D)
-            or not _pays(node.op, node)
-            or node.specs[0].dtype != "float32"
-        ):
+        if not isinstance(node.op, Conv2D) or not _pays(node.op, node):
             return None
         x, kernel = inputs
         if id(node.inputs[0].node) in fixed or id(node.inputs[1].node) not in fixed:
