@@ -172,10 +172,8 @@ FC_INLINE void winograd_strip_in(const struct winograd *g, const struct winograd
     float *group[3];
     for (int j = 0; j < groups; j++)
         group[j] = t + j * unit * column;
-    for (int j = 0; j < edge - m; j++)
-        winograd_column(g, run, run->w + j, c, channels, group[j / unit] + j % unit * column, edge);
     for (int64_t i = 0; i < run->count; i++, v += g->v_row) {
-        for (int j = edge - m; j < edge; j++)
+        for (int j = i > 0 ? edge - m : 0; j < edge; j++)
             winograd_column(g, run, run->w + m * i + j, c, channels,
                             group[j / unit] + j % unit * column, edge);
         winograd_rows(group, channels, v, g->v_plane, m, edge);
