@@ -295,6 +295,13 @@ def plan_of_use(use: Use, isa: str, bounds: bool = False) -> tuple[Kernel, Tenso
         from fastcnn.passes import fuse_convolutions, fuse_separable, hoist, pack_training, rewrite
     except ImportError:
         raise NotImplementedError("this version computes convolutions as they are drawn") from None
+    try:
+        from fastcnn.passes import for_inference
+    except ImportError:  # in a version that has nothing else for single layers
+
+        def for_inference(outputs: Any) -> Any:
+            return fuse_separable(fuse_convolutions(outputs))
+
     layer, wanted = use
     if wanted not in WANTED:
         raise ValueError(f"of a layer '{wanted}' is wanted; there are {', '.join(WANTED)}")
@@ -305,7 +312,7 @@ def plan_of_use(use: Use, isa: str, bounds: bool = False) -> tuple[Kernel, Tenso
         if bounds:
             outputs = [ops.relu(ops.add(y, Parameter("b", uniform(y.spec.sizes[-1])).tensor))]
         derived = DerivedWeights("cpu")
-        outputs = hoist(fuse_separable(fuse_convolutions(outputs)), derived.stand_in)
+        outputs = hoist(for_inference(outputs), derived.stand_in)
         derived.refresh()
     elif wanted == TRAINED:
         outputs = pack_training(outputs)

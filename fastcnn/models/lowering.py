@@ -97,11 +97,7 @@ class InferencePlan:
         self.structure = lowered.structure
         outputs = passes.fold_batch_norm(lowered.outputs)
         if backend == "cpu":
-            outputs = passes.turn_convolutions(passes.forget_winners(outputs))
-            outputs = passes.unstride(passes.to_depthwise(outputs), algorithms)
-            outputs = passes.fuse_convolutions(outputs, algorithms=algorithms)
-            outputs = passes.fuse_separable(passes.fuse_pools(outputs), algorithms)
-            outputs = passes.fuse_shuffles(outputs)
+            outputs = passes.for_inference(outputs, algorithms)
         outputs = passes.hoist(outputs, derived.stand_in)
         self._derived = derived
         self._runs = 0

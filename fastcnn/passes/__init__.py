@@ -16,6 +16,7 @@ recompute           what is cheap to make is made again for the gradients, inste
 fuse_losses         cross-entropy and its gradient become one op
 fuse_updates        small weights are updated together
 for_training        these six and to_depthwise, for a training step
+for_inference       those for a prediction
 forget_winners      max pooling without the positions that gradients read
 turn_convolutions   a convolution backwards, a transposed one  becomes  one of turned filters
 hoist               what depends on weights alone is cut off, to be computed when weights change
@@ -34,6 +35,7 @@ from fastcnn.passes.fuse_shuffle import fuse_shuffles as fuse_shuffles
 from fastcnn.passes.fuse_updates import fuse_updates as fuse_updates
 from fastcnn.passes.hoist import fixed_nodes as fixed_nodes
 from fastcnn.passes.hoist import hoist as hoist
+from fastcnn.passes.inference import for_inference as for_inference
 from fastcnn.passes.pack_training import pack_training as pack_training
 from fastcnn.passes.recompute import recompute as recompute
 from fastcnn.passes.rewrite import rewrite as rewrite
