@@ -123,7 +123,7 @@ static int64_t slices_of(const reduction *r)
 static reduction joined_reduction_of(const fc_tensor *x, int64_t axes)
 {
     reduction r = reduction_of(x, axes);
-    if (!r.columns || r.n_kept || r.n_reduced != 1)
+    if (!r.columns || r.n_kept || r.n_reduced != 1 || r.inner == 0)
         return r;
     while (2 * r.inner <= JOINED_COLUMNS && r.folds % 2 == 0) {
         r.joined *= 2;

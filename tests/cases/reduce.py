@@ -96,6 +96,11 @@ CASES: list[Case] = [
     *_cases(ReduceMean, normal, 2e-6),
     *_cases(ReduceMax, distinct, 0.0),
     *_cases(ReduceMin, distinct, 0.0),
+    # Nothing to sum, and rows of nothing to be joined.
+    *(
+        Case(ReduceSum(axes), normal(shape), 0.0, differentiable=False, label=_label(shape, axes))
+        for shape, axes in (((2, 2, 0, 2, 0), (0, 1, 2, 3)), ((0, 0), (0,)), ((0, 3), (0,)))
+    ),
     *(
         Case(op((1,)), special(4, 21), 2e-6, differentiable=False, label="special-rows")
         for op in (ReduceSum, ReduceMean, ReduceMax, ReduceMin)
