@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fastcnn import Input, Model, layers
+from fastcnn import Input, Model, layers, ops
 from fastcnn.applications import AlexNet, ResNet18
+from fastcnn.graph import Parameter, placeholder, topological
+from fastcnn.passes import Algorithms, unstride
 
 UNSTRIDED = ("f32_space_to_depth", "f32_winograd_conv2d")
 # (size, channels, taps, strides, padding): a square's rest of taps is 3, 4 or 5; sizes that strides
@@ -78,6 +80,16 @@ def test_exact_models_keep_their_strides(monkeypatch: Any) -> None:
     monkeypatch.setenv("FASTCNN_EXACT", "1")
     size, channels, *_ = FIRST[0]
     assert "f32_space_to_depth" not in first(*FIRST[0]).plan((1, *size, channels)).kernels
+
+
+def test_a_direct_sum_keeps_its_stride() -> None:
+    x = placeholder((1, 64, 64, 3))
+    kernel = Parameter("w", images((7, 7), 3)[:1].reshape(7, 7, 3, 1).repeat(16, 3)).tensor
+    y = ops.conv2d(x, kernel, strides=2, padding=3)
+    assert len(topological(unstride([y], Algorithms(False)))) > len(topological([y]))
+    measured = frozenset({("4x4: 1x35x35x12 -> 1x32x32x16", "direct")})
+    assert unstride([y], Algorithms(False, measured)) == [y]
+    assert unstride([y], Algorithms(True)) == [y]
 
 
 def test_training_keeps_its_strides_and_agrees() -> None:

@@ -20,7 +20,7 @@ from fastcnn.ops._apply import apply
 from fastcnn.ops.conv import Conv2D
 from fastcnn.ops.shape_copy import SpaceToDepth
 from fastcnn.passes.algorithms import Algorithms
-from fastcnn.passes.fuse import LEAST_CHANNELS, WINOGRAD_TAPS, winograd_products
+from fastcnn.passes.fuse import LEAST_CHANNELS, WINOGRAD_TAPS, winograd_products, winograd_tile
 from fastcnn.passes.hoist import fixed_nodes
 from fastcnn.passes.rewrite import rewrite
 
@@ -28,12 +28,12 @@ from fastcnn.passes.rewrite import rewrite
 def unstride(outputs: Sequence[Tensor], algorithms: Algorithms) -> list[Tensor]:
     """The graph with such convolutions, where Winograd's products are clearly fewer.
 
+    A direct sum keeps its stride: there would be more of it to sum.
+
     Args:
         outputs: of the graph.
         algorithms: those allowed.
     """
-    if algorithms.exact:
-        return list(outputs)
     fixed = fixed_nodes(outputs)
 
     def rule(node: Node, inputs: list[Tensor]) -> Sequence[Tensor] | None:
@@ -43,7 +43,9 @@ def unstride(outputs: Sequence[Tensor], algorithms: Algorithms) -> list[Tensor]:
         if id(node.inputs[0].node) in fixed or id(node.inputs[1].node) not in fixed:
             return None
         with scope_path(node.layer):
-            return (_unstrided(node.op, x, kernel, node.specs[0]),)
+            y = _unstrided(node.op, x, kernel, node.specs[0])
+        copied, filters = y.node.inputs
+        return (y,) if winograd_tile(Conv2D(), copied, filters, algorithms) else None
 
     return rewrite(outputs, rule)
 
@@ -73,8 +75,8 @@ def _unstrided(op: Conv2D, x: Tensor, kernel: Tensor, y: Spec) -> Tensor:
     padded = ops.pad(kernel, ((0, more), (0, more), (0, 0), (0, 0)))
     parts = ops.reshape(padded, (taps, stride, taps, stride, C, K))
     filters = ops.reshape(ops.transpose(parts, (0, 2, 1, 3, 4, 5)), (taps, taps, channels, K))
-    z: Tensor = apply(Conv2D(), copied, filters)
-    return z
+    unstrided: Tensor = apply(Conv2D(), copied, filters)
+    return unstrided
 
 
 # Winograd's kernels reach a smaller share of the processor's speed, more so with few channels.
