@@ -200,29 +200,36 @@ FC_INLINE void winograd_output_body(const struct winograd *g, struct winograd_pa
     }
 }
 
+#define FC_WINOGRAD_OUTPUT(m, r)                                                                   \
+    static void winograd_output_##m##_##r(const struct winograd *g, struct winograd_patches block, \
+                                          int64_t group, const float *from)                        \
+    {                                                                                              \
+        if (m % 2 == 0 && g->pool == 2)                                                            \
+            winograd_output_body(g, block, group, from, m, m + r - 1, 2);                          \
+        else                                                                                       \
+            winograd_output_body(g, block, group, from, m, m + r - 1, 1);                          \
+    }
+FC_FOR_WINOGRAD(FC_WINOGRAD_OUTPUT)
+#undef FC_WINOGRAD_OUTPUT
+
+typedef void (*winograd_output_fn)(const struct winograd *, struct winograd_patches, int64_t group,
+                                   const float *from);
+#define FC_WINOGRAD_OUTPUT(m, r) [m][r] = winograd_output_##m##_##r,
+static const winograd_output_fn winograd_outputs[WINOGRAD_M + 1][WINOGRAD_R + 1] = {
+    FC_FOR_WINOGRAD(FC_WINOGRAD_OUTPUT)};
+#undef FC_WINOGRAD_OUTPUT
+
 static void winograd_output(const struct winograd *g, struct winograd_patches block, int64_t group,
                             const float *from)
 {
-    if (g->m == 4 && g->pool == 1)
-        winograd_output_body(g, block, group, from, 4, 6, 1);
-    else if (g->m == 4)
-        winograd_output_body(g, block, group, from, 4, 6, 2);
-    else if (g->m == 3)
-        winograd_output_body(g, block, group, from, 3, 6, 1);
-    else if (g->edge == 6 && g->pool == 1)
-        winograd_output_body(g, block, group, from, 2, 6, 1);
-    else if (g->edge == 6)
-        winograd_output_body(g, block, group, from, 2, 6, 2);
-    else if (g->pool == 1)
-        winograd_output_body(g, block, group, from, 2, 4, 1);
-    else
-        winograd_output_body(g, block, group, from, 2, 4, 2);
+    winograd_outputs[g->m][g->r](g, block, group, from);
 }
 
 /* A last row or column that no window of a pool takes is left out. */
-static struct winograd winograd_of(const fc_call *call, int64_t tile, int64_t edge, int64_t pad_top,
+static struct winograd winograd_of(const fc_call *call, int64_t m, int64_t r, int64_t pad_top,
                                    int64_t pad_left, int64_t pool)
 {
+    const int64_t edge = m + r - 1;
     const fc_tensor *x = call->in, *y = call->out;
     struct winograd g = {
         .N = x->dim[0],
@@ -234,7 +241,8 @@ static struct winograd winograd_of(const fc_call *call, int64_t tile, int64_t ed
         .Q = y->dim[2] * pool,
         .pad_top = pad_top,
         .pad_left = pad_left,
-        .m = tile,
+        .m = m,
+        .r = r,
         .pool = pool,
         .edge = edge,
         .points = edge * edge,
@@ -244,8 +252,8 @@ static struct winograd winograd_of(const fc_call *call, int64_t tile, int64_t ed
         .u = call->in[1].data,
         .y = y->data,
     };
-    g.tiles_h = ceil_div(g.P, tile);
-    g.tiles_w = ceil_div(g.Q, tile);
+    g.tiles_h = ceil_div(g.P, m);
+    g.tiles_w = ceil_div(g.Q, m);
     g.tiles = g.N * g.tiles_h * g.tiles_w;
     g.groups = ceil_div(g.K, WINOGRAD_COLUMNS);
     /* Rows 4 KB apart would fall on one set of the cache. */
@@ -287,13 +295,12 @@ static int64_t winograd_block(const struct winograd *g, int64_t tiles, int nthre
     return FC_PANEL_ROWS * ceil_div(all, blocks);
 }
 
-/* Filters have as many points as a patch has pixels: 6 x 6, which serve 4 outputs and 3 taps, 3 and 4
- * or 2 and 5; or 4 x 4. */
+/* Filters have as many points as a patch has pixels, (m + r - 1)^2: 6 x 6 or 4 x 4. */
 static struct winograd winograd_planned(const fc_call *call)
 {
     FC_ATTRS(f32_winograd_conv2d);
-    int64_t edge = call->in[1].dim[1] == 36 ? 6 : 4;
-    return winograd_of(call, attrs->tile, edge, attrs->pad_top, attrs->pad_left, attrs->pool);
+    int64_t edge = call->in[1].dim[1] == 36 ? 6 : 4, m = attrs->tile;
+    return winograd_of(call, m, edge - m + 1, attrs->pad_top, attrs->pad_left, attrs->pool);
 }
 
 FC_DEFINE_PLAN(f32_winograd_conv2d)

@@ -112,10 +112,12 @@ static void winograd_transform_step(const float *g, float *u, int64_t rows)
         for (int64_t i = 0; i < rows * PANEL_COLUMNS; i += PANEL_COLUMNS)                          \
             winograd_transform_double(g + i, u + i, m, r);                                         \
     }
-FC_WINOGRAD_TRANSFORM(4, 3)
-FC_WINOGRAD_TRANSFORM(2, 3)
-FC_WINOGRAD_TRANSFORM(3, 4)
-FC_WINOGRAD_TRANSFORM(2, 5)
+FC_FOR_WINOGRAD(FC_WINOGRAD_TRANSFORM)
+#undef FC_WINOGRAD_TRANSFORM
+
+#define FC_WINOGRAD_TRANSFORM(m, r) [m][r] = winograd_transform_##m##_##r,
+static winograd_transform *const winograd_transforms[WINOGRAD_M + 1][WINOGRAD_R + 1] = {
+    FC_FOR_WINOGRAD(FC_WINOGRAD_TRANSFORM)};
 #undef FC_WINOGRAD_TRANSFORM
 
 /* Filters (r, r, C, K) as a convolution sees them: depth inputs, columns outputs. Exchanged, it is
@@ -183,10 +185,7 @@ FC_DEFINE(f32_winograd_filters)
     int64_t r = call->in[0].dim[0], edge = attrs->tile + r - 1;
     w.taps = (int)(r * r);
     w.points = (int)(edge * edge);
-    w.transform = r == 5             ? winograd_transform_2_5
-                  : r == 4           ? winograd_transform_3_4
-                  : attrs->tile == 4 ? winograd_transform_4_3
-                                     : winograd_transform_2_3;
+    w.transform = winograd_transforms[attrs->tile][r];
     winograd_transform_all(&w, call->out[0].data, tid, nthreads);
     return FCNN_OK;
 }

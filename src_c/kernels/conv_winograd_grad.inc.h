@@ -46,6 +46,7 @@ static struct winograd_grad winograd_grad_of(const fc_call *call, int64_t pad_to
               .pad_top = pad_top,
               .pad_left = pad_left,
               .m = 4,
+              .r = 3,
               .edge = 6,
               .points = GRAD_POINTS,
               .x_pixel = x->dim[3],

@@ -15,9 +15,14 @@ enum {
 
 #define SQRT2 1.41421356237309505f
 
+/* The algorithms: m outputs of r taps, each way. Transforms are compiled for every one of them. */
+#define FC_FOR_WINOGRAD(form) form(4, 3) form(2, 3) form(3, 4) form(2, 5)
+enum { WINOGRAD_M = 4, WINOGRAD_R = 5 }; /* the largest of either */
+
 struct winograd {
     int64_t N, H, W, C, K, P, Q, pad_top, pad_left; /* P x Q pixels before pooling */
-    int64_t m, edge, points; /* a patch: m x m outputs, edge x edge inputs and as many products */
+    int64_t m, r; /* outputs of a patch, and taps, each way */
+    int64_t edge, points; /* of a patch: edge x edge inputs, m + r - 1 each way, and as many products */
     int64_t pool;            /* 2: the largest of every 2 x 2 outputs is wanted; 1: all are */
     int64_t tiles_h, tiles_w, tiles; /* patches, */
     int64_t block, at_once;          /* those of a block, and those transformed between barriers */
@@ -197,14 +202,22 @@ FC_INLINE void winograd_input_body(const struct winograd *g, struct winograd_pat
     }
 }
 
+#define FC_WINOGRAD_INPUT(m, r)                                                                    \
+    static void winograd_input_##m##_##r(const struct winograd *g, struct winograd_patches block,  \
+                                         float *v)                                                 \
+    {                                                                                              \
+        winograd_input_body(g, block, v, m, m + r - 1);                                            \
+    }
+FC_FOR_WINOGRAD(FC_WINOGRAD_INPUT)
+#undef FC_WINOGRAD_INPUT
+
+typedef void (*winograd_input_fn)(const struct winograd *, struct winograd_patches, float *v);
+#define FC_WINOGRAD_INPUT(m, r) [m][r] = winograd_input_##m##_##r,
+static const winograd_input_fn winograd_inputs[WINOGRAD_M + 1][WINOGRAD_R + 1] = {
+    FC_FOR_WINOGRAD(FC_WINOGRAD_INPUT)};
+#undef FC_WINOGRAD_INPUT
+
 static void winograd_input(const struct winograd *g, struct winograd_patches block, float *v)
 {
-    if (g->m == 4)
-        winograd_input_body(g, block, v, 4, 6);
-    else if (g->m == 3)
-        winograd_input_body(g, block, v, 3, 6);
-    else if (g->edge == 6)
-        winograd_input_body(g, block, v, 2, 6);
-    else
-        winograd_input_body(g, block, v, 2, 4);
+    winograd_inputs[g->m][g->r](g, block, v);
 }
