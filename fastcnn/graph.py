@@ -460,18 +460,16 @@ def view_root(tensor: Tensor) -> Tensor:
 
 def topological(outputs: Iterable[Tensor]) -> list[Node]:
     """All ancestors of `outputs`, inputs before users, in a fixed depth-first order."""
-    order: list[Node] = []
-    done: set[int] = set()
-    for root in outputs:
-        stack: list[tuple[Node, int]] = [(root.node, 0)]
-        while stack:
-            node, position = stack.pop()
-            if id(node) in done:
-                continue
-            if position < len(node.inputs):
-                stack.append((node, position + 1))
-                stack.append((node.inputs[position].node, 0))
-            else:
-                done.add(id(node))
-                order.append(node)
-    return order
+    done: dict[Node, None] = {}  # in their order
+    opened: set[Node] = set()
+    stack = [tensor.node for tensor in outputs]
+    stack.reverse()
+    while stack:
+        node = stack[-1]
+        if node not in opened:
+            opened.add(node)
+            stack.extend([t.node for t in reversed(node.inputs) if t.node not in done])
+        else:
+            # Its inputs are done. It may have been on the stack more than once.
+            done.setdefault(stack.pop())
+    return list(done)

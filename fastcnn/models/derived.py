@@ -65,14 +65,15 @@ class DerivedWeights:
         key = _expression(tensor, {})
         # A thread that runs another plan may be refreshing.
         with self._lock:
-            if key not in self._parameters:
+            parameter = self._parameters.get(key)  # a key is large, and hashed anew at every look
+            if parameter is None:
                 nbytes, sizes = tensor.spec.nbytes, tensor.spec.sizes
                 value = self._memory.empty(nbytes).view(tensor.dtype).reshape(sizes)
                 parameter = Parameter(tensor.node.op.name, value, path=tensor.node.layer)
                 self._pending.append((parameter, tensor))
                 self._parameters[key] = parameter
                 self._seen = None
-            return self._parameters[key].tensor
+            return parameter.tensor
 
     def refresh(self) -> None:
         """Compute what is new or follows from a weight that has changed."""

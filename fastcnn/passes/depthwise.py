@@ -28,9 +28,10 @@ def to_depthwise(outputs: Sequence[Tensor]) -> list[Tensor]:
     """The graph with a depthwise op for every convolution of one channel and filter a group."""
 
     def rule(node: Node, inputs: list[Tensor]) -> Sequence[Tensor] | None:
+        if not _is_depthwise(node):
+            return None
         with scope_path(node.layer):
-            made = _depthwise(node, *inputs) if _is_depthwise(node) else None
-        return None if made is None else (made,)
+            return (_depthwise(node, *inputs),)
 
     return rewrite(outputs, rule)
 

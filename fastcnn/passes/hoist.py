@@ -13,11 +13,19 @@ def fixed_nodes(outputs: Sequence[Tensor]) -> set[int]:
     """Ids of the nodes that depend on weights and constants only."""
     fixed: set[int] = set()
     for node in topological(outputs):
-        if isinstance(node.op, (State, Constant)) or (
-            node.inputs and all(id(t.node) in fixed for t in node.inputs)
-        ):
+        if node.inputs:
+            depends = any(id(t.node) not in fixed for t in node.inputs)
+        else:
+            depends = not isinstance(node.op, (State, Constant))
+        if not depends:
             fixed.add(id(node))
     return fixed
+
+
+def is_fixed(tensor: Tensor) -> bool:
+    """Whether a tensor depends on weights and constants only; for those that little goes into."""
+    nodes = topological([tensor])
+    return all(node.inputs or isinstance(node.op, (State, Constant)) for node in nodes)
 
 
 def hoist(outputs: Sequence[Tensor], stand_in: Callable[[Tensor], Tensor]) -> list[Tensor]:

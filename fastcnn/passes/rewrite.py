@@ -15,11 +15,11 @@ def rewrite(outputs: Sequence[Tensor], rule: Rule) -> list[Tensor]:
     """The graph of `outputs` with `rule` applied to every node, inputs first."""
     new: dict[Tensor, Tensor] = {}
     for node in topological(outputs):
-        inputs = [new.get(t, t) for t in node.inputs]
+        inputs = [new.get(t, t) for t in node.inputs] if new else list(node.inputs)
         replaced = rule(node, inputs)
         if replaced is not None:
             new.update(zip(node.outputs, replaced, strict=True))
-        else:
+        elif new:
             carry_over(node, inputs, new)
     return [new.get(t, t) for t in outputs]
 
@@ -31,7 +31,7 @@ def reading(node: Node, inputs: Sequence[Tensor]) -> Node:
 
 def carry_over(node: Node, inputs: Sequence[Tensor], new: dict[Tensor, Tensor]) -> None:
     """Note in `new` what the outputs of a node become that stays, if its inputs became others."""
-    if any(a != b for a, b in zip(inputs, node.inputs, strict=True)):
+    if tuple(inputs) != node.inputs:
         new.update(zip(node.outputs, reading(node, inputs).outputs, strict=True))
 
 

@@ -23,7 +23,7 @@ from fastcnn.ops._apply import apply
 from fastcnn.ops.conv import Conv2D, Conv2DGradInput
 from fastcnn.ops.conv_depthwise import DepthwiseConv2D, DepthwiseConv2DGradInput
 from fastcnn.ops.shape_take import Take
-from fastcnn.passes.hoist import fixed_nodes
+from fastcnn.passes.hoist import is_fixed
 from fastcnn.passes.rewrite import rewrite
 from fastcnn.records import dataclass
 
@@ -50,14 +50,13 @@ class Phase:
 
 def turn_convolutions(outputs: Sequence[Tensor]) -> list[Tensor]:
     """A convolution of dy in the place of a gradient for the input, where the filters are fixed."""
-    fixed = fixed_nodes(outputs)
 
     def rule(node: Node, inputs: list[Tensor]) -> Sequence[Tensor] | None:
         op = node.op
         if not isinstance(op, (Conv2DGradInput, DepthwiseConv2DGradInput)):
             return None
         channels = node.specs[0].sizes[3]
-        if id(node.inputs[1].node) not in fixed or channels < LEAST_CHANNELS or not _plain(node):
+        if channels < LEAST_CHANNELS or not _plain(node) or not is_fixed(node.inputs[1]):
             return None
         rows, columns = (_phases(op, node, axis) for axis in (0, 1))
         if any(min(phase.pads) < 0 for phase in (*rows, *columns)):

@@ -21,7 +21,7 @@ from fastcnn.ops.conv import Conv2D
 from fastcnn.ops.shape_copy import SpaceToDepth
 from fastcnn.passes.algorithms import Algorithms
 from fastcnn.passes.fuse import LEAST_CHANNELS, WINOGRAD_TAPS, winograd_products, winograd_tile
-from fastcnn.passes.hoist import fixed_nodes
+from fastcnn.passes.hoist import is_fixed
 from fastcnn.passes.rewrite import rewrite
 
 
@@ -34,13 +34,12 @@ def unstride(outputs: Sequence[Tensor], algorithms: Algorithms) -> list[Tensor]:
         outputs: of the graph.
         algorithms: those allowed.
     """
-    fixed = fixed_nodes(outputs)
 
     def rule(node: Node, inputs: list[Tensor]) -> Sequence[Tensor] | None:
         if not isinstance(node.op, Conv2D) or not _pays(node.op, node):
             return None
         x, kernel = inputs
-        if id(node.inputs[0].node) in fixed or id(node.inputs[1].node) not in fixed:
+        if is_fixed(node.inputs[0]) or not is_fixed(node.inputs[1]):
             return None
         with scope_path(node.layer):
             y = _unstrided(node.op, x, kernel, node.specs[0])
