@@ -211,6 +211,19 @@ def test_the_fit_finds_constants_again():
     )
 
 
+def test_a_kernel_that_seems_to_take_no_time_is_like_the_others(monkeypatch):
+    fitted = fit_roofline._fitted
+
+    def noisy(measured, known):
+        return fitted(measured, known) | ({"hidden": [0.0] * 3} if "hidden" in known else {})
+
+    monkeypatch.setattr(fit_roofline, "_fitted", noisy)
+    found = fit_roofline.fit(networks_of({**FACTORS, "hidden": [0.0, 0.0, 1.0]}))
+    assert "hidden" not in found
+    assert any(found["other"])
+    np.testing.assert_allclose(found["packed_conv2d"], FACTORS["packed_conv2d"], rtol=0.05)
+
+
 def test_calls_that_take_longer_among_others_do_not_make_networks_too_fast():
     measured = networks_of(FACTORS)
     for network in measured:
