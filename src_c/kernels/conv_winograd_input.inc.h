@@ -21,9 +21,9 @@ enum { WINOGRAD_M = 4, WINOGRAD_R = 5 }; /* the largest of either */
 
 struct winograd {
     int64_t N, H, W, C, K, P, Q, pad_top, pad_left; /* P x Q pixels before pooling */
-    int64_t m, r; /* outputs of a patch, and taps, each way */
-    int64_t edge, points; /* of a patch: edge x edge inputs, m + r - 1 each way, and as many products */
-    int64_t pool;            /* 2: the largest of every 2 x 2 outputs is wanted; 1: all are */
+    int64_t m, r;                                   /* outputs of a patch, and taps, each way */
+    int64_t edge, points; /* edge = m + r - 1 inputs of a patch each way, and as many products */
+    int64_t pool;         /* 2: the largest of every 2 x 2 outputs is wanted; 1: all are */
     int64_t tiles_h, tiles_w, tiles; /* patches, */
     int64_t block, at_once;          /* those of a block, and those transformed between barriers */
     int64_t x_pixel, y_pixel, v_row, v_plane, m_plane; /* strides in floats */
