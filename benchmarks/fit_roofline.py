@@ -157,8 +157,8 @@ def fit(measured: Sequence[Measured]) -> Constants:
     counts = Counter(kind for network in measured for kind in network["kinds"])
     known = sorted(kind for kind, count in counts.items() if count >= FEW_CALLS)
     found = _fitted(measured, known)
-    hidden = [kind for kind in known if not any(found[kind])]
-    if hidden:  # nothing is free: short calls, which cannot be told apart from the noise of others
+    # Nothing is free: what seems so are short calls, which the noise of others hides.
+    while hidden := [kind for kind in known if not any(found[kind])]:
         known = [kind for kind in known if kind not in hidden]
         found = _fitted(measured, known)
     if not any(found["other"]):  # every kernel is known: a new one is like the mean of them

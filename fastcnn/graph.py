@@ -462,8 +462,7 @@ def topological(outputs: Iterable[Tensor]) -> list[Node]:
     """All ancestors of `outputs`, inputs before users, in a fixed depth-first order."""
     done: dict[Node, None] = {}  # in their order
     opened: set[Node] = set()
-    stack = [tensor.node for tensor in outputs]
-    stack.reverse()
+    stack = [tensor.node for tensor in outputs][::-1]
     while stack:
         node = stack[-1]
         if node not in opened:

@@ -14,18 +14,17 @@ def fixed_nodes(outputs: Sequence[Tensor]) -> set[int]:
     fixed: set[int] = set()
     for node in topological(outputs):
         if node.inputs:
-            depends = any(id(t.node) not in fixed for t in node.inputs)
+            holds = all(id(t.node) in fixed for t in node.inputs)
         else:
-            depends = not isinstance(node.op, (State, Constant))
-        if not depends:
+            holds = isinstance(node.op, (State, Constant))
+        if holds:
             fixed.add(id(node))
     return fixed
 
 
 def is_fixed(tensor: Tensor) -> bool:
-    """Whether a tensor depends on weights and constants only; for those that little goes into."""
-    nodes = topological([tensor])
-    return all(node.inputs or isinstance(node.op, (State, Constant)) for node in nodes)
+    """Whether one tensor does, which little goes into: the rest of the graph is not looked at."""
+    return id(tensor.node) in fixed_nodes([tensor])
 
 
 def hoist(outputs: Sequence[Tensor], stand_in: Callable[[Tensor], Tensor]) -> list[Tensor]:
