@@ -22,10 +22,13 @@ struct winograd_product {
 /* Ask for what the products of the next strip and the next plane read. Prefetchers follow neither: a
  * tile walks along as many short rows as it has, and pages end a stream. */
 FC_INLINE void winograd_fetch(const float *u_next, const float *v_next, int64_t lines,
-                              const int rows)
+                              int64_t second, const int rows, const int vectors)
 {
-    for (int64_t i = 0; i < lines; i++)
+    for (int64_t i = 0; i < lines; i++) {
         __builtin_prefetch(u_next + i * PANEL_COLUMNS, 0, 2);
+        if (FC_LANES == PANEL_COLUMNS && vectors == 2)
+            __builtin_prefetch(u_next + second + i * PANEL_COLUMNS, 0, 2);
+    }
     if (!v_next)
         return;
 #pragma GCC unroll 16
@@ -48,7 +51,7 @@ FC_INLINE void winograd_product_body(const struct winograd_product *p, int64_t t
         panel_zero(acc, rows);
         for (; u_next && c + WINOGRAD_FETCH <= p->depth; c += WINOGRAD_FETCH) {
             winograd_fetch(u_next + c * p->lines, v_next ? v_next + c * rows : NULL, p->lines,
-                           rows);
+                           second, rows, vectors);
             panel_multiply(acc, a, u, second, WINOGRAD_FETCH, 0, rows, vectors);
             u += WINOGRAD_FETCH * PANEL_COLUMNS;
 #pragma GCC unroll 16
