@@ -13,7 +13,7 @@ from fastcnn.backends import Call, Slot
 from fastcnn.errors import ArgumentError
 from fastcnn.graph import Array, Constant, Node, Parameter, Placeholder, State, Tensor, view_root
 from fastcnn.schedule import Schedule
-from fastcnn.views import channel_views, without_views
+from fastcnn.views import views_of, without_views
 
 ARENA = 0
 
@@ -29,9 +29,7 @@ class Placement:
         views: bool = False,
     ) -> None:
         fixed = {*inputs, *(view_root(t) for t in outputs), *schedule.targets}
-        self._views = (
-            channel_views(schedule.nodes, fixed) if views else without_views(schedule.nodes)
-        )
+        self._views = views_of(schedule.nodes, fixed) if views else without_views(schedule.nodes)
         self.nodes = [n for n in self._views.nodes if not n.op.is_view]
         self._numbers = count(ARENA + 1)
         self._root: dict[Tensor, Tensor] = {}
@@ -41,8 +39,8 @@ class Placement:
         for node in schedule.nodes:
             for tensor in node.outputs:
                 self._root[tensor] = self.root(node.inputs[0]) if node.op.is_view else tensor
-        for tensor, (parent, _) in self._views.parents.items():
-            self._root[tensor] = parent
+        for tensor, place in self._views.parents.items():
+            self._root[tensor] = place.parent
         self.inputs = [self._new_buffer(t) for t in inputs]
         self.outputs = [self._new_buffer(self.root(t)) for t in outputs]
         for tensor, parameter in schedule.targets.items():
@@ -66,11 +64,13 @@ class Placement:
         root = self.root(tensor)
         buffer = self._buffer.get(root, ARENA)
         offset = self._offset[root] if buffer == ARENA else 0
-        around, channel = self._views.outermost(tensor)
+        around, pixel, channel = self._views.outermost(tensor)
         if around == tensor:
             return Slot(buffer, offset, tensor.spec.sizes, tensor.dtype)
-        offset += channel * np.dtype(tensor.dtype).itemsize
-        return Slot(buffer, offset, tensor.spec.sizes, tensor.dtype, around.spec.sizes[-1])
+        width = around.spec.sizes[-1]
+        offset += (pixel * width + channel) * np.dtype(tensor.dtype).itemsize
+        ld = width if width != tensor.spec.sizes[-1] else 0
+        return Slot(buffer, offset, tensor.spec.sizes, tensor.dtype, ld)
 
     def _new_buffer(self, tensor: Tensor) -> int:
         self._buffer[tensor] = next(self._numbers)

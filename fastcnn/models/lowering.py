@@ -99,6 +99,8 @@ class InferencePlan:
         if backend == "cpu":
             outputs = passes.for_inference(outputs, algorithms)
         outputs = passes.hoist(outputs, derived.stand_in)
+        if backend == "cpu":
+            outputs = passes.split_batch(outputs)
         self._derived = derived
         self._runs = 0
         rng = lowered.trace.rng

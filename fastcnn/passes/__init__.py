@@ -20,6 +20,7 @@ for_inference       those for a prediction
 forget_winners      max pooling without the positions that gradients read
 turn_convolutions   a convolution backwards, a transposed one  becomes  one of turned filters
 hoist               what depends on weights alone is cut off, to be computed when weights change
+split_batch         the first layers of a large batch run a few images at a time
 """
 
 from fastcnn.passes.algorithms import Algorithms as Algorithms
@@ -39,6 +40,7 @@ from fastcnn.passes.inference import for_inference as for_inference
 from fastcnn.passes.pack_training import pack_training as pack_training
 from fastcnn.passes.recompute import recompute as recompute
 from fastcnn.passes.rewrite import rewrite as rewrite
+from fastcnn.passes.split_batch import split_batch as split_batch
 from fastcnn.passes.training import for_training as for_training
 from fastcnn.passes.turn import turn_convolutions as turn_convolutions
 from fastcnn.passes.unstride import unstride as unstride
