@@ -286,13 +286,20 @@ static void winograd_cut(struct winograd *g, int shares)
     g->v_plane = g->at_once * g->v_row + WINOGRAD_SKEW;
 }
 
-/* Smaller blocks, of nearly the same size, where there are few of them for so many threads. */
+/* Smaller blocks, of nearly the same size, where there are few of them for so many threads; less than
+ * a whole tile of rows only where a thread would stand still. */
 static int64_t winograd_block(const struct winograd *g, int64_t tiles, int nthreads)
 {
     int64_t all = ceil_div(tiles, FC_PANEL_ROWS), most = g->block / FC_PANEL_ROWS;
     int64_t wanted = ceil_div(WINOGRAD_ITEMS * nthreads, g->groups);
     int64_t blocks = max_i64(ceil_div(all, most), min_i64(wanted, ceil_div(all, 2)));
-    return FC_PANEL_ROWS * ceil_div(all, blocks);
+    int64_t block = min_i64(tiles, FC_PANEL_ROWS * ceil_div(all, blocks));
+    int64_t items = g->groups * ceil_div(tiles, block);
+    while (items < 2 * nthreads && items % nthreads && block >= 2 * WINOGRAD_LEAST) {
+        block = ceil_div(block, 2);
+        items = g->groups * ceil_div(tiles, block);
+    }
+    return block;
 }
 
 /* Filters have as many points as a patch has pixels, (m + r - 1)^2: 6 x 6 or 4 x 4. */
