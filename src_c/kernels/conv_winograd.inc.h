@@ -19,6 +19,7 @@ enum {
     WINOGRAD_CACHE = 256 << 10, /* between which V and M fill so many bytes */
     WINOGRAD_SHARED = 4 << 20,  /* bytes of V that threads share at most, */
     WINOGRAD_ROWS = 36,         /* and about how many rows of it a block takes */
+    WINOGRAD_OWN = 48,          /* patches that a thread should have to keep them to itself, */
     WINOGRAD_ITEMS = 4,         /* and how many blocks of a group each thread finds at least */
     WINOGRAD_SKEW = 16,         /* floats between planes: strides off powers of two */
 };
@@ -265,7 +266,7 @@ static struct winograd winograd_of(const fc_call *call, int64_t m, int64_t r, in
  * so that a core can take a range of filters; otherwise each keeps its own patches. */
 static int winograd_shares(const struct winograd *g, int nthreads)
 {
-    return g->tiles < 8 * nthreads * FC_PANEL_ROWS || g->C * g->K > 192 * 192;
+    return g->tiles < nthreads * WINOGRAD_OWN || g->C * g->K > 192 * 192;
 }
 
 /* Cut into blocks of whole tiles of rows: alone, as many as leave V and M in a small L2; where V is
