@@ -295,14 +295,30 @@ static struct conv_fetch conv_fetch(int64_t strip, int64_t strips, int64_t most,
     return (struct conv_fetch){most, conv_parts(tiles)};
 }
 
+/* Blocks of pixels: smaller ones where there are few items, and threads would have unlike shares of
+ * them, or each would let all pixels through the entrance. */
+static int64_t conv_blocks(const struct entrance *entrance, int64_t tiles, int64_t strips,
+                           int nthreads)
+{
+    int64_t blocks = ceil_div(tiles, CONV_TILES);
+    for (; blocks * 2 <= tiles; blocks *= 2) {
+        int64_t items = blocks * strips;
+        int uneven = items < 4 * nthreads && items % nthreads;
+        if (!uneven && !(entrance->scale && blocks < nthreads))
+            break;
+    }
+    return blocks;
+}
+
 /* With an entrance the grid has one tap, so that every pixel of a block is its own source. Moments are
  * (blocks, 2, K), or NULL where nobody wants them. */
 static void conv_packed_walk(const struct conv_grid *g, const struct entrance *entrance,
                              const struct epilogue *epilogue, float *moments, int tid, int nthreads)
 {
     int64_t pixels = g->N * g->P * g->Q, tiles = ceil_div(pixels, conv_tile_rows(g)), located = -1;
-    int64_t blocks = moments ? ceil_div(pixels, MOMENT_PIXELS) : ceil_div(tiles, CONV_TILES);
     int64_t strips = conv_strips(g) * g->groups, most = conv_band(g, entrance);
+    int64_t blocks =
+        moments ? ceil_div(pixels, MOMENT_PIXELS) : conv_blocks(entrance, tiles, strips, nthreads);
     struct conv_block at;
     struct conv_runs runs;
     conv_find_runs(g, &runs);
