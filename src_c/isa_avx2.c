@@ -12,6 +12,7 @@
 #define FC_TILE_ROWS 6      /* rows of the register tile of two vectors */
 #define FC_PANEL_ROWS 6     /* the same, of packed products */
 #define FC_FOR_PANEL_ROWS(X) X(1) X(2) X(3) X(4) X(5) X(6)
+#define FC_NEAR_CACHE (512 << 10) /* bytes of a core's second-level cache, at least */
 
 typedef __m256 vf;
 typedef __m256 vm;

@@ -11,6 +11,7 @@
 #define FC_TILE_ROWS 4      /* rows of the register tile of two vectors */
 #define FC_PANEL_ROWS 4     /* the same, of packed products */
 #define FC_FOR_PANEL_ROWS(X) X(1) X(2) X(3) X(4)
+#define FC_NEAR_CACHE (512 << 10) /* bytes of a core's second-level cache, at least */
 
 typedef float vf;
 typedef int vm;
