@@ -22,7 +22,7 @@ from setuptools.command.build_clib import build_clib
 ISA_FLAGS = {
     "scalar": [],
     "avx2": ["-mavx2", "-mfma"],
-    "avx512": ["-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mfma", "-mavx2"]
+    "avx512": ["-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mfma", "-mavx2", "-mprfchw"]
     + ["-mprefer-vector-width=512"],
 }
 
