@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Joins and cuts of channels that copy nothing, and those that must."""
+"""Joins and cuts of channels and of images that copy nothing, and those that must."""
 
 from __future__ import annotations
 
@@ -123,3 +123,60 @@ def test_a_residual_does_not_move() -> None:
         return [conv(ops.concat([y, conv(x, 4)]), 3)]
 
     assert "copy_pixels" in compared(draw, X)
+
+
+def halves(x: Tensor) -> list[Tensor]:
+    """The first image, and those behind it."""
+    return [ops.slice(x, (0, 0, 0, 0), (1, 6, 7, 8)), ops.slice(x, (1, 0, 0, 0), (1, 6, 7, 8))]
+
+
+def test_images_are_read_and_written_in_their_batch() -> None:
+    def draw(x: Tensor) -> list[Tensor]:
+        y = ops.concat([conv(half, 4, 3) for half in halves(x)], axis=0)
+        return [conv(y, 5)]
+
+    assert compared(draw, X) == ["packed_conv2d"] * 3
+
+
+def test_a_batch_joined_of_joins_of_channels_is_one_piece_of_memory() -> None:
+    def draw(x: Tensor) -> list[Tensor]:
+        parts = [ops.concat([conv(half, 3), conv(half, 5, 3)]) for half in halves(x)]
+        return [conv(ops.concat(parts, axis=0), 4)]
+
+    assert compared(draw, X) == ["packed_conv2d"] * 5
+
+
+def test_images_that_cannot_move_are_copied() -> None:
+    """Joined twice, read by others too, an input of the plan."""
+
+    def draw(x: Tensor) -> list[Tensor]:
+        first, second = (conv(half, 8) for half in halves(x))
+        joins = [[first, first], [first, second], [x, x]]
+        return [conv(ops.concat(tensors, axis=0), 4) for tensors in joins]
+
+    assert compared(draw, X).count("concat") == 3
+
+
+def test_images_are_copied_for_a_reshape() -> None:
+    """It has the memory of its input, but not the place there."""
+
+    def draw(x: Tensor) -> list[Tensor]:
+        return [ops.tanh(ops.reshape(half, (6, 56))) for half in halves(x)]
+
+    assert compared(draw, X).count("slice") == 2
+
+
+def test_a_join_of_images_is_copied_into_one_of_channels() -> None:
+    def draw(x: Tensor) -> list[Tensor]:
+        batch = ops.concat([conv(half, 4) for half in halves(x)], axis=0)
+        return [conv(ops.concat([batch, conv(x, 3)]), 5)]
+
+    assert compared(draw, X).count("copy_pixels") == 1
+
+
+def test_images_of_a_cut_of_channels_are_copied() -> None:
+    def draw(x: Tensor) -> list[Tensor]:
+        some = ops.slice(conv(x, 12), (0, 0, 0, 4), (2, 6, 7, 8))
+        return [conv(half, 3) for half in halves(some)]
+
+    assert "slice" in compared(draw, X)

@@ -68,7 +68,7 @@ FC_INLINE void conv_strip_inside(const struct conv_strip *strip, const struct co
     const float *b = strip->filters;
     vf acc[FC_PANEL_ROWS][2];
     panel_zero(acc, rows);
-    panel_expect(&strip->epilogue, strip->y, px->y, strip->ahead, rows);
+    panel_expect(&strip->epilogue, strip->y, px->y, strip->ahead, rows, vectors);
     for (int64_t run = 0; run < strip->runs->count; run++) {
         const float *from = strip->source + strip->runs->shift[run], *a[FC_PANEL_ROWS];
         for (int i = 0; i < rows; i++)
@@ -95,8 +95,7 @@ FC_INLINE void conv_strip_border(const struct conv_strip *strip, const struct co
     struct conv_pixels px = *at;
     vf acc[FC_PANEL_ROWS][2];
     panel_zero(acc, rows);
-    for (int i = 0; i < rows; i++)
-        __builtin_prefetch(strip->y + px.y[i], 1);
+    panel_expect(&strip->epilogue, strip->y, px.y, 0, rows, vectors);
     for (int64_t r = 0; r < g->h.taps; r++)
         for (int64_t s = 0; s < g->w.taps; s++) {
             int64_t dh = g->h.offset + r * g->h.shift, dw = g->w.offset + s * g->w.shift;

@@ -73,7 +73,7 @@ FC_INLINE void stem_tiles(const struct stem *s, const struct epilogue *epilogue,
         vf acc[FC_PANEL_ROWS][2];
         const float *b = filters, *from = source;
         panel_zero(acc, rows);
-        panel_expect(&e, y, s->at, STEM_AHEAD * rows * y_pixel, rows);
+        panel_expect(&e, y, s->at, STEM_AHEAD * rows * y_pixel, rows, vectors);
         for (int64_t r = 0; r < taps; r++, from += line, b += depth * PANEL_COLUMNS) {
             const float *a[FC_PANEL_ROWS];
             for (int i = 0; i < rows; i++)

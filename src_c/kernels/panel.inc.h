@@ -86,16 +86,21 @@ struct epilogue {
 /* Ask for what panel_store will touch when it has come `ahead` floats further: rows of y, and of the
  * residual. A short sum is over before they are there if it asks for its own. */
 FC_INLINE void panel_expect(const struct epilogue *e, const float *y, const int64_t *at,
-                            int64_t ahead, const int rows)
+                            int64_t ahead, const int rows, const int vectors)
 {
+    const int columns = vectors * FC_LANES;
+#pragma GCC unroll 2
+    for (int c = 0; c < columns; c += PANEL_COLUMNS) /* a line of the cache */
 #pragma GCC unroll 16
-    for (int i = 0; i < rows; i++)
-        __builtin_prefetch(y + at[i] + ahead, 1);
+        for (int i = 0; i < rows; i++)
+            __builtin_prefetch(y + at[i] + ahead + c, 1);
     if (!e->residual)
         return;
+#pragma GCC unroll 2
+    for (int c = 0; c < columns; c += PANEL_COLUMNS)
 #pragma GCC unroll 16
-    for (int i = 0; i < rows; i++)
-        __builtin_prefetch(e->residual + at[i] + ahead);
+        for (int i = 0; i < rows; i++)
+            __builtin_prefetch(e->residual + at[i] + ahead + c);
 }
 
 FC_INLINE void panel_store_body(vf acc[FC_PANEL_ROWS][2], const struct epilogue *e, float *y,
