@@ -17,6 +17,9 @@ from fastcnn.views import views_of, without_views
 
 ARENA = 0
 
+# What a core's own cache may still hold of a tensor when the next call begins.
+_NEAR_BYTES = 1 << 20
+
 
 class Placement:
     """A slot for every tensor of a schedule, and the calls over them."""
@@ -31,6 +34,7 @@ class Placement:
         fixed = {*inputs, *(view_root(t) for t in outputs), *schedule.targets}
         self._views = views_of(schedule.nodes, fixed) if views else without_views(schedule.nodes)
         self.nodes = [n for n in self._views.nodes if not n.op.is_view]
+        self._trains = bool(schedule.targets)
         self._numbers = count(ARENA + 1)
         self._root: dict[Tensor, Tensor] = {}
         self._buffer: dict[Tensor, int] = {}
@@ -140,10 +144,20 @@ class Placement:
                     begin.setdefault(root, position)
                     end[root] = position
         roots = list(begin)
-        intervals = [Interval(begin[r], end[r], r.spec.nbytes) for r in roots]
+        intervals = [
+            Interval(begin[r], end[r] + self._linger(r.spec.nbytes), r.spec.nbytes) for r in roots
+        ]
         offsets, total = lay_out(intervals)
         self._offset = dict(zip(roots, offsets, strict=True))
         return total
+
+    def _linger(self, nbytes: int) -> int:
+        """Calls for which memory is left alone that several cores have just read.
+
+        Their caches hold it: who writes there waits until the others have given it up. The plan of
+        a training step is large anyway, and has better use for memory.
+        """
+        return int(nbytes <= _NEAR_BYTES and not self._trains)
 
     def _call(self, node: Node) -> Call:
         return Call(

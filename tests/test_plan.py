@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import sys
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -166,6 +167,28 @@ def test_a_convolution_takes_the_place_of_its_residual() -> None:
     arenas = [Plan([image], fuse_convolutions([ops.sum(t)])).arena_bytes for t in (y, z)]
     assert arenas[0] >= 2 * 16 * 16 * 32 * 4
     assert arenas[1] < arenas[0] + 16 * 16 * 32 * 4
+
+
+@pytest.mark.parametrize(("columns", "apart"), [(64, True), (1 << 16, False)])
+def test_small_outputs_leave_memory_alone_that_was_just_read(columns: int, apart: bool) -> None:
+    """Of a chain of pools, whether an output lies where the last but one read its input."""
+    x = leaf(1, 8, columns, 1)
+    y: Tensor = x
+    for _ in range(5):
+        y = ops.avg_pool2d(y, (3, 3), (1, 1), "same")
+    plan = Plan([x], [ops.sum(y)])
+    pools = [call for call in plan.calls if call.op == "avg_pool2d"]
+    assert len(pools) == 5
+    for before, after in pairwise(pools[1:]):
+        assert (after.outputs[0].offset != before.inputs[0].offset) == apart
+
+
+def test_a_training_plan_takes_memory_at_once() -> None:
+    weight = Parameter("w", np.ones((1, 8, 64, 1), np.float32))
+    y: Tensor = weight.tensor
+    for _ in range(5):
+        y = ops.avg_pool2d(y, (3, 3), (1, 1), "same")
+    assert Plan([], [], [(weight, y)]).arena_bytes == 2 * weight.value.nbytes
 
 
 # --- state -------------------------------------------------------------------------------------
