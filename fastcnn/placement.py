@@ -32,7 +32,8 @@ class Placement:
         views: bool = False,
     ) -> None:
         fixed = {*inputs, *(view_root(t) for t in outputs), *schedule.targets}
-        self._views = views_of(schedule.nodes, fixed) if views else without_views(schedule.nodes)
+        nodes = schedule.nodes
+        self._views = views_of(nodes, fixed, schedule.targets) if views else without_views(nodes)
         self.nodes = [n for n in self._views.nodes if not n.op.is_view]
         self._trains = bool(schedule.targets)
         self._numbers = count(ARENA + 1)

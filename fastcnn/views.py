@@ -14,7 +14,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from fastcnn.graph import Node, Tensor
+from fastcnn.graph import Node, State, Tensor, view_root
 from fastcnn.ops.shape_copy import CopyPixels
 from fastcnn.ops.shape_join import Concat, Slice
 
@@ -57,12 +57,15 @@ def without_views(nodes: Sequence[Node]) -> Views:
     return Views(list(nodes))
 
 
-def views_of(nodes: Sequence[Node], fixed: Collection[Tensor]) -> Views:
+def views_of(
+    nodes: Sequence[Node], fixed: Collection[Tensor], targets: Collection[Tensor]
+) -> Views:
     """Joins and cuts of channels and of images as views, as far as the ops around them can.
 
     Args:
         nodes: in running order.
         fixed: tensors with memory of their own, such as a plan's outputs.
+        targets: those of them that are written over state, not before their own node's turn.
     """
     readers: Readers = {}
     for node in nodes:
@@ -74,9 +77,11 @@ def views_of(nodes: Sequence[Node], fixed: Collection[Tensor]) -> Views:
             views.parents[node.outputs[0]] = Place(node.inputs[0], 0, node.op.begin[-1])
         elif isinstance(node.op, Slice) and _can_cut_images(node, views, readers, fixed):
             views.parents[node.outputs[0]] = _of_images(node.inputs[0], node.op.begin[0])
-        elif isinstance(node.op, Concat) and _joined_axis(node) == node.specs[0].rank - 1:
+        elif not isinstance(node.op, Concat) or node.outputs[0] in targets:
+            views.nodes.append(node)
+        elif _joined_axis(node) == node.specs[0].rank - 1:
             views.nodes += _join(node, views, readers, fixed)
-        elif isinstance(node.op, Concat) and _can_join_images(node, views, readers, fixed):
+        elif _can_join_images(node, views, readers, fixed):
             _join_images(node, views)
         else:
             views.nodes.append(node)
@@ -84,9 +89,14 @@ def views_of(nodes: Sequence[Node], fixed: Collection[Tensor]) -> Views:
 
 
 def _can_cut(node: Node, readers: Readers, fixed: Collection[Tensor]) -> bool:
-    x, y = node.inputs[0].spec, node.specs[0]
-    whole = x.rank >= 2 and x.shape[:-1] == y.shape[:-1]
-    return whole and node.outputs[0] not in fixed and _all_strided(node.outputs[0], readers)
+    x, y = node.inputs[0], node.outputs[0]
+    whole = x.spec.rank >= 2 and x.shape[:-1] == y.shape[:-1]
+    return whole and not _is_state(x) and y not in fixed and _all_strided(y, readers)
+
+
+def _is_state(tensor: Tensor) -> bool:
+    """Whether a plan may write new state over it once the nodes that name it have run."""
+    return isinstance(view_root(tensor).node.op, State)
 
 
 def _can_cut_images(node: Node, views: Views, readers: Readers, fixed: Collection[Tensor]) -> bool:
@@ -94,7 +104,8 @@ def _can_cut_images(node: Node, views: Views, readers: Readers, fixed: Collectio
     x, y = node.inputs[0], node.outputs[0]
     whole = x.spec.rank >= 2 and x.shape[1:] == y.shape[1:]
     reshaped = any(reader.op.is_view for reader, _ in readers.get(y, []))
-    return whole and not reshaped and y not in fixed and x not in views.parents
+    own = not _is_state(x) and x not in views.parents
+    return whole and own and not reshaped and y not in fixed
 
 
 def _of_images(parent: Tensor, image: int) -> Place:

@@ -58,6 +58,12 @@ def graphs(draw: st.DrawFn) -> tuple[list[Tensor], list[Tensor], list[tuple[Para
         "turn": lambda: ops.reshape(ops.transpose(some()), (3, 4)),
         "average": lambda: ops.ema_update(some(), some(), 0.5),
         "row": lambda: ops.broadcast_to(ops.slice(some(), (1, 0), (1, 4)), (3, 4)),
+        "rows": lambda: ops.concat(
+            [ops.slice(some(), (1, 0), (2, 4)), ops.slice(some(), (0, 0), (1, 4))], axis=0
+        ),
+        "columns": lambda: ops.concat(
+            [ops.slice(some(), (0, 1), (3, 3)), ops.slice(some(), (0, 0), (3, 1))]
+        ),
     }
     for _ in range(draw(st.integers(1, 12))):
         pool.append(steps[draw(st.sampled_from(sorted(steps)))]())
@@ -181,6 +187,20 @@ def test_small_outputs_leave_memory_alone_that_was_just_read(columns: int, apart
     assert len(pools) == 5
     for before, after in pairwise(pools[1:]):
         assert (after.outputs[0].offset != before.inputs[0].offset) == apart
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_state_may_become_its_own_parts_in_another_order(axis: int) -> None:
+    """What is written over state is not read from it afterwards, nor written before its turn."""
+    value = np.arange(12, dtype=np.float32).reshape(3, 4)
+    weight = Parameter("w", value.copy())
+    begin, size = [0, 0], [3, 4]
+    begin[axis], size[axis] = 1, size[axis] - 1
+    first = [3, 4]
+    first[axis] = 1
+    parts = [ops.slice(weight.tensor, begin, size), ops.slice(weight.tensor, (0, 0), first)]
+    Plan([], [], [(weight, ops.concat(parts, axis=axis))]).run()
+    np.testing.assert_array_equal(weight.value, np.roll(value, -1, axis))
 
 
 def test_a_training_plan_takes_memory_at_once() -> None:
