@@ -6,13 +6,13 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from collections.abc import Callable
-from typing import Any
+from typing import Any, final
 
 import numpy as np
 import pytest
 
 from fastcnn import Input, Model, layers, ops
-from fastcnn.graph import placeholder
+from fastcnn.graph import constant, placeholder
 from fastcnn.passes import split_batch
 
 Array = np.ndarray[Any, Any]
@@ -114,6 +114,34 @@ def test_what_others_of_the_batch_decide_is_not_divided() -> None:
     image = placeholder((8, 16, 16, 8))
     y = ops.mean(image, axis=0)
     assert split_batch([y]) == [y]
+
+
+@final
+class Bent(layers.Layer):
+    """Something else for every image of a batch of eight."""
+
+    def __init__(self, join: bool) -> None:
+        super().__init__()
+        self.join = join
+
+    def call(self, x: Any) -> Any:
+        other = np.ones(x.shape, np.float32) * np.arange(8, dtype=np.float32)[:, None, None, None]
+        return ops.concat([x, constant(other)]) if self.join else ops.add(x, constant(other))
+
+
+@pytest.mark.parametrize("join", [False, True])
+def test_what_is_given_for_the_whole_batch_is_not_divided(join: bool, monkeypatch: Any) -> None:
+    module = sys.modules["fastcnn.passes.split_batch"]
+    monkeypatch.setattr(module, "_CACHED_BYTES", 2 * 4 * 16 * 16 * (16 + 8))
+    image = Input((16, 16, 8), batch_size=8)
+    y = conv(layers.MaxPooling2D(8)(conv(Bent(join)(conv(conv(image))))))
+    model, x = Model(image, y), images(8)
+    calls = Counter(call.label for call in model.plan(x.shape).calls)
+    assert calls.most_common()[-1][1] == 1  # the rest, of which the sum is a part
+    found = model.predict_on_batch(x)
+    model.compile(backend="reference")
+    wanted = model.predict_on_batch(x)
+    np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-5 * np.abs(wanted).max())
 
 
 def test_layers_of_many_weights_read_them_once() -> None:

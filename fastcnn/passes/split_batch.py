@@ -45,6 +45,7 @@ _IMAGE_BY_IMAGE: tuple[type[Op], ...] = (
     InterleaveChannels,
     Concat,  # of channels
 )
+
 # Bytes that a call may move and find in the cache.
 _CACHED_BYTES = 12 << 20
 # Multiply-adds in the time of a byte from memory: 110 billion a second, and 45 GB/s.
@@ -53,7 +54,6 @@ _MACS_PER_BYTE = 2.5
 _WINOGRAD, _WINOGRAD_LOSS = 0.3, 0.04
 # The share of a prediction that must be gained, and parts at most: each is a list of calls.
 _LEAST_GAIN, _MOST_PARTS = 0.02, 8
-
 
 # A node, the bytes of its images before and behind it, and those of its weights.
 _Call = tuple[Node, int, int]
@@ -153,10 +153,15 @@ def _cuts(
 
 
 def _can_split(node: Node, of_images: set[Tensor]) -> bool:
-    """Whether it works image by image, on images."""
-    channels = not isinstance(node.op, Concat) or node.op.axis in (-1, 3)
-    ranks = [t.spec.rank for t in node.inputs if t in of_images]
-    return isinstance(node.op, _IMAGE_BY_IMAGE) and channels and 4 in ranks
+    """Whether it works image by image, on images and weights alone."""
+    if not isinstance(node.op, _IMAGE_BY_IMAGE) or len(node.specs) > 1 or node.specs[0].rank != 4:
+        return False
+    if isinstance(node.op, (Concat, InterleaveChannels)):
+        axis = getattr(node.op, "axis", -1)
+        return axis in (-1, 3) and of_images.issuperset(node.inputs)
+    # A sum may be with a constant for the whole batch.
+    others = [t.spec for t in node.inputs if t not in of_images]
+    return node.inputs[0] in of_images and node.specs[0] not in others
 
 
 def _gain(node: Node, moved: int, weights: int, parts: int) -> float:
