@@ -73,14 +73,14 @@ def views_of(
             readers.setdefault(tensor, []).append((node, index))
     views = Views([])
     for node in nodes:
-        if isinstance(node.op, Slice) and _can_cut(node, readers, fixed):
+        if isinstance(node.op, Slice) and _can_cut_channels(node, readers, fixed):
             views.parents[node.outputs[0]] = Place(node.inputs[0], 0, node.op.begin[-1])
         elif isinstance(node.op, Slice) and _can_cut_images(node, views, readers, fixed):
             views.parents[node.outputs[0]] = _of_images(node.inputs[0], node.op.begin[0])
         elif not isinstance(node.op, Concat) or node.outputs[0] in targets:
             views.nodes.append(node)
         elif _joined_axis(node) == node.specs[0].rank - 1:
-            views.nodes += _join(node, views, readers, fixed)
+            views.nodes += _join_channels(node, views, readers, fixed)
         elif _can_join_images(node, views, readers, fixed):
             _join_images(node, views)
         else:
@@ -88,7 +88,7 @@ def views_of(
     return views
 
 
-def _can_cut(node: Node, readers: Readers, fixed: Collection[Tensor]) -> bool:
+def _can_cut_channels(node: Node, readers: Readers, fixed: Collection[Tensor]) -> bool:
     x, y = node.inputs[0], node.outputs[0]
     whole = x.spec.rank >= 2 and x.shape[:-1] == y.shape[:-1]
     return whole and not _is_state(x) and y not in fixed and _all_strided(y, readers)
@@ -140,7 +140,9 @@ def _is_free(tensor: Tensor, views: Views, fixed: Collection[Tensor]) -> bool:
     return made and tensor not in views.parents and tensor not in fixed
 
 
-def _join(node: Node, views: Views, readers: Readers, fixed: Collection[Tensor]) -> list[Node]:
+def _join_channels(
+    node: Node, views: Views, readers: Readers, fixed: Collection[Tensor]
+) -> list[Node]:
     """Let inputs be written where they go; what remains of the join: itself, or copies."""
     joined, begin = node.outputs[0], 0
     copies: list[Node] = []

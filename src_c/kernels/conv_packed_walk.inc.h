@@ -154,11 +154,9 @@ struct conv_block {
     struct conv_pixels pixels[CONV_MOST_TILES];
 };
 
-/* Rows that are read whole pages apart would fall on one set of a cache of 8 ways. */
 static int64_t conv_tile_rows(const struct conv_grid *g)
 {
-    int64_t apart = g->a_pixel * g->w.stride;
-    return apart % 1024 == 0 ? min_i64(8, FC_PANEL_ROWS) : FC_PANEL_ROWS;
+    return g->a_pixel * g->w.stride % 1024 == 0 ? PANEL_ROWS_APART : FC_PANEL_ROWS;
 }
 
 /* `pixels` pixels from `from` on are cut into `tiles` of nearly the same size; those from `first` on. */

@@ -19,8 +19,8 @@ enum {
     WINOGRAD_CACHE = 256 << 10, /* between which V and M fill so many bytes */
     WINOGRAD_SHARED = 4 << 20,  /* bytes of V that threads share at most, */
     WINOGRAD_ROWS = 36,         /* and about how many rows of it a block takes */
-    WINOGRAD_OWN = 48,          /* patches that a thread should have to keep them to itself, */
     WINOGRAD_ITEMS = 4,         /* and how many blocks of a group each thread finds at least */
+    WINOGRAD_OWN = 48,          /* patches of a thread at least that keeps them to itself */
     WINOGRAD_SKEW = 16,         /* floats between planes: strides off powers of two */
 };
 

@@ -24,11 +24,8 @@ struct winograd_product {
 FC_INLINE void winograd_fetch(const float *u_next, const float *v_next, int64_t lines,
                               int64_t second, const int rows, const int vectors)
 {
-    for (int64_t i = 0; i < lines; i++) {
-        __builtin_prefetch(u_next + i * PANEL_COLUMNS, 0, 2);
-        if (FC_LANES == PANEL_COLUMNS && vectors == 2)
-            __builtin_prefetch(u_next + second + i * PANEL_COLUMNS, 0, 2);
-    }
+    for (int64_t i = 0; i < lines; i++)
+        panel_fetch(u_next + i * PANEL_COLUMNS, second, vectors);
     if (!v_next)
         return;
 #pragma GCC unroll 16

@@ -17,8 +17,6 @@ enum {
     FEW_ALONG = 512,   /* floats of a row of B' at a time */
     FEW_SUM = 768,     /* floats at least that are worth a sum along vectors */
     FEW_FAR = 1 << 18, /* floats of B that no near cache holds */
-    /* Rows of B' at a time: as many as one set of the nearest cache has lines. */
-    FEW_SUM_ROWS = FC_PANEL_ROWS < 8 ? FC_PANEL_ROWS : 8,
 };
 
 /* y[i][:] (+)= sum over k of a[k * step + i] * b[k][:], where b has TILE_COLUMNS. */
@@ -244,10 +242,10 @@ static void few_sum_rows(const struct matmul_shape *s, const float *a, const flo
 static void few_sum(const struct matmul_shape *s, const float *a, const float *b, float *y, int tid,
                     int nthreads)
 {
-    int64_t tiles = ceil_div(s->N, FEW_SUM_ROWS), begin, end;
+    int64_t tiles = ceil_div(s->N, PANEL_ROWS_APART), begin, end;
     share(tiles, tid, nthreads, &begin, &end);
     for (int64_t tile = begin; tile < end; tile++) {
-        int64_t n = tile * FEW_SUM_ROWS;
-        few_sum_rows(s, a, b, y, n, min_i64(FEW_SUM_ROWS, s->N - n));
+        int64_t n = tile * PANEL_ROWS_APART;
+        few_sum_rows(s, a, b, y, n, min_i64(PANEL_ROWS_APART, s->N - n));
     }
 }

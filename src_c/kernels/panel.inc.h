@@ -13,6 +13,8 @@ enum {
     PANEL_COLUMNS = 16,
     PANEL_STRIP = 2 * FC_LANES,
     PANEL_BATCH = 64, /* rows of a panel, a page of 4 KB */
+    /* Rows at a time that lie whole pages apart: as many as a set of the nearest cache has lines. */
+    PANEL_ROWS_APART = FC_PANEL_ROWS < 8 ? FC_PANEL_ROWS : 8,
 };
 
 /* From the first vector of a strip to its second, in panels of `depth` rows. */
@@ -46,6 +48,14 @@ FC_INLINE void panel_multiply(vf acc[FC_PANEL_ROWS][2], const float *const *a, c
     }
 }
 
+/* Ask for one row of a strip that comes from far, whose second vector may be a line of its own. */
+FC_INLINE void panel_fetch(const float *row, int64_t second, const int vectors)
+{
+    __builtin_prefetch(row, 0, 2);
+    if (FC_LANES == PANEL_COLUMNS && vectors == 2)
+        __builtin_prefetch(row + second, 0, 2);
+}
+
 /* The same for a strip that serves many tiles, of which each fetches one part in `parts` of the strip
  * that follows, from `next` on. Prefetchers of processors stop at every page. Lines are asked for in
  * batches, which does not slow down the products in between. */
@@ -57,11 +67,8 @@ FC_INLINE void panel_multiply_fetching(vf acc[FC_PANEL_ROWS][2], const float *co
     for (int64_t k = 0; k < depth; k += PANEL_BATCH) {
         const float *batch[FC_PANEL_ROWS], *line = next + k / parts * PANEL_COLUMNS;
         int64_t count = min_i64(PANEL_BATCH, depth - k);
-        for (int64_t i = 0; i < count; i += parts, line += PANEL_COLUMNS) {
-            __builtin_prefetch(line, 0, 2);
-            if (FC_LANES == PANEL_COLUMNS && vectors == 2)
-                __builtin_prefetch(line + second, 0, 2);
-        }
+        for (int64_t i = 0; i < count; i += parts, line += PANEL_COLUMNS)
+            panel_fetch(line, second, vectors);
         for (int i = 0; i < rows; i++)
             batch[i] = a[i] + k;
         panel_multiply(acc, batch, b + k * PANEL_COLUMNS, second, count, 0, rows, vectors);
