@@ -6,6 +6,7 @@ FASTCNN_BUILD_DEBUG=1           assertions, -O1 -g;   FASTCNN_BUILD_SANITIZE=add
 FASTCNN_BUILD_EMULATE=avx512    AVX-512 in AVX2's instructions, to test it anywhere; needs SIMDe
 """
 
+import hashlib
 import os
 import platform
 import sys
@@ -57,15 +58,27 @@ SANITIZER = [f"-fsanitize={SANITIZE}", "-fno-omit-frame-pointer"] if SANITIZE el
 UNSEEN = [] if DEBUG or SANITIZE else ["-g0"]
 COMMON += SANITIZER + UNSEEN
 
-HEADERS = ["src_c/fastcnn.h", "src_c/kernels.def"]
-HEADERS += sorted(glob("src_c/*.inc.h") + glob("src_c/kernels/*.inc.h"))
+HEADERS = sorted([*glob("src_c/*.h"), *glob("src_c/kernels/*.h"), "src_c/kernels.def"])
+SOURCES = sorted(glob("src_c/*.c"))
+RUNTIME = [s for s in SOURCES if not s.startswith("src_c/isa_")]
+
+
+def fingerprint() -> str:
+    """Of all that decides how kernels read packed weights: exported plans carry it."""
+    found = hashlib.sha256()
+    for path in [*HEADERS, *SOURCES]:
+        with open(path, "rb") as file:
+            found.update(file.read())
+    return found.hexdigest()[:16]
 
 
 def library(name: str, sources: list[str], flags: list[str], macros: list) -> tuple:
     """One entry of setuptools' `libraries`, rebuilt when any header changes."""
     build = {"sources": sources, "cflags": [*COMMON, *flags], "include_dirs": ["src_c"]}
     build["macros"] = macros
-    build["obj_deps"] = {"": HEADERS, **dict.fromkeys(sources, HEADERS)}
+    # The runtime carries the fingerprint of all sources.
+    depends = HEADERS + (SOURCES if sources == RUNTIME else [])
+    build["obj_deps"] = {"": depends, **dict.fromkeys(sources, depends)}
     return name, build
 
 
@@ -76,7 +89,8 @@ libraries = [
     for isa, flags in ISA_FLAGS.items()
     if isa in isas()
 ]
-runtime = library("fastcnn_runtime", ["src_c/runtime.c", "src_c/dispatch.c"], [], have)
+have += [("FC_BUILD", f'"{fingerprint()}"')]
+runtime = library("fastcnn_runtime", RUNTIME, [], have)
 
 EXTENSION = {
     "include_dirs": ["src_c", numpy.get_include()],
@@ -90,7 +104,7 @@ extensions = [
         ["fastcnn/backends/_cpu.pyx"],
         # Static libraries are searched left to right: the runtime names the tables.
         libraries=["fastcnn_runtime", *(f"fastcnn_{isa}" for isa in isas())],
-        depends=[*HEADERS, *sorted(glob("src_c/*.c"))],
+        depends=[*HEADERS, *SOURCES],
         **EXTENSION,
     ),
     Extension("fastcnn.backends._reference", ["fastcnn/backends/_reference.pyx"], **EXTENSION),

@@ -21,7 +21,7 @@ import fastcnn
 from benchmarks import kernels
 from benchmarks.kernels import Layer, Sizes
 from fastcnn import ops
-from fastcnn.backends import cpu
+from fastcnn.backends import isas
 from fastcnn.graph import Tensor
 from machine import cores, plural, processor
 from table import heading, row
@@ -141,7 +141,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--isa", choices=cpu.available_isas(), default=cpu.default_isa())
+    parser.add_argument("--isa", choices=isas.available_isas(), default=isas.default_isa())
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     given = parser.parse_args()

@@ -125,13 +125,13 @@ def report(found: dict[str, list[Any]], layers: list[str]) -> None:
 def work() -> None:
     """Times all layers whenever a line comes in."""
     import fastcnn
-    from fastcnn.backends import cpu
+    from fastcnn.backends import isas
 
     tree, threads, *layers = sys.argv[1:]
     if not Path(fastcnn.__file__).is_relative_to(tree):
         sys.exit(f"found fastcnn in {fastcnn.__file__}, expected it in {tree}; compile it in place")
     fastcnn.set_num_threads(int(threads))
-    isa = cpu.default_isa()
+    isa = isas.default_isa()
     plans = [plan_of(layer, isa) for layer in layers]
     for _ in sys.stdin:
         print(json.dumps([measure(*plan, isa, int(threads)) for plan in plans]), flush=True)

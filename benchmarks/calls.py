@@ -17,7 +17,7 @@ import numpy as np
 
 import fastcnn
 from fastcnn import applications
-from fastcnn.backends import _cpu, cpu
+from fastcnn.backends import _cpu, isas
 from fastcnn.data import Batch
 from fastcnn.graph import spec_of
 
@@ -42,7 +42,7 @@ def main() -> None:
     top = peak(given.threads)
     macs = model.count_macs() * given.batch * (3 if given.train else 1)
     print(
-        f"{given.network}, batch {given.batch}, {given.threads} threads, {cpu.default_isa()}: "
+        f"{given.network}, batch {given.batch}, {given.threads} threads, {isas.default_isa()}: "
         f"{whole * 1e3:.2f} ms, {200 * macs / whole / top:.0f} % of the FMA peak of "
         f"{top / 1e9:.0f} GFLOP/s; {seconds.sum() * 1e3:.2f} ms in calls alone"
     )
@@ -78,7 +78,7 @@ def least(run: Callable[[], Any], turns: int) -> float:
 
 def peak(threads: int) -> float:
     """Operations a second of independent multiply-adds on one thread, times the threads."""
-    isa = cpu.default_isa()
+    isa = isas.default_isa()
     best = 0.0
     for _ in range(5):
         begin = time.perf_counter()

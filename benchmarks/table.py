@@ -26,7 +26,7 @@ import numpy as np
 
 import fastcnn
 from benchmarks import bench_import, common, kernels
-from fastcnn.backends import cpu
+from fastcnn.backends.isas import available_isas
 from machine import cores, plural, processor
 
 TRAIN_BATCH = 32
@@ -162,7 +162,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--passes", type=int, default=6, help="of which the best counts")
     passes = parser.parse_args().passes
-    isas = cpu.available_isas()
+    isas = available_isas()
     threads = [n for n in common.THREADS if n <= cores()]
     begin, load, best = time.perf_counter(), os.getloadavg(), Best({}, {})
     for number in range(passes):

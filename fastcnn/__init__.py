@@ -6,7 +6,6 @@ Names are looked up when they are first used, so that `import fastcnn` costs nex
 """
 
 import importlib
-from typing import Any
 
 __version__ = "0.1.0"
 
@@ -18,6 +17,7 @@ _MODULES = (
     "callbacks",
     "config",
     "datasets",
+    "deploy",
     "errors",
     "explain",
     "initializers",
@@ -55,7 +55,7 @@ _NAMES = {
 __all__ = [*_MODULES, *_NAMES, "__version__"]
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     if name in _MODULES:
         return importlib.import_module(f"fastcnn.{name}")
     if name not in _NAMES:

@@ -6,6 +6,7 @@ from fastcnn import backends as backends
 from fastcnn import callbacks as callbacks
 from fastcnn import config as config
 from fastcnn import datasets as datasets
+from fastcnn import deploy as deploy
 from fastcnn import errors as errors
 from fastcnn import explain as explain
 from fastcnn import initializers as initializers

@@ -8,14 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from fastcnn.backends import _cpu, cpu, threads
+from fastcnn.backends import _cpu, isas, threads
 
 
 def config_facts() -> dict[str, Any]:
     """Version, instruction sets, threads and libraries, as plain values."""
     import fastcnn
 
-    isa = cpu.default_isa()
+    isa = isas.default_isa()
     return {
         "fastcnn": fastcnn.__version__,
         "isa": isa,

@@ -9,7 +9,7 @@ from itertools import count
 import numpy as np
 
 from fastcnn.arena import Interval, lay_out
-from fastcnn.backends import Call, Slot
+from fastcnn.backends.calls import Call, Slot
 from fastcnn.errors import ArgumentError
 from fastcnn.graph import Array, Constant, Node, Parameter, Placeholder, State, Tensor, view_root
 from fastcnn.schedule import Schedule

@@ -17,7 +17,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from fastcnn import backends
-from fastcnn.backends import Call, RunStatus, Slot
+from fastcnn.backends.calls import Call, RunStatus, Slot
 from fastcnn.errors import DtypeError, NonFiniteError, ShapeError
 from fastcnn.graph import Array, Tensor, native
 from fastcnn.placement import ARENA, Placement
@@ -56,6 +56,13 @@ class Plan:
         arena: memory to share with other plans; the plan's own when None.
 
     `run` holds the arena's lock: threads take turns.
+
+    Attributes:
+        nodes, calls: in running order.
+        fixed: weights and constants, by buffer.
+        input_buffers: of the inputs, in order.
+        output_slots: of the outputs, in order; each is the whole of its buffer.
+        arena_bytes: of the memory that is shared.
     """
 
     def __init__(
@@ -76,16 +83,20 @@ class Plan:
         placement = Placement(self.inputs, owned, schedule, views=backend == "cpu")
         self.nodes = placement.nodes
         self.calls = placement.calls
+        self.fixed = placement.fixed
+        self.input_buffers = placement.inputs
+        self.output_slots = [placement.slot(t) for t in owned]
         self.arena_bytes = placement.arena_bytes
         self._updated = list(schedule.targets.values())
         self._inputs = [
             (tensor, buffer, np.dtype(tensor.dtype), tensor.shape)
             for tensor, buffer in zip(self.inputs, placement.inputs, strict=True)
         ]
-        slots = [placement.slot(t) for t in owned]
-        self._outputs = [(slot, slot.buffer, np.dtype(slot.dtype), slot.nbytes) for slot in slots]
+        self._outputs = [
+            (slot, slot.buffer, np.dtype(slot.dtype), slot.nbytes) for slot in self.output_slots
+        ]
         self._arena = arena or Arena()
-        self._buffers: dict[int, Array] = dict(placement.fixed)
+        self._buffers: dict[int, Array] = dict(self.fixed)
         self._program = backends.get(backend, isa).compile(self.calls)
         for buffer, array in self._buffers.items():
             self._program.bind(buffer, array)

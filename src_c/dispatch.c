@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Which instruction sets are compiled in, and which of them this processor runs. */
-#include "fastcnn.h"
+#include "kernel.h"
 
 extern const fc_table fc_table__scalar;
 #ifdef FC_HAVE_AVX2

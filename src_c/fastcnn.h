@@ -1,96 +1,66 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * fastcnn.h - what every kernel, the runner and the Python binding agree on.
+ * fcnn.h - run a network from C: a plan that Python wrote with model.export("net.plan", "plan").
  *
- * Dimensions, everywhere in fastcnn:
- *   N batch   H W input size   C input channels   K output channels
- *   R S filter size   P Q output size   G groups   M depth multiplier
- * Activations are NHWC, filters HWIO (R, S, C/G, K), depthwise filters (R, S, C, M).
+ *     char reason[FCNN_REASON];
+ *     fcnn_network *net = fcnn_open("net.plan", NULL, 2, reason);
+ *     if (!net)
+ *         return fprintf(stderr, "net.plan %s\n", reason), 1;
+ *     const void *inputs[] = {image};
+ *     void *outputs[] = {scores};
+ *     fcnn_run(net, inputs, outputs, 2);
+ *     fcnn_close(net);
  *
- * A kernel is SPMD: all threads of the team call it with the same `fc_call` and their own `tid`.
- * It cuts its work by shape, never by thread count, so results have the same bits for any team, and
- * whichever thread takes a piece.
- * Kernels never allocate, never open threads, never fail for a reason Python could have known.
+ * A network may be used by several threads, which take turns. Results have the same bits for any
+ * number of threads. A plan names kernels and places in memory: open none that you do not trust.
  */
-#ifndef FASTCNN_H
-#define FASTCNN_H
+#ifndef FCNN_H
+#define FCNN_H
 
-#include <stdatomic.h>
-#include <stddef.h>
 #include <stdint.h>
 
-#define FC_MAX_RANK 6
-#define FC_ALIGN 64
+#define FCNN_MAX_RANK 6
+#define FCNN_REASON 256 /* bytes of the longest reason, its end included */
 
-typedef enum { FCNN_OK = 0, FCNN_NONFINITE = 1, FCNN_ISA_ABSENT = 2 } fcnn_status;
+typedef enum { FCNN_OK = 0, FCNN_NONFINITE = 1 } fcnn_status;
 
-typedef enum { FC_F32 = 0, FC_F64 = 1, FC_U8 = 2, FC_I32 = 3, FC_U32 = 4, FC_I64 = 5 } fc_dtype;
+typedef enum {
+    FCNN_F32 = 0,
+    FCNN_F64 = 1,
+    FCNN_U8 = 2,
+    FCNN_I32 = 3,
+    FCNN_U32 = 4,
+    FCNN_I64 = 5
+} fcnn_dtype;
 
-/* A dense row-major view. Pixels may lie further apart than their channels need: the address of
- * (..., i, c) moves by `ld` elements per i, where ld >= dim[rank-1]. */
+/* An input or output: a dense row-major array, images as NHWC. */
 typedef struct {
-    void *data;
-    int64_t ld;
+    const char *name;
+    int32_t dtype; /* fcnn_dtype */
     int32_t rank;
-    int32_t dtype; /* fc_dtype */
-    int64_t dim[FC_MAX_RANK];
-} fc_tensor;
+    int64_t dim[FCNN_MAX_RANK];
+    int64_t nbytes;
+} fcnn_port;
 
-typedef struct fc_team fc_team; /* the threads of one call, and their barrier */
-typedef struct fc_call fc_call;
+typedef struct fcnn_network fcnn_network;
 
-typedef fcnn_status (*fc_kernel_fn)(const fc_call *call, int tid, int nthreads);
-/* Scratch bytes this call needs on a team of up to `nthreads`, or -1: the kernel cannot do it. */
-typedef int64_t (*fc_plan_fn)(const fc_call *call, int nthreads);
+/* The network in the file `path`, which stays mapped until the network is closed.
+ *   isa      one of "scalar", "avx2", "avx512"; NULL: the best that runs here
+ *   threads  most that a run will use
+ *   reason   what is wrong, where NULL is returned: the rest of a sentence that begins with the path */
+fcnn_network *fcnn_open(const char *path, const char *isa, int threads, char reason[FCNN_REASON]);
+void fcnn_close(fcnn_network *network); /* of NULL: nothing */
 
-struct fc_call {
-    fc_kernel_fn run;
-    const fc_tensor *in;  /* [n_in] */
-    const fc_tensor *out; /* [n_out] */
-    const void *attrs;    /* struct fc_<kernel>_attrs */
-    char *scratch;        /* FC_ALIGN-aligned, shared by the team, not initialised */
-    fc_team *team;
-    int32_t n_in, n_out;
-    int32_t threads; /* that the call is worth; thread 0 alone does what is worth 1 */
-};
+int fcnn_inputs(const fcnn_network *network);
+int fcnn_outputs(const fcnn_network *network);
+const fcnn_port *fcnn_input(const fcnn_network *network, int i);
+const fcnn_port *fcnn_output(const fcnn_network *network, int i);
+const char *fcnn_isa(const fcnn_network *network);
+const char *fcnn_build(void); /* fingerprint of the kernels: plans are for one */
 
-typedef struct {
-    const char *name;  /* f32_relu */
-    const char *op;    /* relu */
-    const char *attrs; /* the attribute struct's members, as written in kernels.def */
-    fc_kernel_fn run;
-    fc_plan_fn plan;
-} fc_kernel;
-
-typedef struct {
-    const char *isa;
-    int vector_floats; /* lanes of one vector */
-    int count;
-    const fc_kernel *kernels;                             /* in order of preference within an op */
-    int64_t (*multiply_adds)(int64_t rounds, float *sum); /* see peak.inc.h */
-} fc_table;
-
-/* dispatch.c */
-int fc_isa_count(void); /* tables compiled in, best last */
-const fc_table *fc_isa_table(int i);
-int fc_isa_runs_here(int i);
-
-/* Work of a call that its threads take piece by piece. */
-typedef struct {
-    int64_t begin, end; /* the items taken last */
-    int64_t count;
-    int tid, nthreads;
-} fc_work;
-
-/* runtime.c */
-void fc_sync(const fc_call *call); /* every thread of the team must come; a full barrier */
-/* Items [0, count): every thread begins with a contiguous share of its own, and helps others when
- * that is done. All threads of the team open the same items, with an fc_sync between two openings
- * of one call. */
-fc_work fc_open(int64_t count, int tid, int nthreads);
-int fc_take(fc_work *work); /* more items, in [begin, end); 0: all are taken */
-/* Run calls[0..count) in order on a team of at most `nthreads`. Other threads may run other calls
- * at the same time. On failure returns the status and the call's index in *failed. */
-fcnn_status fc_run(fc_call *calls, int count, int nthreads, int *failed);
+/* Compute outputs[i] of inputs[i], each as large as its port says and aligned to its numbers.
+ *   threads  1 to what the network was opened for */
+fcnn_status fcnn_run(fcnn_network *network, const void *const *inputs, void *const *outputs,
+                     int threads);
 
 #endif

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Vectors of eight floats in AVX2 with FMA. */
-#include "fastcnn.h"
+#include "kernel.h"
 
 #include <immintrin.h>
 #include <math.h>

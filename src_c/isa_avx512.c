@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Vectors of sixteen floats in AVX-512 (F, BW, DQ, VL). */
-#include "fastcnn.h"
+#include "kernel.h"
 
 #include <immintrin.h>
 #include <math.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Vectors of one float in plain C: the build that runs anywhere. */
-#include "fastcnn.h"
+#include "kernel.h"
 
 #include <math.h>
 #include <string.h>

@@ -11,7 +11,7 @@
  * long as that has lately paid, then sleeps; a yield would give away a whole slice of time.
  * A forked child has no threads but its own; it starts a pool anew.
  */
-#include "fastcnn.h"
+#include "kernel.h"
 
 #include <pthread.h>
 #include <signal.h>

@@ -16,7 +16,7 @@ import pytest
 
 from cases.accuracy import ALLOWED, GRAD_KERNEL, GRAD_KERNEL_DIRECT, MAX, RMS, allowed
 from fastcnn import Plan
-from fastcnn.backends import cpu
+from fastcnn.backends import isas
 from fastcnn.graph import Tensor, constant, placeholder
 from fastcnn.ops._apply import apply
 from fastcnn.ops.conv import Conv2D, Conv2DGradInput, Conv2DGradKernel
@@ -36,7 +36,7 @@ SIZE = 28  # of an image; whole patches of 4 and of 2
 # Of the table, below, and between, where panels and vectors of channels are whole and are not.
 CHANNELS = [16, 40, 64, 100, 128, 256, 512]
 
-every_isa = pytest.mark.parametrize("isa", cpu.available_isas())
+every_isa = pytest.mark.parametrize("isa", isas.available_isas())
 
 
 def image(rng: np.random.Generator, *shape: int) -> Array:

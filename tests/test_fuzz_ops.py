@@ -19,7 +19,7 @@ from cases.case import Array, Case, Make, normal
 from cases.conv import Geometry
 from cases.conv_packed import RELU6
 from cases.conv_packed_grad import grad_input_case
-from fastcnn.backends import cpu
+from fastcnn.backends import isas
 from fastcnn.backends import threads as threads_
 from fastcnn.errors import ArgumentError, ShapeError
 from fastcnn.graph import Op, Shape, Spec
@@ -351,7 +351,7 @@ def check(case: Case, isas: Sequence[str], others: Sequence[int]) -> None:
 @given(data=st.data())
 def test_kernels_on_drawn_geometry(family: Any, data: st.DataObject) -> None:
     draw = Draw(data)
-    isa, threads = draw.of(cpu.available_isas()), draw.of([2, 3, 7])
+    isa, threads = draw.of(isas.available_isas()), draw.of([2, 3, 7])
     cases = family(draw)
     while True:
         try:

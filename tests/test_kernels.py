@@ -17,8 +17,9 @@ import pytest
 from cases import CASES
 from cases.case import Case
 from fastcnn import storage
-from fastcnn.backends import Call, Slot, _cpu, cpu
+from fastcnn.backends import _cpu, cpu, isas
 from fastcnn.backends import threads as threads_
+from fastcnn.backends.calls import Call, Slot
 from fastcnn.graph import infer, spec_of
 from fastcnn.ops.registry import BY_NAME, MISSING
 
@@ -154,7 +155,7 @@ def assert_close(found: Array, wanted: Array, tolerance: float, elementwise: boo
         assert worst <= tolerance, f"relative error {worst:.3g} is above {tolerance:.3g}"
 
 
-@pytest.mark.parametrize("isa", cpu.available_isas())
+@pytest.mark.parametrize("isa", isas.available_isas())
 @pytest.mark.parametrize("case", [c for c in CASES if c.kernel], ids=lambda case: case.id)
 def test_kernel_equals_reference(case: Case, isa: str) -> None:
     if case.op.name in MISSING["cpu"] or case.op.is_view:
@@ -173,7 +174,7 @@ def test_kernel_equals_reference(case: Case, isa: str) -> None:
             assert one.tobytes() == many.tobytes(), f"{threads} threads give other bits than 1"
 
 
-@pytest.mark.parametrize("isa", cpu.available_isas())
+@pytest.mark.parametrize("isa", isas.available_isas())
 @pytest.mark.parametrize(
     "case", [c for c in CASES if c.kernel and c.op.strided_inputs], ids=lambda case: case.id
 )
@@ -185,7 +186,7 @@ def test_pixels_may_lie_apart(case: Case, isa: str) -> None:
         assert_close(one, want, case.tolerance, case.elementwise)
 
 
-@pytest.mark.parametrize("isa", cpu.available_isas()[-1:])
+@pytest.mark.parametrize("isa", isas.available_isas()[-1:])
 @pytest.mark.parametrize(
     "case", [c for c in CASES if c.op.inplace and not c.op.is_view], ids=lambda case: case.id
 )
@@ -205,14 +206,14 @@ def test_in_place_gives_the_same_bits(case: Case, isa: str) -> None:
 
 
 def test_every_op_has_a_kernel_or_is_listed_missing() -> None:
-    for isa in cpu.available_isas():
+    for isa in isas.available_isas():
         served = {op for _, op, _ in cpu.backend(isa).kernels}
         kernels_wanted = {name for name, op in BY_NAME.items() if not op.is_view}
         assert kernels_wanted - served == MISSING["cpu"]
 
 
 def test_every_kernel_serves_an_op_that_exists() -> None:
-    for isa in cpu.available_isas():
+    for isa in isas.available_isas():
         assert {op for _, op, _ in cpu.backend(isa).kernels} <= set(BY_NAME)
 
 
@@ -225,7 +226,7 @@ def test_case_names_are_unique() -> None:
     assert sorted(set(names)) == sorted(names)
 
 
-@pytest.mark.parametrize("isa", cpu.available_isas())
+@pytest.mark.parametrize("isa", isas.available_isas())
 def test_the_peak_probe_counts_its_operations(isa: str) -> None:
     lanes = _cpu.vector_floats(isa)
     assert _cpu.multiply_adds(isa, 7) == 7 * _cpu.multiply_adds(isa, 1)

@@ -14,7 +14,7 @@ import pytest
 
 import fastcnn
 from fastcnn import Model, applications, config
-from fastcnn.backends import cpu, threads
+from fastcnn.backends import isas, threads
 
 Array = np.ndarray[Any, Any]
 
@@ -53,7 +53,7 @@ def images(count: int) -> Array:
 @pytest.mark.parametrize("name", NETWORKS)
 def test_bits_do_not_depend_on_threads(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     model = network(name)
-    for isa in cpu.available_isas():
+    for isa in isas.available_isas():
         monkeypatch.setenv("FASTCNN_ISA", isa)
         for count in (1, 3) if isa != "scalar" else (1,):  # plain C takes ten times as long
             x = images(count)
@@ -68,7 +68,7 @@ def test_bits_do_not_depend_on_threads(name: str, monkeypatch: pytest.MonkeyPatc
                 assert same, f"{isa}, batch {count}: {team} threads give other bits than 1"
 
 
-@pytest.mark.parametrize("isa", cpu.available_isas())
+@pytest.mark.parametrize("isa", isas.available_isas())
 @pytest.mark.parametrize("name", ["ResNet18", "MobileNetV2", "ShuffleNetV2", "GoogLeNet"])
 def test_outputs_are_those_of_float64(name: str, isa: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FASTCNN_ISA", isa)

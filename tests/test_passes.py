@@ -10,7 +10,7 @@ import pytest
 
 from fastcnn import Input, Model, gradients, layers, ops
 from fastcnn.autodiff import evaluate
-from fastcnn.backends.cpu import default_isa
+from fastcnn.backends.isas import default_isa
 from fastcnn.errors import ArgumentError
 from fastcnn.graph import Parameter, Spec, placeholder, topological
 from fastcnn.models.lowering import lower

@@ -12,7 +12,7 @@ import pytest
 
 import fastcnn
 from fastcnn import Input, Model, layers, losses, optimizers
-from fastcnn.backends import Call
+from fastcnn.backends.calls import Call
 from fastcnn.models.trainer import Trainer
 from fastcnn.ops.norm_batch_fused import FusedBatchNormTrain
 

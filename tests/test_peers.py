@@ -135,13 +135,15 @@ def test_a_worker_that_does_not_answer_is_ended(files: Files) -> None:
         process.ask("memory", limit=0.0)
 
 
-def test_cold_start_runs_to_the_first_result(files: Files) -> None:
-    assert 0 < footprint.first_result(OURS, files, threads=1) < 60
+@pytest.mark.parametrize("name", [n for n, s in footprint.STARTS.items() if s.engine == OURS])
+def test_cold_start_runs_to_the_first_result(name: str, files: Files) -> None:
+    assert 0 < footprint.first_result(name, files, threads=1) < 60
 
 
-def test_a_cold_start_that_fails_says_why(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", [OURS, "plan"])
+def test_a_cold_start_that_fails_says_why(name: str, tmp_path: Path) -> None:
     with pytest.raises(EngineError, match=r"network\.fastcnn"):
-        footprint.first_result(OURS, Files(tmp_path), threads=1)
+        footprint.first_result(name, Files(tmp_path), threads=1)
 
 
 # --- rounds --------------------------------------------------------------------------------------
@@ -322,13 +324,15 @@ def test_what_is_left_out_is_named_with_its_reason() -> None:
 def test_memory_and_cold_start_have_tables() -> None:
     run = Run({"memory of": "ResNet50, batch 1"})
     run.memory = {OURS: 200_000_000, "ort": 300_000_000}
-    run.cold = {"ort": Timing(0.6, 0.7, 5), OURS: Timing(0.2, 0.3, 5)}
-    run.failures = {"ncnn memory": "crashed"}
+    run.cold = {"ort": Timing(0.6, 0.7, 5), OURS: Timing(0.2, 0.3, 5), "plan": Timing(0.1, 0.1, 5)}
+    run.failures = {"ncnn memory": "crashed", "plan-bytes cold start": "lost"}
     text = report.markdown(run)
     assert cells(text, "ONNX Runtime", "300") == ["ONNX Runtime", "300", "1.50"]
     assert cells(text, "fastcnn", "200", "300") == ["fastcnn", "200", "300", "5", "1.00"]
     assert text.index("| fastcnn | 200 | 300") < text.index("| ONNX Runtime | 600")
+    assert cells(text, "fastcnn, exported", "100")[4] == "0.50"
     assert "- ncnn: crashed (memory)" in text
+    assert "- fastcnn, exported, without NumPy: lost (cold start)" in text
 
 
 @pytest.mark.parametrize("task", ["predict", "train"])

@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 
 from fastcnn import Model, Sequential, layers, ops
-from fastcnn.backends import Call, Slot, cpu, threads
+from fastcnn.backends import cpu, threads
+from fastcnn.backends.calls import Call, Slot
 from fastcnn.errors import DtypeError, NonFiniteError, ShapeError
 from fastcnn.graph import Parameter, placeholder
 from fastcnn.models.model import PLANS_KEPT

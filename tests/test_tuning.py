@@ -16,7 +16,7 @@ import pytest
 
 import fastcnn
 from fastcnn import Input, Model, config, layers
-from fastcnn.backends import cpu, threads
+from fastcnn.backends import isas, threads
 from fastcnn.errors import ArgumentError
 from fastcnn.models import choices, tuning
 from fastcnn.passes.algorithms import Algorithms
@@ -175,7 +175,7 @@ def test_training_is_left_as_it_is(monkeypatch: Any) -> None:
 
 
 def _content(**changed: Any) -> str:
-    origin = choices._origin(cpu.default_isa())
+    origin = choices._origin(isas.default_isa())
     whole = {"origin": {**origin, **changed}, "choices": {PLAIN: "direct", BLOCK: "apart"}}
     return json.dumps(whole)
 
@@ -193,7 +193,7 @@ def test_damaged_and_foreign_files_are_measured_anew(
     (file,) = (home / "autotune").iterdir()
     file.write_text(content)
     choices._known.clear()
-    assert choices.measured_choices(cpu.default_isa()) == frozenset()
+    assert choices.measured_choices(isas.default_isa()) == frozenset()
     fastcnn.autotune(network())
     assert len(turns) == 2
     assert json.loads(file.read_text())["choices"] == {PLAIN: "winograd_2", BLOCK: "fused"}
@@ -201,7 +201,7 @@ def test_damaged_and_foreign_files_are_measured_anew(
 
 def test_a_file_that_fits_is_believed(home: Path) -> None:
     (home / "autotune").mkdir()
-    choices._file(cpu.default_isa()).write_text(_content())
+    choices._file(isas.default_isa()).write_text(_content())
     assert kernels(network()).count("packed_conv2d") == 4
 
 
@@ -221,7 +221,7 @@ def test_another_process_goes_by_the_file(tmp_path: Path) -> None:
         "tuning._measure = None\n"  # it must not be needed
         f"assert fastcnn.autotune(test_tuning.network())['{PLAIN}'] == 'direct'"
     )
-    file = tmp_path / "autotune" / choices._file(cpu.default_isa()).name
+    file = tmp_path / "autotune" / choices._file(isas.default_isa()).name
     file.parent.mkdir()
     file.write_text(_content())
     environment = {**os.environ, "FASTCNN_HOME": str(tmp_path)}

@@ -19,7 +19,7 @@ import numpy as np
 
 import fastcnn
 from fastcnn import ops
-from fastcnn.backends import cpu
+from fastcnn.backends import isas
 from fastcnn.drawing import add_node
 from fastcnn.graph import Node, Parameter, Placeholder, Tensor, placeholder, topological
 
@@ -33,7 +33,7 @@ Sizes = tuple[int, ...]
 
 def use_isa(isa: str) -> str:
     """`isa`; asv leaves the benchmark out where it does not run."""
-    if isa not in cpu.available_isas():
+    if isa not in isas.available_isas():
         raise NotImplementedError(f"{isa} does not run here")
     return isa
 

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from fastcnn.backends import cpu, threads
+from fastcnn.backends import isas, threads
 
 from . import chart, footprint, report
 from .cases import BATCHES, NETWORKS, PREDICT, PREDICTED, TASKS, TRAIN, TRAIN_BATCHES, Case
@@ -57,7 +57,7 @@ def measured(given: argparse.Namespace) -> Run:
     """Memory and cold start if they are asked for, else every network at every batch."""
     engines = [name for name in ENGINES if name in given.engines and knows(name, given.task)]
     settings = Settings(
-        engines, given.threads, given.rounds, given.seconds, given.pause, cpu.default_isa(),
+        engines, given.threads, given.rounds, given.seconds, given.pause, isas.default_isa(),
         given.work,
     )  # fmt: skip
     if given.work:

@@ -6,8 +6,10 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import final
 
 from .cases import PREDICT, TRAIN, TRAIN_BATCHES, Case, Files
 from .engines import ENGINES, OURS
@@ -22,10 +24,41 @@ MEMORY_CASES = {
 COLD_CASE = Case("ResNet18", 1)
 MEMORY_SECONDS = 1.0
 
-# Programs of their own: as short as a user's, with nothing around them that would be counted.
-# Their arguments are the saved network, the images, and the number of threads.
-COLD = {
-    OURS: """
+
+@final
+@dataclass(frozen=True)
+class Start:
+    """A way from the start of a process to a first result.
+
+    Attributes:
+        engine: whose it is, by its name in ENGINES.
+        title: in the table.
+        ending: of the file it loads.
+        program: of its own, as short as a user's, with nothing around it that would be counted. Its
+            arguments are the saved network, the images, and the number of threads.
+        prepare: writes the file, given the engine's own and the images; None: that is the engine's.
+    """
+
+    engine: str
+    title: str
+    ending: str
+    program: str
+    prepare: str | None = None
+
+
+EXPORT = """
+import sys
+import numpy as np
+import fastcnn
+model = fastcnn.models.load_model(sys.argv[1])
+model.export(sys.argv[2], format="plan", input_shape=np.load(sys.argv[3]).shape)
+"""
+STARTS = {
+    OURS: Start(
+        OURS,
+        "fastcnn",
+        "fastcnn",
+        """
 import sys
 import numpy as np
 import fastcnn
@@ -33,7 +66,42 @@ fastcnn.set_num_threads(int(sys.argv[3]))
 model = fastcnn.models.load_model(sys.argv[1])
 print(model.predict_on_batch(np.load(sys.argv[2])).argmax(), flush=True)
 """,
-    "ort": """
+    ),
+    "plan": Start(
+        OURS,
+        "fastcnn, exported",
+        "plan",
+        """
+import sys
+import numpy as np
+import fastcnn
+fastcnn.set_num_threads(int(sys.argv[3]))
+network = fastcnn.deploy.load(sys.argv[1])
+print(network.predict_on_batch(np.load(sys.argv[2])).argmax(), flush=True)
+""",
+        EXPORT,
+    ),
+    "plan-bytes": Start(
+        OURS,
+        "fastcnn, exported, without NumPy",
+        "plan",
+        """
+import sys
+import fastcnn
+fastcnn.set_num_threads(int(sys.argv[3]))
+network = fastcnn.deploy.load(sys.argv[1])
+with open(sys.argv[2], "rb") as file:
+    file.seek(10 + int.from_bytes(file.read(10)[8:], "little"))  # behind the head of an .npy
+    scores = network.run(file.read())[0].tolist()[0]
+print(scores.index(max(scores)), flush=True)
+""",
+        EXPORT,
+    ),
+    "ort": Start(
+        "ort",
+        "ONNX Runtime",
+        "onnx",
+        """
 import sys
 import numpy as np
 import onnxruntime
@@ -43,8 +111,8 @@ session = onnxruntime.InferenceSession(sys.argv[1], options, providers=["CPUExec
 images = np.ascontiguousarray(np.load(sys.argv[2]).transpose(0, 3, 1, 2))
 print(session.run(None, {"images": images})[0].argmax(), flush=True)
 """,
+    ),
 }
-FORMATS = {OURS: "fastcnn", "ort": "onnx"}
 
 
 def measure_memory(run: Run, settings: Settings, task: str) -> None:
@@ -75,11 +143,17 @@ def measure_cold(run: Run, settings: Settings) -> None:
     """
     case = COLD_CASE
     run.facts["cold start of"] = str(case)
-    engines = [name for name in settings.engines if name in COLD]
+    starts = [name for name, start in STARTS.items() if start.engine in settings.engines]
     with TemporaryDirectory(dir=settings.work, prefix="peers-") as folder:
         files = Files(Path(folder))
-        _, failures = prepare(case, files, engines, settings.threads)
-        seconds: dict[str, list[float]] = {name: [] for name in engines if name not in failures}
+        engines = sorted({STARTS[name].engine for name in starts})
+        _, by_engine = prepare(case, files, engines, settings.threads)
+        failures = {
+            name: by_engine[STARTS[name].engine]
+            for name in starts
+            if STARTS[name].engine in by_engine
+        }
+        seconds: dict[str, list[float]] = {name: [] for name in starts if name not in failures}
         for number in range(settings.rounds + 1):  # the first fills the cache
             say(f"{case}: cold start {number} of {settings.rounds}")
             for name in list(seconds):
@@ -92,17 +166,24 @@ def measure_cold(run: Run, settings: Settings) -> None:
                     continue
                 seconds[name] += [found] if number else []
     run.cold = {name: Timing.of(found) for name, found in seconds.items()}
-    run.failures |= {f"{name} cold start": failures[name] for name in engines if name in failures}
+    run.failures |= {f"{name} cold start": reason for name, reason in failures.items()}
 
 
 def first_result(name: str, files: Files, threads: int) -> float:
     """Seconds from the start of a process to the line with its result."""
-    arguments = [str(files.of(FORMATS[name])), str(files.images), str(threads)]
+    start = STARTS[name]
+    network = files.of(start.ending)
     variables = environment(threads)
     variables.pop("PYTHONDONTWRITEBYTECODE", None)  # an installed package has its bytecode
+    if start.prepare and not network.exists():
+        own = files.of(STARTS[start.engine].ending)
+        command = [sys.executable, "-c", start.prepare, str(own), str(network), str(files.images)]
+        made = subprocess.run(command, stderr=subprocess.PIPE, text=True, env=variables)
+        if made.returncode:
+            raise EngineError(_last_line(made.stderr, made.returncode))
     begin = time.perf_counter()
     with subprocess.Popen(
-        [sys.executable, "-c", COLD[name], *arguments],
+        [sys.executable, "-c", start.program, str(network), str(files.images), str(threads)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -112,7 +193,12 @@ def first_result(name: str, files: Files, threads: int) -> float:
         assert process.stderr is not None
         line = process.stdout.readline()
         seconds = time.perf_counter() - begin
-        words = process.stderr.read().strip().splitlines()
+        said = process.stderr.read()
     if not line:
-        raise EngineError(words[-1] if words else f"ended with status {process.returncode}")
+        raise EngineError(_last_line(said, process.returncode))
     return seconds
+
+
+def _last_line(said: str, status: int) -> str:
+    words = said.strip().splitlines()
+    return words[-1] if words else f"ended with status {status}"

@@ -17,6 +17,7 @@ from machine import cores, plural, processor
 
 from .cases import TRAIN
 from .engines import ENGINES, OURS
+from .footprint import STARTS
 from .results import Result, Run, geometric_mean
 from .rounds import WHOLE, Settings
 from .worker import TOLERANCE
@@ -153,7 +154,7 @@ def cold(run: Run) -> str:
     ours = run.cold.get(OURS)
     rows = [
         [
-            ENGINES[name].title,
+            STARTS[name].title,
             f"{1e3 * timing.least:.0f}",
             f"{1e3 * timing.median:.0f}",
             timing.runs,
@@ -175,9 +176,14 @@ def missing(run: Run) -> list[str]:
         name, _, mode = place.partition(" ")
         where.setdefault((name, reason), []).append(mode)
     return [
-        f"{ENGINES[name].title}: {reason} ({'; '.join(places)})"
+        f"{title_of(name)}: {reason} ({'; '.join(places)})"
         for (name, reason), places in where.items()
     ]
+
+
+def title_of(name: str) -> str:
+    """What tables call an engine, or one of its starts."""
+    return (ENGINES.get(name) or STARTS[name]).title
 
 
 def worst_error(results: Iterable[Result]) -> float:

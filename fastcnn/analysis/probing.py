@@ -21,7 +21,7 @@ from typing import Any, final
 import numpy as np
 
 from fastcnn import ops
-from fastcnn.backends import _cpu, cpu, threads
+from fastcnn.backends import _cpu, isas, threads
 from fastcnn.errors import FileError
 from fastcnn.graph import placeholder
 from fastcnn.plan import Plan
@@ -112,7 +112,7 @@ def probe(refresh: bool = False) -> Machine:
     Measured once, in about a second, and kept in `$FASTCNN_HOME/roofline`; with `refresh`, measured
     again. Other programs that compute meanwhile spoil it.
     """
-    isa, count = cpu.default_isa(), threads.get_num_threads()
+    isa, count = isas.default_isa(), threads.get_num_threads()
     file = fastcnn_home() / "roofline" / f"{platform.node() or 'host'}-{isa}-{count}.json"
     if not refresh:
         try:

@@ -1,27 +1,49 @@
 # SPDX-License-Identifier: Apache-2.0
 # cython: language_level=3, boundscheck=False, wraparound=False
-"""The binding of src_c: what kernels exist, and one function that runs a list of calls.
+"""The binding of src_c: what kernels exist, and what runs lists of calls.
 
 Nothing here is written per op. A `Program` is the C form of a list of `Call` records: tensors point
-into numbered buffers, whose addresses may be bound anew before any run.
+into numbered buffers, whose addresses may be bound anew before any run. A `Network` is one that a
+file holds. NumPy is not needed.
 """
 
-from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
+from cpython.buffer cimport PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
 from libc.stdint cimport int32_t, int64_t, uintptr_t
 from libc.stdlib cimport calloc, free
-
-import re
-
-import numpy as np
+from libc.string cimport memset
 
 
 cdef extern from "fastcnn.h":
-    enum: FC_MAX_RANK
-    enum: FC_ALIGN
+    enum: FCNN_MAX_RANK
+    enum: FCNN_REASON
     ctypedef enum fcnn_status:
         FCNN_OK
         FCNN_NONFINITE
 
+    ctypedef struct fcnn_port:
+        const char *name
+        int32_t dtype
+        int32_t rank
+        int64_t dim[6]
+        int64_t nbytes
+
+    ctypedef struct fcnn_network
+
+    fcnn_network *fcnn_open(const char *path, const char *isa, int threads, char *reason) nogil
+    void fcnn_close(fcnn_network *network) nogil
+    int fcnn_inputs(const fcnn_network *network) nogil
+    int fcnn_outputs(const fcnn_network *network) nogil
+    const fcnn_port *fcnn_input(const fcnn_network *network, int i) nogil
+    const fcnn_port *fcnn_output(const fcnn_network *network, int i) nogil
+    const char *fcnn_isa(const fcnn_network *network) nogil
+    const char *fcnn_build() nogil
+    fcnn_status fcnn_run(
+        fcnn_network *network, const void *const *inputs, void *const *outputs, int threads
+    ) noexcept nogil
+
+
+cdef extern from "kernel.h":
+    enum: FC_ALIGN
     ctypedef struct fc_tensor:
         void *data
         int64_t ld
@@ -57,6 +79,7 @@ cdef extern from "fastcnn.h":
         const fc_kernel *kernels
         int64_t (*multiply_adds)(int64_t rounds, float *sum) noexcept nogil
 
+    void *fc_allocate(size_t nbytes) nogil
     int fc_isa_count() nogil
     const fc_table *fc_isa_table(int i) nogil
     bint fc_isa_runs_here(int i) nogil
@@ -64,7 +87,9 @@ cdef extern from "fastcnn.h":
 
 
 DTYPES = {"float32": 0, "float64": 1, "uint8": 2, "int32": 3, "uint32": 4, "int64": 5}
-STATUS = ("ok", "nonfinite", "isa absent")
+BUILD = fcnn_build().decode()  # fingerprint of the kernels' sources, which exported plans carry
+ITEMSIZES = {"float32": 4, "float64": 8, "uint8": 1, "int32": 4, "uint32": 4, "int64": 8}
+STATUS = ("ok", "nonfinite")
 
 
 def isas():
@@ -105,11 +130,11 @@ def attribute_types(str text):
     """[(name, 'q' or 'd')] from struct members as written in kernels.def."""
     found = []
     for declaration in text.split(";"):
-        match = re.match(r"\s*(int64_t|double)\s+(.*)", declaration, re.DOTALL)
-        if match:
-            kind = "q" if match[1] == "int64_t" else "d"
-            found += [(name.strip(), kind) for name in match[2].split(",")]
-        elif declaration.strip():
+        kind, _, names = declaration.strip().partition(" ")
+        if kind in ("int64_t", "double"):
+            letter = "q" if kind == "int64_t" else "d"
+            found += [(name.strip(), letter) for name in names.split(",")]
+        elif kind:
             raise ValueError(f"kernels.def: attributes are int64_t or double, not '{declaration}'")
     return found
 
@@ -144,6 +169,7 @@ cdef class Program:
     cdef int n_calls, n_tensors, max_threads
     cdef bint complete  # every call has a kernel
     cdef list keep
+    cdef char *scratch
     cdef readonly list chosen
     cdef readonly int64_t scratch_bytes
     cdef readonly str isa
@@ -181,6 +207,7 @@ cdef class Program:
         self.allocate_scratch()
 
     def __dealloc__(self):
+        free(self.scratch)
         free(self.calls)
         free(self.tensors)
         free(self.offsets)
@@ -189,8 +216,8 @@ cdef class Program:
     cdef void set_tensor(self, int t, object slot) except *:
         cdef int d
         buffer, offset, shape, dtype, ld = slot
-        if len(shape) > FC_MAX_RANK:
-            raise ValueError(f"rank {len(shape)} is above the {FC_MAX_RANK} of the C kernels")
+        if len(shape) > FCNN_MAX_RANK:
+            raise ValueError(f"rank {len(shape)} is above the {FCNN_MAX_RANK} of the C kernels")
         self.next[t] = self.first.get(buffer, -1)
         self.first[buffer] = t
         self.offsets[t] = offset
@@ -219,17 +246,15 @@ cdef class Program:
 
     cdef void allocate_scratch(self) except *:
         cdef int i
-        cdef uintptr_t base
-        scratch = np.empty(self.scratch_bytes + FC_ALIGN, np.uint8)
-        self.keep.append(scratch)
-        base = scratch.ctypes.data
-        base = (base + FC_ALIGN - 1) // FC_ALIGN * FC_ALIGN
+        self.scratch = <char *>fc_allocate(self.scratch_bytes)
+        if not self.scratch:
+            raise MemoryError
         for i in range(self.n_calls):
-            self.calls[i].scratch = <char *>base
+            self.calls[i].scratch = self.scratch
 
     def fill_scratch(self, int byte):
         """Overwrite the scratch: the tests poison it, since kernels must not read it first."""
-        self.keep[len(self.keep) - 1].fill(byte)
+        memset(self.scratch, byte, self.scratch_bytes)
 
     def bind(self, int buffer, object array):
         """Point every tensor of `buffer` into the memory of `array`, which is C-contiguous."""
@@ -251,3 +276,88 @@ cdef class Program:
         with nogil:
             status = fc_run(self.calls + start, stop - start, nthreads, &failed)
         return STATUS[<int>status], start + failed
+
+
+cdef class Network:
+    """A plan in a file, opened for at most so many threads; isa None is the best that runs here.
+
+    `inputs` and `outputs` are [(name, dtype name, shape, bytes)].
+    """
+
+    cdef fcnn_network *network
+    cdef readonly list inputs
+    cdef readonly list outputs
+
+    def __cinit__(self, bytes path, isa, int max_threads):
+        cdef char reason[FCNN_REASON]
+        cdef const char *at = path
+        cdef const char *name = NULL
+        if 0 in path:
+            raise OSError("cannot be opened (there is a 0 in its name); check the path")
+        encoded = None if isa is None else isa.encode()
+        if encoded is not None:
+            name = encoded
+        with nogil:
+            self.network = fcnn_open(at, name, max_threads, reason)
+        if not self.network:
+            raise OSError(reason.decode(errors="replace"))
+        self.inputs = [
+            described(fcnn_input(self.network, i)) for i in range(fcnn_inputs(self.network))
+        ]
+        self.outputs = [
+            described(fcnn_output(self.network, i)) for i in range(fcnn_outputs(self.network))
+        ]
+
+    def __dealloc__(self):
+        fcnn_close(self.network)
+
+    @property
+    def isa(self):
+        """The instruction set whose kernels run."""
+        return fcnn_isa(self.network).decode()
+
+    def run(self, list inputs, list outputs, int nthreads):
+        """Compute what the buffers `outputs` take of the buffers `inputs`, without the GIL.
+
+        Raises:
+            BufferError: a buffer is not contiguous, not aligned, or not as large as its port says.
+        """
+        assert len(inputs) == len(self.inputs) and len(outputs) == len(self.outputs)
+        cdef int n_in = len(inputs), n_out = len(outputs), held = 0
+        cdef Py_buffer *views = <Py_buffer *>calloc(n_in + n_out + 1, sizeof(Py_buffer))
+        cdef void **data = <void **>calloc(n_in + n_out + 1, sizeof(void *))
+        cdef fcnn_status status
+        try:
+            if not (views and data):
+                raise MemoryError
+            for array, port in zip(inputs + outputs, self.inputs + self.outputs):
+                PyObject_GetBuffer(
+                    array, &views[held], PyBUF_SIMPLE if held < n_in else PyBUF_WRITABLE
+                )
+                data[held] = views[held].buf
+                held += 1
+                check_buffer(&views[held - 1], port)
+            with nogil:
+                status = fcnn_run(self.network, <const void *const *>data, &data[n_in], nthreads)
+        finally:
+            while held:
+                held -= 1
+                PyBuffer_Release(&views[held])
+            free(views)
+            free(data)
+        return STATUS[<int>status]
+
+
+cdef described(const fcnn_port *port):
+    shape = tuple([port.dim[d] for d in range(port.rank)])
+    return port.name.decode(), list(DTYPES)[port.dtype], shape, port.nbytes
+
+
+cdef void check_buffer(Py_buffer *view, tuple port) except *:
+    name, dtype, shape, nbytes = port
+    if view.len != nbytes:
+        raise BufferError(
+            f"'{name}' has {view.len} bytes, expected {nbytes}: {dtype} of shape {shape}"
+        )
+    if <uintptr_t>view.buf % <uintptr_t>ITEMSIZES[dtype]:
+        raise BufferError(f"'{name}' does not lie at a multiple of its {dtype}'s size; copy it")

@@ -19,23 +19,14 @@ arXiv:1603.07285.
 
 import numpy as np
 
+from fastcnn.backends import threads
+
 from cython cimport floating
 from cython.parallel cimport prange
 from posix.types cimport pid_t
 from posix.unistd cimport getpid
 
-cdef extern from *:
-    """
-    #ifdef _OPENMP
-    #include <omp.h>
-    #else
-    #define omp_get_max_threads() 1
-    #endif
-    """
-    int omp_get_max_threads() noexcept nogil
-
-
-cdef int num_threads = omp_get_max_threads()
+cdef int num_threads = 1
 cdef pid_t home = getpid()
 
 
@@ -54,6 +45,9 @@ def set_num_threads(int n):
 def get_num_threads():
     """Return how many threads the kernels of this module use."""
     return num_threads
+
+
+threads.follow(set_num_threads)
 
 
 # How the outputs look at the inputs along one axis. Everything about strides, padding and dilation

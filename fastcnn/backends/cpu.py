@@ -4,17 +4,18 @@
 from __future__ import annotations
 
 import functools
-import os
 import struct
 from collections.abc import Sequence
 from typing import final
 
-from fastcnn.backends import Array, Call, RunStatus, _cpu
+from fastcnn.backends import _cpu
+from fastcnn.backends.calls import Array, Call, RunStatus
+from fastcnn.backends.isas import check_isa, default_isa
 from fastcnn.backends.threads import MAX_THREADS, get_num_threads
 from fastcnn.errors import BackendError, KernelMissing
 from fastcnn.storage import Blocks, aligned_empty
 
-MAX_RANK = 6  # FC_MAX_RANK of fastcnn.h
+MAX_RANK = 6  # FCNN_MAX_RANK of kernel.h
 
 # What one thread does in a nanosecond, about: to tell small calls from large ones.
 _MACS_PER_NS = 32.0
@@ -23,26 +24,6 @@ _BYTES_PER_NS = 16.0
 THREAD_NS = 2000.0
 # ... and to wake the team, which sleeps between runs.
 TEAM_NS = 40000.0
-
-
-@functools.cache
-def available_isas() -> tuple[str, ...]:
-    """Instruction sets that are compiled in and run on this processor, best last."""
-    return tuple(isa for isa, runs in _cpu.isas().items() if runs)
-
-
-def default_isa() -> str:
-    """The best instruction set, or what FASTCNN_ISA asks for."""
-    return check_isa(os.environ.get("FASTCNN_ISA") or available_isas()[-1], "FASTCNN_ISA")
-
-
-def check_isa(isa: str, where: str) -> str:
-    """`isa` if it can run here, else an error that lists what exists."""
-    if isa in available_isas():
-        return isa
-    compiled = list(_cpu.isas())
-    found = "is compiled in but this processor cannot run it" if isa in compiled else "is unknown"
-    raise BackendError(f"{where}='{isa}' {found}; available here: {', '.join(available_isas())}")
 
 
 def worth_threads(calls: Sequence[Call]) -> list[int]:

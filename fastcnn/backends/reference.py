@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from fastcnn.backends import Array, Call, RunStatus, Slot
+from fastcnn.backends.calls import Array, Call, RunStatus, Slot
 
 
 class ReferenceProgram:

@@ -4,16 +4,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from typing import Any
 
-from fastcnn.backends import _reference
 from fastcnn.errors import BackendError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from typing import Any
 
 MAX_THREADS = 1024
 _UNLIMITED = 1 << 16
 
 _num_threads: int | None = None
+_followers: list[Callable[[int], None]] = []
 
 
 def default_num_threads() -> int:
@@ -89,7 +92,14 @@ def set_num_threads(count: int) -> None:
     """Use `count` threads in every run from now on; results keep the same bits."""
     global _num_threads
     _num_threads = check_num_threads(count, "set_num_threads")
-    _reference.set_num_threads(_num_threads)
+    for follower in _followers:
+        follower(_num_threads)
+
+
+def follow(follower: Callable[[int], None]) -> None:
+    """Call `follower` with the number of threads, now and whenever it changes."""
+    _followers.append(follower)
+    follower(get_num_threads())
 
 
 def get_num_threads() -> int:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy.typing as npt
 
 from fastcnn import arguments, callbacks, losses, optimizers, plots
-from fastcnn.backends import cpu, threads
+from fastcnn.backends import isas, threads
 from fastcnn.cli.images import Images, ImageSet, Labels
 from fastcnn.cli.schedules import SCHEDULES, make_schedule
 from fastcnn.data import ShiftedImages, train_validation_split
@@ -87,7 +87,7 @@ def prepare(seed: int, num_threads: int | None, out: Path, pictures: bool) -> No
                 "the pictures need matplotlib, which is not installed; run: "
                 'pip install "fastcnn[plot]", or pass --no-plots'
             ) from error
-    cpu.default_isa()
+    isas.default_isa()
     threads.get_num_threads()
     set_random_seed(seed)
     if num_threads is not None:

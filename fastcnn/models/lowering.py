@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import numpy as np
 
-from fastcnn import passes
+from fastcnn import arguments, passes
 from fastcnn.drawing import Trace, tracing
-from fastcnn.errors import ArgumentError
-from fastcnn.graph import Array, Spec, Tensor, placeholder, topological
+from fastcnn.errors import ArgumentError, ShapeError
+from fastcnn.graph import Array, Shape, Spec, Tensor, placeholder, topological
 from fastcnn.layers.base import takes_training, training_phase
 from fastcnn.models.derived import DerivedWeights
 from fastcnn.plan import Plan
@@ -82,8 +82,54 @@ def sample_specs(model: Model, input_shape: Any = None, batch: int = 1) -> list[
     return [Spec((batch, *shape), dtype) for shape, dtype in zip(shapes, dtypes, strict=True)]
 
 
+def batch_specs(model: Model, input_shape: Any, where: str) -> list[Spec]:
+    """Specs of the model's inputs; a size of None stays open.
+
+    Args:
+        model: a model.
+        input_shape: shape of the input with the batch, or a list of shapes; the model's own when
+            None.
+        where: what errors begin with.
+
+    Raises:
+        ArgumentError: the model does not know its input, and no shape is given.
+        ShapeError: `input_shape` does not fit.
+    """
+    own = [t.spec for t in model.inputs]
+    if input_shape is None:
+        if not own:
+            raise ArgumentError(
+                f"{where}: the model does not know the shape of its input; give input_shape with "
+                "the batch, e.g. input_shape=(None, 224, 224, 3)"
+            )
+        return own
+    many = isinstance(input_shape, (tuple, list)) and any(
+        isinstance(shape, (tuple, list)) for shape in input_shape
+    )
+    given = [arguments.shape(where, s) for s in (input_shape if many else [input_shape])]
+    own = own or [Spec((None,) * len(shape), model.dtype) for shape in given]
+    fits = len(given) == len(own) and all(map(_fits, given, (s.shape for s in own)))
+    if not fits:
+        raise ShapeError(
+            f"{where}: found input_shape={input_shape}, expected sizes that fit "
+            f"{[s.shape for s in own]} with the batch; None fits every size"
+        )
+    return [Spec(shape, spec.dtype) for shape, spec in zip(given, own, strict=True)]
+
+
+def _fits(given: Shape, own: Shape) -> bool:
+    return len(given) == len(own) and all(
+        o is None or o == g for g, o in zip(given, own, strict=True)
+    )
+
+
 class InferencePlan:
-    """A model's outputs for one set of input shapes."""
+    """A model's outputs for one set of input shapes.
+
+    Attributes:
+        plan: takes the model's inputs and, if the model `draws` random numbers, their state.
+        structure: nesting of the outputs.
+    """
 
     def __init__(
         self,
@@ -104,8 +150,8 @@ class InferencePlan:
         self._derived = derived
         self._runs = 0
         rng = lowered.trace.rng
-        self._draws = any(node is rng.node for node in topological(outputs))
-        inputs = [*lowered.inputs, rng] if self._draws else lowered.inputs
+        self.draws = any(node is rng.node for node in topological(outputs))
+        inputs = [*lowered.inputs, rng] if self.draws else lowered.inputs
         self._dtypes = [np.dtype(t.dtype) for t in lowered.inputs]
         self.plan = Plan(inputs, outputs, backend=backend)
 
@@ -117,10 +163,14 @@ class InferencePlan:
         ]
         return self.plan.run(*self.feeds(cast))
 
+    def refresh_weights(self) -> None:
+        """Bring what follows from the model's weights up to date."""
+        self._derived.refresh()
+
     def feeds(self, arrays: Sequence[Array]) -> list[Array]:
         """All arrays that `plan` takes for these inputs; weights are brought up to date."""
-        self._derived.refresh()
-        if not self._draws:
+        self.refresh_weights()
+        if not self.draws:
             return list(arrays)
         # Layers that a model calls with training=True draw anew in every run.
         self._runs += 1

@@ -7,7 +7,7 @@ from collections.abc import Callable, Hashable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from fastcnn import arguments
-from fastcnn.backends import cpu, threads
+from fastcnn.backends import isas, threads
 from fastcnn.data.arrays import as_array
 from fastcnn.errors import ArgumentError, DtypeError, ShapeError
 from fastcnn.graph import Array, Spec, Tensor, spec_of
@@ -302,13 +302,13 @@ class Model(Layer):
         """The cpu backend has float32 kernels; float64 models run on the references."""
         return "cpu" if self.dtype == "float32" else "reference"
 
-    def _backend(self) -> str:
+    def inference_backend(self) -> str:
         """The backend that `predict` uses: that of `compile`, else by the model's dtype."""
         return self._trainer.backend if self._trainer else self.default_backend()
 
     def inference_plan(self, specs: Sequence[Spec]) -> InferencePlan:
         """The plan that `predict` runs for these input specs; kept for the last few shapes."""
-        backend = self._backend()
+        backend = self.inference_backend()
         key = self._circumstances(backend, specs)
 
         def make() -> InferencePlan:
@@ -331,7 +331,7 @@ class Model(Layer):
             make: makes it, given the backend, the weights that all plans of the model share and
                 the algorithms that its convolutions may have.
         """
-        backend = self._backend()
+        backend = self.inference_backend()
         key = self._circumstances(backend, specs)
         kept: T = self._other_plans.get(
             (kind, key), lambda: make(backend, self._derived_weights(backend), key.algorithms)
@@ -349,14 +349,14 @@ class Model(Layer):
 
     def _circumstances(self, backend: str, specs: Sequence[Spec]) -> _Circumstances:
         wait_turn()
-        isa = cpu.default_isa() if backend == "cpu" else ""
+        isa = isas.default_isa() if backend == "cpu" else ""
         exact = self.exact or exact_by_environment()
         measured = measured_choices(isa) if isa else frozenset()
         count = threads.get_num_threads()
         return _Circumstances(tuple(specs), backend, isa, count, exact, measured)
 
     def _derived_weights(self, backend: str) -> DerivedWeights:
-        isa = cpu.default_isa() if backend == "cpu" else ""
+        isa = isas.default_isa() if backend == "cpu" else ""
         return self._plans.shared((backend, isa), lambda: DerivedWeights(backend))
 
     # --- looking ---------------------------------------------------------------------------------

@@ -116,17 +116,29 @@ def export_model(
     input_shape: Any = None,
     layout: str = "NCHW",
 ) -> None:
-    """Write the model for other runtimes; `fastcnn.onnx.export` says how.
+    """Write the model for other runtimes, or as a plan that starts at once.
 
     Args:
-        filepath: by convention "name.onnx".
-        format: "onnx" is the only one.
-        opset, input_shape, layout: as `fastcnn.onnx.export`.
+        filepath: by convention "name.onnx" or "name.plan".
+        format: "onnx", as `fastcnn.onnx.export` says, or "plan", as `fastcnn.deploy.export` says.
+        opset, layout: of ONNX alone.
+        input_shape: shape of the input with the batch, or a list of shapes; the model's own when
+            None, a plan's with a batch of 1.
     """
-    arguments.one_of(f"model '{self.name}': export", "format", format, ("onnx",))
-    # ONNX stands above models in the order of imports, so it is fetched when asked for.
-    onnx = importlib.import_module("fastcnn.onnx")
-    onnx.export(self, filepath, opset, input_shape, layout)
+    where = f"model '{self.name}': export"
+    arguments.one_of(where, "format", format, ("onnx", "plan"))
+    # They stand above models in the order of imports, so they are fetched when asked for.
+    if format == "onnx":
+        onnx = importlib.import_module("fastcnn.onnx")
+        onnx.export(self, filepath, opset, input_shape, layout)
+        return
+    for name, value, default in (("opset", opset, 17), ("layout", layout, "NCHW")):
+        if value != default:
+            raise ArgumentError(
+                f"{where}: found {name}={value!r}, which is of format='onnx' alone; leave it out"
+            )
+    deploy = importlib.import_module("fastcnn.deploy")
+    deploy.export(self, filepath, input_shape)
 
 
 def save_weights(

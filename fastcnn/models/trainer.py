@@ -10,7 +10,7 @@ import numpy as np
 
 from fastcnn import arguments, losses, metrics, ops, optimizers, passes, random
 from fastcnn.autodiff import gradients
-from fastcnn.backends import cpu, threads
+from fastcnn.backends import isas, threads
 from fastcnn.configurable import plain, serialize
 from fastcnn.data import Batch
 from fastcnn.drawing import scope, tracing
@@ -156,7 +156,7 @@ class Trainer:
     def _plan(self, batch: Batch, specs: Sequence[Spec], training: bool) -> _StepPlan:
         shapes = tuple((y.shape, y.dtype.name) for y in batch.y)
         weighted = tuple(None if w is None else w.shape for w in batch.w)
-        isa = cpu.default_isa() if self.backend == "cpu" else ""
+        isa = isas.default_isa() if self.backend == "cpu" else ""
         phase = (training, training and self.optimizer.completes)
         circumstances = isa, threads.get_num_threads(), self.model.algorithms()
         key = (tuple(specs), shapes, weighted, phase, *circumstances)

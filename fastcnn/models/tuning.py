@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastcnn.backends import cpu
+from fastcnn.backends import isas
 from fastcnn.errors import ArgumentError
 from fastcnn.graph import Array, Node, Spec
 from fastcnn.models.choices import keep_choices, measured_choices
@@ -80,7 +80,7 @@ def autotune(
             "backend, which runs others, has one algorithm for everything"
         )
     specs = sample_specs(model, input_shape, batch)
-    isa, exact = cpu.default_isa(), model.algorithms().exact
+    isa, exact = isas.default_isa(), model.algorithms().exact
     derived = DerivedWeights("cpu")
 
     def plan_with(*preferred: str) -> InferencePlan:

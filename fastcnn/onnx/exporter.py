@@ -12,9 +12,9 @@ from typing import Any
 
 import fastcnn
 from fastcnn import arguments
-from fastcnn.errors import ArgumentError, ShapeError, UnsupportedError
-from fastcnn.graph import Node, Placeholder, Shape, Spec, Tensor, topological
-from fastcnn.models.lowering import lower
+from fastcnn.errors import ArgumentError, UnsupportedError
+from fastcnn.graph import Node, Placeholder, Spec, Tensor, topological
+from fastcnn.models.lowering import batch_specs, lower
 from fastcnn.models.model import Model
 from fastcnn.models.state import entries
 from fastcnn.onnx.export_graph import (
@@ -74,7 +74,7 @@ def export(
     target = arguments.path(where, "path", path)
     _check_opset(where, opset)
     arguments.one_of(where, "layout", layout, LAYOUTS)
-    specs = _input_specs(model, input_shape, where)
+    specs = batch_specs(model, input_shape, where)
     proto = _graph_proto(model, specs, opset, layout == "NCHW", where)
     write_atomically(target, proto.SerializeToString())
 
@@ -86,36 +86,6 @@ def _check_opset(where: str, opset: Any) -> None:
             f"{where}: found opset={opset!r}, expected {OLDEST_OPSET} to {newest}, the newest that "
             "the installed onnx knows; try opset=17"
         )
-
-
-def _input_specs(model: Model, input_shape: Any, where: str) -> list[Spec]:
-    """Specs of the inputs; a size of None stays open."""
-    own = [t.spec for t in model.inputs]
-    if input_shape is None:
-        if not own:
-            raise ArgumentError(
-                f"{where}: the model does not know the shape of its input; give input_shape with "
-                "the batch, e.g. input_shape=(None, 224, 224, 3)"
-            )
-        return own
-    many = isinstance(input_shape, (tuple, list)) and any(
-        isinstance(shape, (tuple, list)) for shape in input_shape
-    )
-    given = [arguments.shape(where, s) for s in (input_shape if many else [input_shape])]
-    own = own or [Spec((None,) * len(shape), model.dtype) for shape in given]
-    fits = len(given) == len(own) and all(map(_fits, given, (s.shape for s in own)))
-    if not fits:
-        raise ShapeError(
-            f"{where}: found input_shape={input_shape}, expected sizes that fit "
-            f"{[s.shape for s in own]} with the batch; None fits every size"
-        )
-    return [Spec(shape, spec.dtype) for shape, spec in zip(given, own, strict=True)]
-
-
-def _fits(given: Shape, own: Shape) -> bool:
-    return len(given) == len(own) and all(
-        o is None or o == g for g, o in zip(given, own, strict=True)
-    )
 
 
 def _graph_proto(

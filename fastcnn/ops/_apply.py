@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from fastcnn import backends
-from fastcnn.backends import Call, Slot
+from fastcnn.backends.calls import Call, Slot
 from fastcnn.drawing import add_node, read
 from fastcnn.errors import DtypeError, ShapeError
 from fastcnn.graph import Array, Op, Parameter, Spec, Tensor, constant, infer, native, spec_of

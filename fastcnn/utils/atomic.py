@@ -9,8 +9,8 @@ from pathlib import Path
 from fastcnn.errors import FileError
 
 
-def write_atomically(path: str | os.PathLike[str], data: bytes) -> None:
-    """Replace the content of `path` by `data` at once.
+def write_atomically(path: str | os.PathLike[str], *pieces: bytes | memoryview) -> None:
+    """Replace the content of `path` by `pieces`, one behind the other, at once.
 
     Raises:
         FileError: the folder is missing or cannot be written; an old file is as it was.
@@ -22,7 +22,7 @@ def write_atomically(path: str | os.PathLike[str], data: bytes) -> None:
     try:
         handle, temporary = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
         with os.fdopen(handle, "wb") as file:
-            file.write(data)
+            file.writelines(pieces)
             file.flush()
             os.fsync(file.fileno())
         os.chmod(temporary, 0o666 & ~_umask())

@@ -30,11 +30,11 @@ FC_DEFINE(f32_check_finite)
 static inline int64_t integer_at(const fc_tensor *t, int64_t i)
 {
     switch (t->dtype) {
-    case FC_U8:
+    case FCNN_U8:
         return ((const uint8_t *)t->data)[i];
-    case FC_I32:
+    case FCNN_I32:
         return ((const int32_t *)t->data)[i];
-    case FC_U32:
+    case FCNN_U32:
         return ((const uint32_t *)t->data)[i];
     default:
         return ((const int64_t *)t->data)[i];
@@ -47,7 +47,7 @@ FC_DEFINE(f32_cast)
     float *y = call->out[0].data;
     int64_t begin, end;
     share(count_of(&x), tid, nthreads, &begin, &end);
-    if (x.dtype == FC_F32 && begin < end)
+    if (x.dtype == FCNN_F32 && begin < end)
         memcpy(y + begin, (const float *)x.data + begin, (size_t)(end - begin) * sizeof *y);
     else
         for (int64_t i = begin; i < end; i++)

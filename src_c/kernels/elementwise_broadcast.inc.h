@@ -7,8 +7,8 @@ enum { MAX_OPERANDS = 3 };
 
 typedef struct {
     int n_in, rank;
-    int64_t dim[FC_MAX_RANK];                  /* of the output; dim[rank-1] is the row */
-    int64_t stride[MAX_OPERANDS][FC_MAX_RANK]; /* 0 where the operand stands still */
+    int64_t dim[FCNN_MAX_RANK];                  /* of the output; dim[rank-1] is the row */
+    int64_t stride[MAX_OPERANDS][FCNN_MAX_RANK]; /* 0 where the operand stands still */
     const float *x[MAX_OPERANDS];
     float *y;
 } broadcast_nest;

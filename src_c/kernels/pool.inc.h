@@ -81,7 +81,7 @@ enum { POOL_VECTORS = 4 };
 
 static inline void store_index(const fc_tensor *index, int64_t at, vf tap, int64_t n)
 {
-    if (index->dtype == FC_U8)
+    if (index->dtype == FCNN_U8)
         v_store_u8_n((uint8_t *)index->data + at, tap, n);
     else
         v_store_i32_n((int32_t *)index->data + at, tap, n);
@@ -229,7 +229,7 @@ static inline void find_tap(pixel_windows *pixel, pool_shape s, int64_t h, int64
 
 FC_INLINE vf load_index(const void *index, int32_t dtype, int64_t at, int64_t n)
 {
-    if (dtype == FC_U8)
+    if (dtype == FCNN_U8)
         return v_load_u8_n((const uint8_t *)index + at, n);
     return v_load_i32_n((const int32_t *)index + at, n);
 }
@@ -288,10 +288,10 @@ static void max_pool_gradient(const fc_call *call, pool_shape s, int tid, int nt
     int64_t first, last;
     share(s.samples * s.h.in, tid, nthreads, &first, &last);
     for (int64_t row = first; row < last; row++)
-        if (call->in[1].dtype == FC_U8)
-            max_pool_gradient_row(call, s, row, FC_U8);
+        if (call->in[1].dtype == FCNN_U8)
+            max_pool_gradient_row(call, s, row, FCNN_U8);
         else
-            max_pool_gradient_row(call, s, row, FC_I32);
+            max_pool_gradient_row(call, s, row, FCNN_I32);
 }
 
 FC_DEFINE(f32_max_pool2d_grad)

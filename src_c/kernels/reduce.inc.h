@@ -21,8 +21,8 @@ enum {
 
 typedef struct {
     int n_kept, n_reduced; /* axes beside the innermost */
-    int64_t kept[FC_MAX_RANK], kept_stride[FC_MAX_RANK];
-    int64_t reduced[FC_MAX_RANK], reduced_stride[FC_MAX_RANK];
+    int64_t kept[FCNN_MAX_RANK], kept_stride[FCNN_MAX_RANK];
+    int64_t reduced[FCNN_MAX_RANK], reduced_stride[FCNN_MAX_RANK];
     int columns;    /* the innermost axis is kept */
     int64_t inner;  /* its length */
     int64_t groups; /* product of kept: outputs, or rows of outputs where columns */
@@ -40,8 +40,8 @@ static void append_axis(int *n, int64_t dims[], int64_t strides[], int64_t dim, 
 /* Axes whose bit is set in `axes` are reduced. */
 static reduction reduction_of(const fc_tensor *x, int64_t axes)
 {
-    int64_t dim[FC_MAX_RANK + 1], stride = 1;
-    int is_reduced[FC_MAX_RANK + 1], rank = 0;
+    int64_t dim[FCNN_MAX_RANK + 1], stride = 1;
+    int is_reduced[FCNN_MAX_RANK + 1], rank = 0;
     for (int i = 0; i < x->rank; i++) {
         int kind = (int)(axes >> i & 1);
         if (x->dim[i] == 1)
@@ -59,7 +59,7 @@ static reduction reduction_of(const fc_tensor *x, int64_t axes)
     }
     reduction r = {.columns = !is_reduced[rank - 1], .inner = dim[rank - 1], .joined = 1};
     r.groups = r.folds = 1;
-    int64_t strides[FC_MAX_RANK + 1];
+    int64_t strides[FCNN_MAX_RANK + 1];
     for (int i = rank - 1; i >= 0; i--) {
         strides[i] = stride;
         stride *= dim[i];
@@ -309,7 +309,7 @@ FC_DEFINE(f32_broadcast)
     const fc_tensor *out = &call->out[0];
     const float scale = (float)attrs->scale;
     broadcast_nest nest = {.n_in = 2, .x = {call->in[0].data, &scale}, .y = out->data};
-    int64_t stride[FC_MAX_RANK], next = 1;
+    int64_t stride[FCNN_MAX_RANK], next = 1;
     for (int axis = out->rank - 1; axis >= 0; axis--) {
         int repeats = (int)(attrs->axes >> axis & 1);
         stride[axis] = repeats ? 0 : next;

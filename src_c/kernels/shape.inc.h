@@ -14,7 +14,7 @@ static inline int64_t element_bytes(const fc_tensor *t)
 /* A small box inside a big one, after merging. Rows run along the last axis. */
 typedef struct {
     int rank;
-    int64_t big[FC_MAX_RANK], small[FC_MAX_RANK], begin[FC_MAX_RANK];
+    int64_t big[FCNN_MAX_RANK], small[FCNN_MAX_RANK], begin[FCNN_MAX_RANK];
 } fc_box;
 
 static fc_box box_of(const fc_tensor *big, const fc_tensor *small, const int64_t *begin)
@@ -97,10 +97,10 @@ FC_DEFINE(f32_slice)
 static void to_element(double value, int32_t dtype, char element[8])
 {
     float f32 = (float)value;
-    uint8_t u8 = dtype == FC_U8 ? (uint8_t)value : 0;
-    int32_t i32 = dtype == FC_I32 ? (int32_t)value : 0;
-    uint32_t u32 = dtype == FC_U32 ? (uint32_t)value : 0;
-    int64_t i64 = dtype == FC_I64 ? (int64_t)value : 0;
+    uint8_t u8 = dtype == FCNN_U8 ? (uint8_t)value : 0;
+    int32_t i32 = dtype == FCNN_I32 ? (int32_t)value : 0;
+    uint32_t u32 = dtype == FCNN_U32 ? (uint32_t)value : 0;
+    int64_t i64 = dtype == FCNN_I64 ? (int64_t)value : 0;
     const void *source[] = {&f32, &value, &u8, &i32, &u32, &i64}; /* by fc_dtype */
     static const size_t bytes_of[] = {4, 8, 1, 4, 4, 8};
     memcpy(element, source[dtype], bytes_of[dtype]);
@@ -209,7 +209,7 @@ FC_DEFINE(f32_concat)
 /* An output's axes, innermost first, with the input's step along each (0: repeated). */
 typedef struct {
     int rank;
-    int64_t dim[FC_MAX_RANK], step[FC_MAX_RANK];
+    int64_t dim[FCNN_MAX_RANK], step[FCNN_MAX_RANK];
 } fc_spread;
 
 static fc_spread spread_of(const fc_tensor *in, const fc_tensor *out)
@@ -264,13 +264,13 @@ FC_DEFINE(f32_broadcast_to)
 /* A transposition after merging: output sizes, and the input's stride along each output axis. */
 typedef struct {
     int rank, row; /* axis `row` of the output is the input's last: its stride is 1 */
-    int64_t dim[FC_MAX_RANK], stride[FC_MAX_RANK];
+    int64_t dim[FCNN_MAX_RANK], stride[FCNN_MAX_RANK];
 } fc_transposition;
 
 static fc_transposition transposition_of(const fc_tensor *x, const int64_t *axis)
 {
     fc_transposition t = {.rank = 1, .dim = {1}, .stride = {1}};
-    int64_t stride[FC_MAX_RANK], next = 1;
+    int64_t stride[FCNN_MAX_RANK], next = 1;
     for (int i = x->rank - 1; i >= 0; i--) {
         stride[i] = next;
         next *= x->dim[i];
