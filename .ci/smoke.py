@@ -41,7 +41,10 @@ def main() -> None:
         path = Path(folder) / "smoke.fastcnn"
         model.save(path)
         again = fastcnn.models.load_model(path)
+        model.export(path.with_suffix(".plan"), format="plan", input_shape=x.shape)
+        plan = fastcnn.deploy.load(path.with_suffix(".plan"))
     np.testing.assert_array_equal(model.predict_on_batch(x), again.predict_on_batch(x))
+    np.testing.assert_array_equal(model.predict_on_batch(x), plan.predict_on_batch(x))
     print(
         f"fastcnn {fastcnn.__version__}, Python {platform.python_version()}, NumPy {np.__version__}"
     )

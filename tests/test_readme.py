@@ -43,6 +43,16 @@ def test_the_python_of_the_analysis_page_runs(
     assert names["field"].box((0, 0)) == (slice(0, 10), slice(0, 10))
 
 
+def test_the_python_of_the_deploy_page_runs(tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.chdir(tmp_path)
+    page = (README.parent / "docs" / "deploy.md").read_text()
+    names: dict[str, Any] = {}
+    for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL):
+        exec(compile(block, "docs/deploy.md", "exec"), names)
+    np.testing.assert_array_equal(names["scores"], names["model"].predict_on_batch(names["image"]))
+    np.testing.assert_array_equal(np.asarray(names["memory"]), names["scores"])
+
+
 def test_the_shell_commands_of_the_readme_exist() -> None:
     from fastcnn import applications
     from fastcnn.cli import parser
