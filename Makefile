@@ -7,7 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 
-C_FILES := $(wildcard src_c/*.[ch] src_c/kernels/*.h src_c/emulate/*.h)
+C_FILES := $(wildcard examples/*.c src_c/*.[ch] src_c/kernels/*.h src_c/emulate/*.h)
 CYTHON_FILES := $(wildcard fastcnn/*/*.pyx fastcnn/*/*.pxd)
 BUILD_NEEDS = $(shell sed -n 's/^requires = \[\(.*\)\]$$/\1/p' pyproject.toml | tr , ' ')
 

@@ -5,7 +5,7 @@
 static inline int64_t tap_at(const fc_tensor *index, int64_t i)
 {
     return index->dtype == FCNN_U8 ? ((const uint8_t *)index->data)[i]
-                                 : ((const int32_t *)index->data)[i];
+                                   : ((const int32_t *)index->data)[i];
 }
 
 /* Input: taps r * S + s (N, P, Q, C). Output: h * W + w. */
