@@ -87,13 +87,15 @@ class Op(ABC):
     Subclasses are final frozen dataclasses. `inplace` maps an output to the input whose memory it
     may overwrite, where there is such an input; `is_view` says that output 0 is input 0's memory
     under another shape; `strided_inputs` are those whose pixels may lie apart, inside a wider
-    tensor's.
+    tensor's; `image_by_image` says that an image of the batch knows nothing of the others, which
+    passes that divide a batch ask.
     """
 
     name: ClassVar[str]
     inplace: ClassVar[dict[int, int]] = {}
     is_view: ClassVar[bool] = False
     strided_inputs: ClassVar[frozenset[int]] = frozenset()
+    image_by_image: ClassVar[bool] = False
 
     @abstractmethod
     def infer(self, *inputs: Spec) -> Spec | tuple[Spec, ...]:

@@ -106,6 +106,7 @@ class PackedConv2D(Convolution):
     bounds: Bounds = UNBOUNDED
     moments: bool = False
     name: ClassVar[str] = "packed_conv2d"
+    image_by_image: ClassVar[bool] = True
     inplace: ClassVar[dict[int, int]] = OVER_RESIDUAL
     strided_inputs: ClassVar[frozenset[int]] = frozenset({0})
 
@@ -181,6 +182,7 @@ class PreactivatedConv2D(Op):
     enter: Bounds = UNBOUNDED
     bounds: Bounds = UNBOUNDED
     name: ClassVar[str] = "preactivated_conv2d"
+    image_by_image: ClassVar[bool] = True
     strided_inputs: ClassVar[frozenset[int]] = frozenset({0})
 
     def strided_output(self, index: int, *inputs: Spec) -> bool:
@@ -266,6 +268,7 @@ class FusedDepthwiseConv2D(_Fused):
 
     moments: bool = False
     name: ClassVar[str] = "fused_depthwise_conv2d"
+    image_by_image: ClassVar[bool] = True
 
     def infer(self, *inputs: Spec) -> Spec | tuple[Spec, ...]:
         """x (N, H, W, C), kernel (R, S, ...), bias (C) -> (N, P, Q, C), (N P, 2, C)."""
@@ -295,6 +298,7 @@ class FusedGroupedConv2D(_Fused):
     """
 
     name: ClassVar[str] = "fused_grouped_conv2d"
+    image_by_image: ClassVar[bool] = True
 
     def reference(self, *inputs: Array) -> Array:
         """The direct sum, then the epilogue."""
@@ -377,6 +381,7 @@ class WinogradConv2D(Op):
     pool: int = 1
     bounds: Bounds = UNBOUNDED
     name: ClassVar[str] = "winograd_conv2d"
+    image_by_image: ClassVar[bool] = True
     inplace: ClassVar[dict[int, int]] = OVER_RESIDUAL
     strided_inputs: ClassVar[frozenset[int]] = frozenset({0})
 

@@ -45,6 +45,7 @@ class FusedSeparableConv2D(Convolution):
     depthwise_bounds: Bounds = UNBOUNDED
     bounds: Bounds = UNBOUNDED
     name: ClassVar[str] = "fused_separable_conv2d"
+    image_by_image: ClassVar[bool] = True
     strided_inputs: ClassVar[frozenset[int]] = frozenset({0})
 
     def strided_output(self, index: int, *inputs: Spec) -> bool:

@@ -146,6 +146,7 @@ class BatchNormInference(Op):
 
     epsilon: float = 1e-3
     name: ClassVar[str] = "batch_norm_inference"
+    image_by_image: ClassVar[bool] = True
     inplace: ClassVar[dict[int, int]] = {0: 0}
 
     def infer(self, *inputs: Spec) -> Spec:

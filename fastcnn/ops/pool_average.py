@@ -56,6 +56,7 @@ class AvgPool2D(WindowOp):
 
     count_include_pad: bool = False
     name: ClassVar[str] = "avg_pool2d"
+    image_by_image: ClassVar[bool] = True
     strided_inputs: ClassVar[frozenset[int]] = frozenset({0})
 
     def strided_output(self, index: int, *inputs: Spec) -> bool:

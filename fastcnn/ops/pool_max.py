@@ -75,6 +75,7 @@ class MaxPool2DValues(WindowOp):
     """x (N, H, W, C) -> (N, P, Q, C): `MaxPool2D` for inference, without the winners."""
 
     name: ClassVar[str] = "max_pool2d_values"
+    image_by_image: ClassVar[bool] = True
     strided_inputs: ClassVar[frozenset[int]] = frozenset({0})
 
     def infer(self, *inputs: Spec) -> Spec:

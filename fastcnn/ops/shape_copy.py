@@ -45,6 +45,7 @@ class InterleaveChannels(Op):
     """
 
     name: ClassVar[str] = "interleave_channels"
+    image_by_image: ClassVar[bool] = True
     strided_inputs: ClassVar[frozenset[int]] = frozenset({0, 1})
 
     def infer(self, *inputs: Spec) -> Spec:
@@ -83,6 +84,7 @@ class SpaceToDepth(Op):
     before: tuple[int, int]
     size: tuple[int, int]
     name: ClassVar[str] = "space_to_depth"
+    image_by_image: ClassVar[bool] = True
 
     def infer(self, *inputs: Spec) -> Spec:
         """(N, H, W, C) -> (N, P, Q, block^2 C)."""

@@ -42,6 +42,7 @@ class Concat(Op):
 
     axis: int = -1
     name: ClassVar[str] = "concat"
+    image_by_image: ClassVar[bool] = True
 
     def infer(self, *inputs: Spec) -> Spec:
         """Sizes along the axis add up; all others agree."""

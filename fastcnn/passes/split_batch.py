@@ -15,36 +15,10 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from fastcnn.graph import Node, Op, Placeholder, Tensor, infer, topological
-from fastcnn.ops.conv_packed import (
-    FusedDepthwiseConv2D,
-    FusedGroupedConv2D,
-    PackedConv2D,
-    PreactivatedConv2D,
-    WinogradConv2D,
-)
-from fastcnn.ops.conv_separable import FusedSeparableConv2D
-from fastcnn.ops.norm_batch import BatchNormInference
-from fastcnn.ops.pool_average import AvgPool2D
-from fastcnn.ops.pool_max import MaxPool2DValues
-from fastcnn.ops.shape_copy import InterleaveChannels, SpaceToDepth
+from fastcnn.ops.conv_packed import WinogradConv2D
+from fastcnn.ops.shape_copy import InterleaveChannels
 from fastcnn.ops.shape_join import Concat, Slice
 from fastcnn.passes.rewrite import carry_over
-
-# Ops in which an image of the batch knows nothing of the others.
-_IMAGE_BY_IMAGE: tuple[type[Op], ...] = (
-    PackedConv2D,
-    PreactivatedConv2D,
-    WinogradConv2D,
-    FusedDepthwiseConv2D,
-    FusedGroupedConv2D,
-    FusedSeparableConv2D,
-    BatchNormInference,
-    AvgPool2D,
-    MaxPool2DValues,
-    SpaceToDepth,
-    InterleaveChannels,
-    Concat,  # of channels
-)
 
 # Bytes that a call may move and find in the cache.
 _CACHED_BYTES = 12 << 20
@@ -154,7 +128,7 @@ def _cuts(
 
 def _can_split(node: Node, of_images: set[Tensor]) -> bool:
     """Whether it works image by image, on images and weights alone."""
-    if not isinstance(node.op, _IMAGE_BY_IMAGE) or len(node.specs) > 1 or node.specs[0].rank != 4:
+    if not node.op.image_by_image or len(node.specs) > 1 or node.specs[0].rank != 4:
         return False
     if isinstance(node.op, (Concat, InterleaveChannels)):
         axis = getattr(node.op, "axis", -1)
