@@ -67,12 +67,12 @@ spills:  $(VENV)/.build-needs  ## check the assembly of the kernels: register ti
 
 # A second build beside the first: never the one that `make test` or a user runs.
 ASAN_LIB := build/asan/lib
-asan: $(VENV)/.extra-test  ## kernel tests under address and undefined-behaviour sanitizers
+asan: $(VENV)/.extra-test  ## kernels and plans in files under address and undefined-behaviour sanitizers
 	FASTCNN_BUILD_DEBUG=1 FASTCNN_BUILD_SANITIZE=address,undefined $(BIN)/python setup.py -q build \
 	    --build-base build/asan --build-temp build/asan/temp --build-lib $(ASAN_LIB)
 	LD_PRELOAD="$$($(CC) -print-file-name=libasan.so) $$($(CC) -print-file-name=libubsan.so)" \
-	    ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \
-	    PYTHONMALLOC=malloc PYTHONPATH=$(ASAN_LIB) $(BIN)/pytest tests/test_kernels.py $(ARGS)
+	    ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \
+	    PYTHONMALLOC=malloc PYTHONPATH=$(ASAN_LIB) $(BIN)/pytest tests/test_kernels.py tests/test_deploy.py $(ARGS)
 
 # Debian and Ubuntu: apt install libsimde-dev. The first pass compiles for some minutes.
 EMULATE_LIB := build/emulate/lib

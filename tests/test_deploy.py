@@ -188,7 +188,7 @@ def test_a_process_needs_neither_numpy_nor_a_model(plan: Path) -> None:
         "print(sorted(unwanted & sys.modules.keys()))\n"
     )
     # -S: what `site` imports for an editable installation is not ours.
-    paths = os.pathsep.join([str(ROOT), *sys.path])
+    paths = os.pathsep.join([str(Path(fastcnn.__file__).parents[1]), *sys.path])
     output = subprocess.run(
         [sys.executable, "-S", "-c", code],
         input=x.tobytes(),
