@@ -4,7 +4,7 @@
  * requests for what the next products read.
  */
 enum {
-    WINOGRAD_AHEAD = 16, /* rows of a panel: a strip serves but the tiles of a block */
+    WINOGRAD_AHEAD = 32, /* rows of a panel: a strip serves but the tiles of a block */
     WINOGRAD_FETCH = 16, /* channels between requests for what comes next */
 };
 
@@ -49,7 +49,7 @@ FC_INLINE void winograd_product_body(const struct winograd_product *p, int64_t t
         for (; u_next && c + WINOGRAD_FETCH <= p->depth; c += WINOGRAD_FETCH) {
             winograd_fetch(u_next + c * p->lines, v_next ? v_next + c * rows : NULL, p->lines,
                            second, rows, vectors);
-            panel_multiply(acc, a, u, second, WINOGRAD_FETCH, 0, rows, vectors);
+            panel_multiply(acc, a, u, second, WINOGRAD_FETCH, WINOGRAD_AHEAD, rows, vectors);
             u += WINOGRAD_FETCH * PANEL_COLUMNS;
 #pragma GCC unroll 16
             for (int i = 0; i < rows; i++)
