@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * fcnn.h - run a network from C: a plan that Python wrote with model.export("net.plan", "plan").
+ * fastcnn.h - run a network from C: a plan that Python wrote with model.export("net.plan", "plan").
  *
  *     char reason[FCNN_REASON];
  *     fcnn_network *net = fcnn_open("net.plan", NULL, 2, reason);
@@ -14,10 +14,14 @@
  * A network may be used by several threads, which take turns. Results have the same bits for any
  * number of threads. A plan names kernels and places in memory: open none that you do not trust.
  */
-#ifndef FCNN_H
-#define FCNN_H
+#ifndef FASTCNN_H
+#define FASTCNN_H
 
 #include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
 
 #define FCNN_MAX_RANK 6
 #define FCNN_REASON 256 /* bytes of the longest reason, its end included */
@@ -62,5 +66,9 @@ const char *fcnn_build(void); /* fingerprint of the kernels: plans are for one *
  *   threads  1 to what the network was opened for */
 fcnn_status fcnn_run(fcnn_network *network, const void *const *inputs, void *const *outputs,
                      int threads);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

@@ -160,3 +160,30 @@ def test_a_process_on_one_processor_has_one_thread() -> None:
         [sys.executable, "-c", code], env=given, check=True, capture_output=True, text=True
     )
     assert done.stdout == "1\n"
+
+
+def test_a_wrong_number_is_an_error_of_what_runs_not_of_an_import() -> None:
+    """One sentence from the command line, and nothing happens by being imported."""
+    given = {**os.environ, "FASTCNN_NUM_THREADS": "many"}
+    imports = "import fastcnn.layers, fastcnn.ops, fastcnn.backends.reference"
+    subprocess.run([sys.executable, "-c", imports], env=given, check=True)
+    command = [sys.executable, "-m", "fastcnn", "config"]
+    found = subprocess.run(command, env=given, capture_output=True, text=True)
+    assert found.returncode == 2
+    assert found.stderr == (
+        "fastcnn: FASTCNN_NUM_THREADS='many' is not a number of threads; give 1 to 1024\n"
+    )
+
+
+def test_reference_kernels_follow_the_number() -> None:
+    code = (
+        "from fastcnn import get_num_threads, set_num_threads\n"
+        "get_num_threads()\n"
+        "from fastcnn.backends import _reference\n"
+        "print(_reference.get_num_threads())\n"
+        "set_num_threads(2)\n"
+        "print(_reference.get_num_threads())\n"
+    )
+    given = {**os.environ, "FASTCNN_NUM_THREADS": "3"}
+    output = subprocess.check_output([sys.executable, "-c", code], env=given, text=True)
+    assert output.split() == ["3", "2"]

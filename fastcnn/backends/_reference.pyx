@@ -26,7 +26,18 @@ from cython.parallel cimport prange
 from posix.types cimport pid_t
 from posix.unistd cimport getpid
 
-cdef int num_threads = 1
+cdef extern from *:
+    """
+    #ifdef _OPENMP
+    #include <omp.h>
+    #else
+    #define omp_get_max_threads() 1
+    #endif
+    """
+    int omp_get_max_threads() noexcept nogil
+
+
+cdef int num_threads = omp_get_max_threads()
 cdef pid_t home = getpid()
 
 

@@ -97,9 +97,13 @@ def set_num_threads(count: int) -> None:
 
 
 def follow(follower: Callable[[int], None]) -> None:
-    """Call `follower` with the number of threads, now and whenever it changes."""
+    """Call `follower` with the number of threads whenever it is set, and now if it has been.
+
+    Nothing is asked of the environment: that is for the first run, not for an import.
+    """
     _followers.append(follower)
-    follower(get_num_threads())
+    if _num_threads is not None:
+        follower(_num_threads)
 
 
 def get_num_threads() -> int:

@@ -90,9 +90,7 @@ def _specs(model: Model, where: str, input_shape: Any) -> list[Spec]:
 def _pieces(plan: Plan, names: Sequence[str]) -> Iterator[bytes | memoryview]:
     """The bytes of a file, in order."""
     weights = _Weights(plan.fixed)
-    records = _Records(plan, names, weights)
-    head = records.to_bytes(weights.nbytes)
-    yield head
+    yield _Records(plan, names, weights).to_bytes(weights.nbytes)
     yield from weights.pieces()
 
 
