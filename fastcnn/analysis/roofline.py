@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import functools
 import json
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,7 +31,7 @@ from fastcnn.analysis.lookup import AnyModel
 from fastcnn.analysis.probing import Machine, probe
 from fastcnn.backends import cpu
 from fastcnn.graph import Node, Op, Spec, State
-from fastcnn.ops.conv_packed import COLUMNS, WinogradConv2D, panels_of
+from fastcnn.ops.conv_packed import COLUMNS, WinogradConv2D, panels_of, winograd_points
 from fastcnn.ops.conv_separable import FusedSeparableConv2D
 from fastcnn.plan import Plan
 
@@ -151,9 +150,8 @@ def _products(op: Op, specs: Sequence[Spec]) -> int:
     groups: int = getattr(op, "groups", 1)
     columns = panels_of(filters // groups) * COLUMNS * groups
     if isinstance(op, WinogradConv2D):
-        batch, height, width, _ = op.before_pool(specs[0]).sizes
-        patches = batch * math.ceil(height / op.tile) * math.ceil(width / op.tile)
-        return patches * (op.tile + op.taps - 1) ** 2 * specs[0].sizes[3] * columns
+        points = winograd_points(op.tile, op.taps, op.before_pool(specs[0]))
+        return points * specs[0].sizes[3] * columns
     return op.macs(*specs) // filters * columns
 
 

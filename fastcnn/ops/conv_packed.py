@@ -329,6 +329,17 @@ def winograd_g(tile: int, taps: int) -> Array:
     return np.vstack([powers * np.array(factors)[:, None], np.eye(taps)[-1]])
 
 
+def winograd_points(tile: int, taps: int, y: Spec) -> int:
+    """Products of F(tile x tile, taps x taps) for y (N, P, Q, K), per channel in and out.
+
+    A patch of s x t outputs takes (s + taps - 1) (t + taps - 1): the last row and column of patches
+    have as many outputs as are left.
+    """
+    N, P, Q, _ = y.sizes
+    down, across = (size + (taps - 1) * -(-size // tile) for size in (P, Q))
+    return N * down * across
+
+
 @final
 @dataclass(frozen=True)
 class WinogradFilters(Op):

@@ -33,6 +33,7 @@ from fastcnn.ops.conv_packed import (
     PreactivatedConv2D,
     WinogradConv2D,
     WinogradFilters,
+    winograd_points,
 )
 from fastcnn.ops.conv_packed_grad import (
     PackedConv2DGradInput,
@@ -356,9 +357,7 @@ def winograd_tile(op: Conv2D, x: Tensor, kernel: Tensor, algorithms: Algorithms)
 
 def winograd_products(tile: int, taps: int, channels: int, y: Spec) -> float:
     """Multiply-adds of F(tile x tile, taps x taps) and its transforms, per channel in and out."""
-    N, P, Q, K = y.sizes
-    patches, points = N * math.ceil(P / tile) * math.ceil(Q / tile), (tile + taps - 1) ** 2
-    return points * patches * (1 + 6 / channels + 4 / K)
+    return winograd_points(tile, taps, y) * (1 + 6 / channels + 4 / y.sizes[3])
 
 
 # Channels that are worth transforming patches of.

@@ -10,7 +10,6 @@ kernel is summed in Winograd's domain where there are pixels enough.
 from __future__ import annotations
 
 import functools
-import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -26,6 +25,7 @@ from fastcnn.ops.conv_packed import (
     PackFilters,
     WinogradConv2D,
     WinogradFilters,
+    winograd_points,
 )
 from fastcnn.ops.conv_packed_grad import (
     TransformFilters,
@@ -128,9 +128,8 @@ def sum_pays(x: Spec, dy: Spec) -> bool:
     if not _transformable(x.sizes[3], dy):
         return False
     N, P, Q, K = dy.sizes
-    patches = N * math.ceil(P / 4) * math.ceil(Q / 4)
     transforms = _TRANSFORMED * (1 / x.sizes[3] + 1 / K)
-    winograd = 36 * (patches * (1 + transforms) + _GATHERING)
+    winograd = winograd_points(4, 3, dy) * (1 + transforms) + 36 * _GATHERING
     return winograd < 9 * N * P * Q
 
 
@@ -149,9 +148,8 @@ def winograd_pays(x: Spec, y: Spec) -> bool:
     N, P, Q, _ = y.sizes
     if not _transformable(C, y):
         return False
-    patches = N * math.ceil(P / 4) * math.ceil(Q / 4)
     direct = 9 * (N * P * Q + _PACKING)
-    winograd = 36 * (patches * (1 + 6 / C + 4 / K) + _TRANSFORM)
+    winograd = winograd_points(4, 3, y) * (1 + 6 / C + 4 / K) + 36 * _TRANSFORM
     return winograd < direct
 
 

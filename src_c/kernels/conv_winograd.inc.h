@@ -24,30 +24,29 @@ enum {
     WINOGRAD_SKEW = 16,         /* floats between planes: strides off powers of two */
 };
 
-/* y = A' a. */
+/* y = A' a for m outputs; points that a short patch lacks are zero. */
 FC_INLINE void winograd_inverse(const vf *a, vf *y, const int m, const int edge)
 {
     vf sum = v_add(a[1], a[2]), difference = v_sub(a[1], a[2]);
     if (edge == 4) {
         y[0] = v_add(a[0], sum);
-        y[1] = v_add(difference, a[3]);
+        if (m == 2)
+            y[1] = difference;
+        y[m - 1] = v_add(y[m - 1], a[3]);
         return;
     }
     vf sum2 = v_add(a[3], a[4]);
     vf difference2 = v_mul(v_set1(SQRT2 / 2), v_sub(a[3], a[4]));
     difference = v_mul(v_set1(SQRT2), difference);
     y[0] = v_add(a[0], v_add(sum, sum2));
-    y[1] = v_add(difference, difference2);
-    if (m == 2) {
-        y[1] = v_add(y[1], a[5]);
-        return;
-    }
-    y[2] = v_fma(v_set1(2.0f), sum, v_mul(v_set1(0.5f), sum2));
-    if (m == 3) {
-        y[2] = v_add(y[2], a[5]);
-        return;
-    }
-    y[3] = v_fma(v_set1(2.0f), difference, v_fma(v_set1(0.5f), difference2, a[5]));
+    if (m > 1)
+        y[1] = v_add(difference, difference2);
+    if (m > 2)
+        y[2] = v_fma(v_set1(2.0f), sum, v_mul(v_set1(0.5f), sum2));
+    if (m == 4)
+        y[3] = v_fma(v_set1(2.0f), difference, v_fma(v_set1(0.5f), difference2, a[5]));
+    else
+        y[m - 1] = v_add(y[m - 1], a[5]);
 }
 
 /* Products of one point with `columns` filters; v and u of p are the point's, and m. V of the next point
@@ -111,63 +110,68 @@ static void winograd_multiply(const struct winograd *g, const float *v, const fl
                               struct winograd_patches block, int64_t group, int far, float *m)
 {
     int64_t columns = min_i64(WINOGRAD_COLUMNS, g->K - group * WINOGRAD_COLUMNS);
-    int64_t tiles = ceil_div(block.count, FC_PANEL_ROWS), rows = block.count * (g->m / g->pool);
+    int64_t rows = block.count * (g->m / g->pool);
     struct winograd_expected expected = {.at = winograd_patch(g, block.tile)};
-    struct winograd_product product = {
-        .v = v,
-        .u = u,
-        .m = m,
-        .v_row = g->v_row,
-        .m_row = WINOGRAD_COLUMNS,
-        .depth = g->C,
-        .part = far ? g->C / tiles * PANEL_COLUMNS : 0,
-        .lines = far ? ceil_div(WINOGRAD_FETCH, tiles) : 0,
-    };
+    struct winograd_patches next = winograd_of_point(g, 0, block);
+    struct winograd_product product = {.v_row = g->v_row, .m_row = WINOGRAD_COLUMNS, .depth = g->C};
     for (int64_t xi = 0; xi < g->points; xi++) {
+        const struct winograd_patches here = next;
+        int64_t tiles = max_i64(1, ceil_div(here.count, FC_PANEL_ROWS));
+        next = winograd_of_point(g, xi + 1, block);
         winograd_expect_outputs(g, group, rows * (xi + 1) / g->points, &expected);
-        winograd_plane(product, block.count, columns, far ? product.v + g->v_plane : NULL);
-        product.v += g->v_plane;
-        product.u += winograd_filters_of_plane(g);
-        product.m += g->m_plane;
+        product.v = v + xi * g->v_plane + (here.tile - block.tile) * g->v_row;
+        product.u = u + xi * winograd_filters_of_plane(g);
+        product.m = m + xi * g->m_plane + (here.tile - block.tile) * WINOGRAD_COLUMNS;
+        product.part = far ? g->C / tiles * PANEL_COLUMNS : 0;
+        product.lines = far ? ceil_div(WINOGRAD_FETCH, tiles) : 0;
+        winograd_plane(product, here.count, columns,
+                       far ? v + (xi + 1) * g->v_plane + (next.tile - block.tile) * g->v_row
+                           : NULL);
     }
 }
 
-/* The m x m pixels of one patch, or the largest of every 2 x 2, channels k to k + n; `from` is its
- * first product. */
-FC_INLINE void winograd_patch_out(const struct winograd *g, const float *from, int64_t h0,
-                                  int64_t w0, int64_t at, int64_t k, int64_t n, const int m,
-                                  const int edge, const int pool)
+/* t[m][edge] = A' M of one patch, for the points it has across; `from` is its first product. */
+FC_INLINE void winograd_out_columns(const struct winograd *g, const float *from, int64_t wide,
+                                    vf t[4][6], const int m, const int tall, const int edge)
 {
-    const struct epilogue *e = &g->epilogue;
-    const vf lower = v_set1(e->lower), upper = v_set1(e->upper);
-    const vf bias = e->bias ? load_lanes(e->bias + k, n) : v_zero();
-    const float *residual = e->residual ? e->residual + at : NULL;
-    const int64_t m_plane = g->m_plane, y_pixel = g->y_pixel, y_row = g->Q / pool * y_pixel;
-    const int64_t rows = min_i64(m, g->P - h0), columns = min_i64(m, g->Q - w0);
-    float *y = g->y + at;
-    vf t[4][6], best[2] = {v_zero(), v_zero()};
 #pragma GCC unroll 6
     for (int j = 0; j < edge; j++) {
         vf column[6], outputs[4];
+        if (!winograd_has(j, wide, edge))
+            continue;
 #pragma GCC unroll 6
         for (int i = 0; i < edge; i++)
-            column[i] = v_load(from + (edge * i + j) * m_plane);
+            column[i] =
+                winograd_has(i, tall, edge) ? v_load(from + (edge * i + j) * g->m_plane) : v_zero();
         winograd_inverse(column, outputs, m, edge);
 #pragma GCC unroll 4
         for (int i = 0; i < m; i++)
             t[i][j] = outputs[i];
     }
+}
+
+/* Its first `rows` rows of m pixels, or the largest of every 2 x 2, n channels from k on, at y + at. */
+FC_INLINE void winograd_out_rows(const struct winograd *g, vf t[4][6], int64_t at, int64_t k,
+                                 int64_t n, int64_t rows, const int m, const int wide,
+                                 const int edge, const int pool)
+{
+    const struct epilogue *e = &g->epilogue;
+    const vf lower = v_set1(e->lower), upper = v_set1(e->upper);
+    const vf bias = e->bias ? load_lanes(e->bias + k, n) : v_zero();
+    const float *residual = e->residual ? e->residual + at : NULL;
+    const int64_t y_pixel = g->y_pixel, y_row = g->Q / pool * y_pixel;
+    float *y = g->y + at;
+    vf best[2] = {v_zero(), v_zero()};
 #pragma GCC unroll 4
-    for (int i = 0; i < m; i++) {
+    for (int i = 0; i < rows; i++) {
         vf outputs[4];
+#pragma GCC unroll 6
+        for (int j = 0; j < edge; j++)
+            t[i][j] = winograd_has(j, wide, edge) ? t[i][j] : v_zero();
         winograd_inverse(t[i], outputs, m, edge);
-        if (i >= rows)
-            break;
 #pragma GCC unroll 4
         for (int j = 0; j < m; j++) {
             int64_t to = i / pool * y_row + j / pool * y_pixel;
-            if (j >= columns)
-                break;
             if (pool == 2) {
                 best[j / 2] = i % 2 || j % 2 ? v_largest(best[j / 2], outputs[j]) : outputs[j];
                 if (i % 2 == 0 || j % 2 == 0)
@@ -181,6 +185,34 @@ FC_INLINE void winograd_patch_out(const struct winograd *g, const float *from, i
     }
 }
 
+/* The outputs of one patch, tall and wide points of it, n channels from k on. */
+FC_INLINE void winograd_patch_out(const struct winograd *g, const struct winograd_patch *patch,
+                                  const float *from, int64_t at, int64_t k, int64_t n, const int m,
+                                  const int edge, const int pool)
+{
+    vf t[4][6];
+    const int r = edge - m + 1;
+    const int64_t tall = patch->tall, wide = patch->wide;
+    if (tall == edge && wide == edge) {
+        winograd_out_columns(g, from, edge, t, m, edge, edge);
+        winograd_out_rows(g, t, at, k, n, m, m, edge, edge, pool);
+        return;
+    }
+#define FC_WINOGRAD_COLUMNS(tall) winograd_out_columns(g, from, wide, t, tall - r + 1, tall, edge)
+    if (tall == edge)
+        FC_WINOGRAD_COLUMNS(edge);
+    else
+        FC_WINOGRAD_SHORT(tall, edge, FC_WINOGRAD_COLUMNS);
+#undef FC_WINOGRAD_COLUMNS
+#define FC_WINOGRAD_ROWS(wide)                                                                     \
+    winograd_out_rows(g, t, at, k, n, tall - r + 1, wide - r + 1, wide, edge, pool)
+    if (wide == edge)
+        FC_WINOGRAD_ROWS(edge);
+    else
+        FC_WINOGRAD_SHORT(wide, edge, FC_WINOGRAD_ROWS);
+#undef FC_WINOGRAD_ROWS
+}
+
 FC_INLINE void winograd_output_body(const struct winograd *g, struct winograd_patches block,
                                     int64_t group, const float *from, const int m, const int edge,
                                     const int pool)
@@ -192,11 +224,9 @@ FC_INLINE void winograd_output_body(const struct winograd *g, struct winograd_pa
         int64_t pixel = (row * (g->Q / pool) + at.w / pool) * g->y_pixel;
         for (int64_t k = begin; k < end; k += FC_LANES) {
             if (end - k >= FC_LANES)
-                winograd_patch_out(g, from + k - begin, at.h, at.w, pixel + k, k, FC_LANES, m, edge,
-                                   pool);
+                winograd_patch_out(g, &at, from + k - begin, pixel + k, k, FC_LANES, m, edge, pool);
             else
-                winograd_patch_out(g, from + k - begin, at.h, at.w, pixel + k, k, end - k, m, edge,
-                                   pool);
+                winograd_patch_out(g, &at, from + k - begin, pixel + k, k, end - k, m, edge, pool);
         }
     }
 }
@@ -230,7 +260,6 @@ static void winograd_output(const struct winograd *g, struct winograd_patches bl
 static struct winograd winograd_of(const fc_call *call, int64_t m, int64_t r, int64_t pad_top,
                                    int64_t pad_left, int64_t pool)
 {
-    const int64_t edge = m + r - 1;
     const fc_tensor *x = call->in, *y = call->out;
     struct winograd g = {
         .N = x->dim[0],
@@ -245,17 +274,13 @@ static struct winograd winograd_of(const fc_call *call, int64_t m, int64_t r, in
         .m = m,
         .r = r,
         .pool = pool,
-        .edge = edge,
-        .points = edge * edge,
         .x_pixel = x->ld,
         .y_pixel = y->ld,
         .x = x->data,
         .u = call->in[1].data,
         .y = y->data,
     };
-    g.tiles_h = ceil_div(g.P, m);
-    g.tiles_w = ceil_div(g.Q, m);
-    g.tiles = g.N * g.tiles_h * g.tiles_w;
+    winograd_lay(&g);
     g.groups = ceil_div(g.K, WINOGRAD_COLUMNS);
     /* Rows 4 KB apart would fall on one set of the cache. */
     g.v_row = ceil_div(g.C, FC_LANES) * FC_LANES + (g.C % 512 == 0 ? WINOGRAD_SKEW : 0);

@@ -47,17 +47,13 @@ static struct winograd_grad winograd_grad_of(const fc_call *call, int64_t pad_to
               .pad_left = pad_left,
               .m = 4,
               .r = 3,
-              .edge = 6,
-              .points = GRAD_POINTS,
               .x_pixel = x->dim[3],
               .x = x->data},
         .dy = dy->data,
         .dw = call->out[0].data,
         .K = dy->dim[3],
     };
-    g.x.tiles_h = ceil_div(g.x.P, 4);
-    g.x.tiles_w = ceil_div(g.x.Q, 4);
-    g.x.tiles = g.x.N * g.x.tiles_h * g.x.tiles_w;
+    winograd_lay(&g.x);
     g.c_panels = ceil_div(g.x.C, GRAD_PANEL);
     g.k_panels = ceil_div(g.K, GRAD_COLUMNS);
     int64_t wide = g.c_panels * GRAD_PANEL + g.k_panels * GRAD_COLUMNS;
@@ -89,8 +85,8 @@ static void winograd_grad_input(const struct winograd_grad *g, struct winograd_p
     }
 }
 
-/* z = A y for four values: the transpose of winograd_inverse. */
-FC_INLINE void winograd_spread(const vf y[4], vf z[6])
+/* z = A y for four values, of which a short patch has fewer: the transpose of winograd_inverse. */
+FC_INLINE void winograd_spread(const vf y[4], vf last, vf z[6])
 {
     vf even = v_fma(v_set1(2.0f), y[2], y[0]), even2 = v_fma(v_set1(0.5f), y[2], y[0]);
     vf odd = v_mul(v_set1(SQRT2), v_fma(v_set1(2.0f), y[3], y[1]));
@@ -100,10 +96,10 @@ FC_INLINE void winograd_spread(const vf y[4], vf z[6])
     z[2] = v_sub(even, odd);
     z[3] = v_add(even2, odd2);
     z[4] = v_sub(even2, odd2);
-    z[5] = y[3];
+    z[5] = last;
 }
 
-/* A dy A' of n filters' 4x4 pixels, zero beyond the image; to points at the first of 36 planes. */
+/* A dy A' of n filters' pixels, 4x4 if whole; to points at the first of 36 planes, those it has. */
 FC_INLINE void winograd_patch_back(const struct winograd_grad *g, const float *dy, int64_t rows,
                                    int64_t columns, const int whole, int64_t n, float *to)
 {
@@ -116,7 +112,7 @@ FC_INLINE void winograd_patch_back(const struct winograd_grad *g, const float *d
             int there = whole || (i < rows && j < columns);
             y[i] = there ? load_lanes(dy + (i * g->x.Q + j) * g->K, n) : v_zero();
         }
-        winograd_spread(y, column);
+        winograd_spread(y, whole ? y[3] : y[rows - 1], column);
 #pragma GCC unroll 6
         for (int i = 0; i < 6; i++)
             t[i][j] = column[i];
@@ -124,10 +120,13 @@ FC_INLINE void winograd_patch_back(const struct winograd_grad *g, const float *d
 #pragma GCC unroll 6
     for (int i = 0; i < 6; i++) {
         vf row[6];
-        winograd_spread(t[i], row);
+        if (!whole && !winograd_has(i, rows + 2, 6))
+            continue;
+        winograd_spread(t[i], whole ? t[i][3] : t[i][columns - 1], row);
 #pragma GCC unroll 6
         for (int j = 0; j < 6; j++)
-            v_store(to + (6 * i + j) * g->z_plane, row[j]);
+            if (whole || winograd_has(j, columns + 2, 6))
+                v_store(to + (6 * i + j) * g->z_plane, row[j]);
     }
 }
 
@@ -135,17 +134,15 @@ FC_INLINE void winograd_patch_back(const struct winograd_grad *g, const float *d
 static void winograd_grad_output(const struct winograd_grad *g, int64_t tile, int64_t i, float *z)
 {
     struct winograd_patch at = winograd_patch(&g->x, tile);
-    int64_t rows = g->x.P - at.h, columns = g->x.Q - at.w;
+    int64_t rows = at.tall - 2, columns = at.wide - 2;
     const float *dy = g->dy + ((at.n * g->x.P + at.h) * g->x.Q + at.w) * g->K;
     for (int64_t k = 0; k < g->k_panels * GRAD_COLUMNS; k += FC_LANES) {
         float *to = z + (k / PANEL_STRIP * g->at_once + i) * PANEL_STRIP + k % PANEL_STRIP;
-        int64_t n = min_i64(FC_LANES, g->K - k);
-        if (rows >= 4 && columns >= 4 && n == FC_LANES)
+        int64_t n = max_i64(0, min_i64(FC_LANES, g->K - k));
+        if (rows == 4 && columns == 4 && n == FC_LANES)
             winograd_patch_back(g, dy + k, 4, 4, 1, FC_LANES, to);
-        else if (n > 0)
-            winograd_patch_back(g, dy + k, rows, columns, 0, n, to);
         else
-            winograd_patch_back(g, dy, 0, 0, 0, FC_LANES, to);
+            winograd_patch_back(g, n > 0 ? dy + k : dy, rows, columns, 0, n, to);
     }
 }
 
@@ -194,27 +191,32 @@ static const winograd_sum_fn winograd_sums[FC_PANEL_ROWS + 1] = {
     FC_FOR_PANEL_ROWS(FC_WINOGRAD_SUM)};
 #undef FC_WINOGRAD_SUM
 
-/* One panel of channels times one of filters over the tiles at hand. */
+/* One panel of channels times one of filters over the patches at hand. */
 static void winograd_grad_panel(const struct winograd_grad *g, int64_t c_panel, int64_t k_panel,
-                                int64_t tiles, const float *v, const float *z, float *w,
-                                int accumulate)
+                                struct winograd_patches all, const float *v, const float *z,
+                                float *w)
 {
     int64_t C = min_i64(GRAD_PANEL, g->x.C - c_panel * GRAD_PANEL);
-    for (int64_t t = 0; t < tiles; t += GRAD_TILES)
-        for (int64_t xi = 0; xi < GRAD_POINTS; xi++)
+    for (int64_t t = 0; t < all.count; t += GRAD_TILES) {
+        const struct winograd_patches block = {all.tile + t, min_i64(GRAD_TILES, all.count - t)};
+        for (int64_t xi = 0; xi < GRAD_POINTS; xi++) {
+            const struct winograd_patches here = winograd_of_point(&g->x, xi, block);
+            int64_t i = here.tile - all.tile;
             for (int64_t k = 0; k < GRAD_COLUMNS; k += PANEL_STRIP) {
                 int64_t strip = (k_panel * GRAD_COLUMNS + k) / PANEL_STRIP;
                 for (int64_t c = 0; c < C; c += FC_PANEL_ROWS) {
                     const struct winograd_sum sum = {
-                        .v = v + xi * g->v_plane + (c_panel * g->at_once + t) * GRAD_PANEL + c,
-                        .z = z + xi * g->z_plane + (strip * g->at_once + t) * PANEL_STRIP,
+                        .v = v + xi * g->v_plane + (c_panel * g->at_once + i) * GRAD_PANEL + c,
+                        .z = z + xi * g->z_plane + (strip * g->at_once + i) * PANEL_STRIP,
                         .w = w + xi * GRAD_W + c * GRAD_COLUMNS + k,
-                        .count = min_i64(GRAD_TILES, tiles - t),
-                        .accumulate = accumulate || t > 0,
+                        .count = here.count,
+                        .accumulate = block.tile > 0,
                     };
                     winograd_sums[min_i64(FC_PANEL_ROWS, C - c)](&sum);
                 }
             }
+        }
+    }
 }
 
 /* g = G' w for six values: the transpose of winograd_values. */
@@ -285,8 +287,8 @@ FC_DEFINE(f32_winograd_conv2d_grad_kernel)
     float *v = (float *)call->scratch, *z = v + GRAD_POINTS * g.v_plane;
     float *w = z + GRAD_POINTS * g.z_plane;
     for (int64_t base = 0; base < g.x.tiles; base += g.at_once) {
-        int64_t tiles = min_i64(g.at_once, g.x.tiles - base);
-        fc_work work = fc_open(tiles, tid, nthreads);
+        const struct winograd_patches all = {base, min_i64(g.at_once, g.x.tiles - base)};
+        fc_work work = fc_open(all.count, tid, nthreads);
         while (fc_take(&work)) {
             const int64_t count = work.end - work.begin;
             winograd_grad_input(&g, (struct winograd_patches){base + work.begin, count}, work.begin,
@@ -300,8 +302,8 @@ FC_DEFINE(f32_winograd_conv2d_grad_kernel)
             for (int64_t item = work.begin; item < work.end; item++) {
                 int64_t c_panel = item % g.c_panels, k_panel = item / g.c_panels;
                 float *sums = w + (g.blocks == 1 ? tid : item) * GRAD_POINTS * GRAD_W;
-                winograd_grad_panel(&g, c_panel, k_panel, tiles, v, z, sums, base > 0);
-                if (base + tiles == g.x.tiles)
+                winograd_grad_panel(&g, c_panel, k_panel, all, v, z, sums);
+                if (base + all.count == g.x.tiles)
                     winograd_grad_finish(&g, c_panel, k_panel, sums);
             }
         fc_sync(call);

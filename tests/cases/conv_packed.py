@@ -79,6 +79,8 @@ WINOGRAD = [
     ((5, 14, 14, 200), 200, (1, 1, 1, 1)),
     ((1, 14, 14, 512), 40, (1, 1, 1, 1)),
 ]
+# Last rows and columns of every number of outputs, in blocks that begin and end among them.
+SHORT = [((3, h, w, 20), 40, (1, 1, 1, 1)) for h in range(8, 12) for w in range(8, 12)]
 # Of 4x4 and 5x5 taps: an image smaller than they are, patches cut by every border, several blocks.
 MORE_TAPS = [
     ((1, 5, 5, 1), 1, (0, 1, 1, 0)),
@@ -89,6 +91,7 @@ MORE_TAPS = [
     ((2, 28, 27, 16), 40, (2, 2, 2, 2)),
     ((5, 14, 14, 200), 200, (2, 2, 2, 2)),
     ((1, 14, 14, 512), 40, (2, 2, 2, 2)),
+    *(((3, h, w, 20), 40, (2, 2, 2, 2)) for h in range(8, 11) for w in range(8, 11)),
 ]
 
 # With a pool behind: one window, and a last row, column or both that none takes.
@@ -275,13 +278,13 @@ CASES: list[Case] = [
     depthwise_case(DEPTHWISE[0], RELU, True),
     *(grouped_case(geometry, UNBOUNDED) for geometry in GROUPED_BLOCKS),
     grouped_case(GROUPED_BLOCKS[1], RELU),
-    *(winograd_case(*given) for given in WINOGRAD),
+    *(winograd_case(*given) for given in (*WINOGRAD, *SHORT)),
     *(winograd_case(*given, RELU, True, "relu-sum") for given in WINOGRAD[2::3]),
     winograd_case(*WINOGRAD[4], RELU6, name="relu6"),
-    *(winograd_case(*given, tile=2) for given in WINOGRAD),
+    *(winograd_case(*given, tile=2) for given in (*WINOGRAD, *SHORT)),
     *(
         winograd_case(*given, RELU, name="relu-pool", tile=tile, pool=2)
-        for given in (*WINOGRAD[2:], *POOLED)
+        for given in (*WINOGRAD[2:], *SHORT, *POOLED)
         for tile in (4, 2)
     ),
     *(winograd_case(*given, RELU, True, "relu-sum", tile=2) for given in WINOGRAD[2::3]),

@@ -12,7 +12,7 @@ import numpy as np
 from cases.accuracy import ALLOWED, GRAD_KERNEL, MAX, allowed
 from cases.case import Array, Case, normal
 from cases.conv import Geometry
-from cases.conv_packed import DEPTHWISE_BLOCKS, GROUPED_BLOCKS, PACKED, RELU, RELU6, WINOGRAD
+from cases.conv_packed import DEPTHWISE_BLOCKS, GROUPED_BLOCKS, PACKED, RELU, RELU6, SHORT, WINOGRAD
 from fastcnn.graph import Spec
 from fastcnn.ops.conv import Conv2D, Conv2DGradInput, Conv2DGradKernel
 from fastcnn.ops.conv_depthwise import DepthwiseConv2D, DepthwiseConv2DGradInput
@@ -171,6 +171,7 @@ def winograd_grad_case(
 # Patches that borders cut, channels and filters around a panel, tiles of several blocks.
 WINOGRAD_GRADS = [
     *WINOGRAD,
+    *SHORT,
     ((2, 9, 11, 47), 31, (1, 1, 1, 1)),
     ((2, 9, 11, 49), 65, (0, 0, 0, 0)),
     ((9, 28, 30, 100), 96, (1, 1, 1, 1)),
@@ -227,7 +228,7 @@ CASES: list[Case] = [
     ),
     *(
         winograd_train_case(*given, exchanged)
-        for given in (*WINOGRAD[:-3:4], *WINOGRAD[-3:])
+        for given in (*WINOGRAD[:-3:4], *WINOGRAD[-3:], *SHORT[::5])
         for exchanged in (False, True)
     ),
     winograd_train_case((1, 9, 14, 40), 70, (1, 1, 1, 1), False, RELU, residual=True),
