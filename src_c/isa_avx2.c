@@ -12,6 +12,7 @@
 #define FC_TILE_ROWS 6      /* rows of the register tile of two vectors */
 #define FC_PANEL_ROWS 6     /* the same, of packed products */
 #define FC_FOR_PANEL_ROWS(X) X(1) X(2) X(3) X(4) X(5) X(6)
+#define FC_HALVES 0
 #define FC_NEAR_CACHE (512 << 10) /* bytes of a core's second-level cache, at least */
 
 typedef __m256 vf;
@@ -61,6 +62,7 @@ static inline vf v_sub(vf a, vf b) { return _mm256_sub_ps(a, b); }
 static inline vf v_mul(vf a, vf b) { return _mm256_mul_ps(a, b); }
 static inline vf v_div(vf a, vf b) { return _mm256_div_ps(a, b); }
 static inline vf v_fma(vf a, vf b, vf c) { return _mm256_fmadd_ps(a, b, c); }
+static inline vf v_fma_low(vf a, vf b, vf c) { return v_fma(a, b, c); }
 static inline vf v_max(vf a, vf b) { return _mm256_max_ps(a, b); }
 static inline vf v_min(vf a, vf b) { return _mm256_min_ps(a, b); }
 static inline vf v_abs(vf a) { return _mm256_andnot_ps(_mm256_set1_ps(-0.0f), a); }

@@ -13,6 +13,7 @@
 #define FC_PANEL_ROWS 14    /* the same, of packed products */
 #define FC_FOR_PANEL_ROWS(X)                                                                       \
     X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8) X(9) X(10) X(11) X(12) X(13) X(14)
+#define FC_HALVES 1             /* of a vector that cost less */
 #define FC_NEAR_CACHE (1 << 20) /* bytes of a core's second-level cache, at least */
 
 typedef __m512 vf;
@@ -41,6 +42,12 @@ static inline vf v_sub(vf a, vf b) { return _mm512_sub_ps(a, b); }
 static inline vf v_mul(vf a, vf b) { return _mm512_mul_ps(a, b); }
 static inline vf v_div(vf a, vf b) { return _mm512_div_ps(a, b); }
 static inline vf v_fma(vf a, vf b, vf c) { return _mm512_fmadd_ps(a, b, c); }
+/* Of the lower half of the lanes, which some processors do in half the time; the others are lost. */
+static inline vf v_fma_low(vf a, vf b, vf c)
+{
+    return _mm512_castps256_ps512(_mm256_fmadd_ps(
+        _mm512_castps512_ps256(a), _mm512_castps512_ps256(b), _mm512_castps512_ps256(c)));
+}
 static inline vf v_max(vf a, vf b) { return _mm512_max_ps(a, b); }
 static inline vf v_min(vf a, vf b) { return _mm512_min_ps(a, b); }
 static inline vf v_abs(vf a) { return _mm512_abs_ps(a); }

@@ -11,6 +11,7 @@
 #define FC_TILE_ROWS 4      /* rows of the register tile of two vectors */
 #define FC_PANEL_ROWS 4     /* the same, of packed products */
 #define FC_FOR_PANEL_ROWS(X) X(1) X(2) X(3) X(4)
+#define FC_HALVES 0
 #define FC_NEAR_CACHE (512 << 10) /* bytes of a core's second-level cache, at least */
 
 typedef float vf;
@@ -33,6 +34,7 @@ static inline vf v_mul(vf a, vf b) { return a * b; }
 static inline vf v_div(vf a, vf b) { return a / b; }
 /* Contraction is the compiler's choice here: baseline processors have no fused multiply-add. */
 static inline vf v_fma(vf a, vf b, vf c) { return a * b + c; }
+static inline vf v_fma_low(vf a, vf b, vf c) { return v_fma(a, b, c); }
 static inline vf v_max(vf a, vf b) { return a > b ? a : b; }
 static inline vf v_min(vf a, vf b) { return a < b ? a : b; }
 static inline vf v_abs(vf a) { return fabsf(a); }

@@ -96,26 +96,40 @@ static inline int axis_inside(const struct conv_axis *axis, int64_t at)
     return min_i64(one, other) >= 0 && max_i64(one, other) < axis->size;
 }
 
-/* `rows` pixels first, first + 1, ... of the flattened grid, the last repeated up to `all`. */
+/* `rows` pixels first, first + 1, ... of the flattened grid, the last repeated up to `all`. Those of
+ * one row lie equally far apart, and have no padding if its ends have none. */
 FC_INLINE void conv_locate(const struct conv_grid *g, int64_t first, int64_t rows, const int all,
                            struct conv_pixels *px)
 {
+    const int64_t source_step = g->w.stride * g->a_pixel, y_step = g->y_pixel;
     int64_t q = first % g->Q, p = first / g->Q % g->P, n = first / g->Q / g->P;
     px->inside = 1;
-    for (int i = 0; i < all; i++) {
-        px->h[i] = p * g->h.stride;
-        px->w[i] = q * g->w.stride;
-        px->source[i] = n * g->a_image + px->h[i] * g->a_row + px->w[i] * g->a_pixel;
-        px->y[i] = n * g->y_image + p * g->y_row + q * g->y_pixel;
-        px->reads[i] = 1;
-        px->inside &= axis_inside(&g->h, px->h[i]) & axis_inside(&g->w, px->w[i]);
-        if (i >= rows - 1 || ++q < g->Q)
-            continue;
+    for (int64_t begin = 0, end; begin < rows; begin = end) {
+        const int64_t h = p * g->h.stride, w = q * g->w.stride;
+        const int64_t source = n * g->a_image + h * g->a_row + w * g->a_pixel;
+        const int64_t y = n * g->y_image + p * g->y_row + q * g->y_pixel;
+        end = min_i64(rows, begin + g->Q - q);
+        px->inside &= axis_inside(&g->h, h) & axis_inside(&g->w, w) &
+                      axis_inside(&g->w, w + (end - begin - 1) * g->w.stride);
+        for (int64_t i = begin; i < end; i++) {
+            px->h[i] = h;
+            px->w[i] = w + (i - begin) * g->w.stride;
+            px->source[i] = source + (i - begin) * source_step;
+            px->y[i] = y + (i - begin) * y_step;
+            px->reads[i] = 1;
+        }
         q = 0;
         if (++p == g->P) {
             p = 0;
             n++;
         }
+    }
+    for (int64_t i = rows; i < all; i++) {
+        px->h[i] = px->h[rows - 1];
+        px->w[i] = px->w[rows - 1];
+        px->source[i] = px->source[rows - 1];
+        px->y[i] = px->y[rows - 1];
+        px->reads[i] = 1;
     }
 }
 

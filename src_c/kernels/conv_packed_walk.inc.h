@@ -62,7 +62,8 @@ struct conv_strip {
 
 /* Pixels none of whose taps reads padding: a run moves all of them alike. */
 FC_INLINE void conv_strip_inside(const struct conv_strip *strip, const struct conv_pixels *px,
-                                 const float *next, const int rows, const int vectors)
+                                 const float *next, const int rows, const int vectors,
+                                 const int half)
 {
     int64_t depth = strip->runs->depth;
     const float *b = strip->filters;
@@ -78,7 +79,7 @@ FC_INLINE void conv_strip_inside(const struct conv_strip *strip, const struct co
                                     vectors);
             next += depth / strip->parts * PANEL_COLUMNS;
         } else {
-            panel_multiply(acc, a, b, strip->second, depth, 0, rows, vectors);
+            panel_multiply_lanes(acc, a, b, strip->second, depth, 0, rows, vectors, half);
         }
         b += depth * PANEL_COLUMNS;
     }
@@ -122,12 +123,15 @@ FC_INLINE void conv_strip_border(const struct conv_strip *strip, const struct co
                                          const struct conv_pixels *px, int64_t part)               \
     {                                                                                              \
         if (strip->columns > FC_LANES && strip->next)                                              \
-            conv_strip_inside(strip, px,                                                           \
-                              strip->next + part * conv_part(strip->runs, strip->parts), rows, 2); \
+            conv_strip_inside(                                                                     \
+                strip, px, strip->next + part * conv_part(strip->runs, strip->parts), rows, 2, 0); \
+        else if (FC_HALVES && strip->columns > FC_LANES &&                                         \
+                 strip->columns <= FC_LANES + FC_LANES / 2)                                        \
+            conv_strip_inside(strip, px, NULL, rows, 2, 1);                                        \
         else if (strip->columns > FC_LANES)                                                        \
-            conv_strip_inside(strip, px, NULL, rows, 2);                                           \
+            conv_strip_inside(strip, px, NULL, rows, 2, 0);                                        \
         else                                                                                       \
-            conv_strip_inside(strip, px, NULL, rows, 1);                                           \
+            conv_strip_inside(strip, px, NULL, rows, 1, 0);                                        \
     }                                                                                              \
     static void conv_strip_border_##rows(const struct conv_strip *strip,                           \
                                          const struct conv_pixels *px, int64_t part)               \

@@ -15,6 +15,8 @@ struct stem {
     int64_t line;              /* floats of a line */
     int64_t at[FC_PANEL_ROWS]; /* where pixels lie, from the first one's output on */
     float *lines;              /* of one thread: (taps of h, line) */
+    const float *next;         /* what the row below reads besides, */
+    int64_t part;              /* and how many floats of it each tile asks for */
 };
 
 /* Whether taps of a row follow each other, and are so few that they should be one sum. */
@@ -68,12 +70,14 @@ FC_INLINE void stem_tiles(const struct stem *s, const struct epilogue *epilogue,
 {
     const int64_t taps = s->grid->h.taps, depth = s->depth, pixel = s->pixel, line = s->line;
     const int64_t second = panel_second(taps * depth), y_pixel = s->grid->y_pixel;
+    const float *next = s->next;
     struct epilogue e = *epilogue;
-    for (; tiles > 0; tiles--) {
+    for (; tiles > 0; tiles--, next += s->part) {
         vf acc[FC_PANEL_ROWS][2];
         const float *b = filters, *from = source;
         panel_zero(acc, rows);
         panel_expect(&e, y, s->at, STEM_AHEAD * rows * y_pixel, rows, vectors);
+        expect_floats(next, s->part);
         for (int64_t r = 0; r < taps; r++, from += line, b += depth * PANEL_COLUMNS) {
             const float *a[FC_PANEL_ROWS];
             for (int i = 0; i < rows; i++)
@@ -107,13 +111,24 @@ typedef void (*stem_fn)(const struct stem *, const struct epilogue *, const floa
 static const stem_fn stem_tiles_of[FC_PANEL_ROWS + 1] = {FC_FOR_PANEL_ROWS(FC_STEM_TILES)};
 #undef FC_STEM_TILES
 
+/* What the row below row p reads besides is asked for, tile by tile: images come from memory. */
+static void stem_look_ahead(struct stem *s, int64_t n, int64_t p, int64_t tiles)
+{
+    const struct conv_grid *g = s->grid;
+    int64_t h = p * g->h.stride + g->h.offset + (g->h.taps - 1) * g->h.shift + 1;
+    int64_t lines = max_i64(0, min_i64(g->h.stride, g->h.size - h));
+    s->next = g->a + n * g->a_image + h * g->a_row;
+    s->part = ceil_div(lines * g->a_row, tiles);
+}
+
 /* Row (n, p) of y, strip by strip; its tiles are of two sizes, which differ by one pixel. */
-static void stem_row(const struct stem *s, const struct epilogue *epilogue, int64_t n, int64_t p)
+static void stem_row(struct stem *s, const struct epilogue *epilogue, int64_t n, int64_t p)
 {
     const struct conv_grid *g = s->grid;
     int64_t tiles = ceil_div(g->Q, FC_PANEL_ROWS), least = g->Q / tiles, larger = g->Q % tiles;
     int64_t split = larger * (least + 1), row = n * g->y_image + p * g->y_row;
     stem_fill(s, n, p);
+    stem_look_ahead(s, n, p, tiles);
     for (int64_t k = 0; k < g->columns; k += PANEL_STRIP) {
         const float *filters = g->b + k / PANEL_COLUMNS * g->b_group + k % PANEL_COLUMNS;
         int64_t at = row + k, columns = min_i64(PANEL_STRIP, g->columns - k);
@@ -122,9 +137,11 @@ static void stem_row(const struct stem *s, const struct epilogue *epilogue, int6
         e.residual = e.residual ? e.residual + at : NULL;
         if (larger)
             stem_tiles_of[least + 1](s, &e, s->lines, filters, g->y + at, columns, larger);
+        s->next += larger * s->part;
         e.residual = e.residual ? e.residual + split * g->y_pixel : NULL;
         stem_tiles_of[least](s, &e, s->lines + split * s->pixel, filters,
                              g->y + at + split * g->y_pixel, columns, tiles - larger);
+        s->part = 0;
     }
 }
 

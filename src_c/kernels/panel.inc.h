@@ -23,12 +23,12 @@ static inline int64_t panel_second(int64_t depth)
     return FC_LANES < PANEL_COLUMNS ? FC_LANES : depth * PANEL_COLUMNS;
 }
 
-/* acc[i][v] += a[i][k] * b[k][v] over k < depth; the second vector lies `second` behind the first.
- * Rows of b are asked for `ahead` of their turn where all of them come from far; where a near cache
- * has them, that would cost more than it gains (0). */
-FC_INLINE void panel_multiply(vf acc[FC_PANEL_ROWS][2], const float *const *a, const float *b,
-                              int64_t second, int64_t depth, const int ahead, const int rows,
-                              const int vectors)
+/* acc[i][v] += a[i][k] * b[k][v] over k < depth; the second vector lies `second` behind the first, and
+ * of a `half` one the lower lanes alone are wanted. Rows of b are asked for `ahead` of their turn where
+ * all of them come from far; where a near cache has them, that would cost more than it gains (0). */
+FC_INLINE void panel_multiply_lanes(vf acc[FC_PANEL_ROWS][2], const float *const *a, const float *b,
+                                    int64_t second, int64_t depth, const int ahead, const int rows,
+                                    const int vectors, const int half)
 {
 #pragma GCC unroll 4
     for (int64_t k = 0; k < depth; k++) {
@@ -43,9 +43,17 @@ FC_INLINE void panel_multiply(vf acc[FC_PANEL_ROWS][2], const float *const *a, c
             vf value = v_set1(a[i][k]);
             acc[i][0] = v_fma(value, b0, acc[i][0]);
             if (vectors == 2)
-                acc[i][1] = v_fma(value, b1, acc[i][1]);
+                acc[i][1] = half ? v_fma_low(value, b1, acc[i][1]) : v_fma(value, b1, acc[i][1]);
         }
     }
+}
+
+/* The same of whole vectors. */
+FC_INLINE void panel_multiply(vf acc[FC_PANEL_ROWS][2], const float *const *a, const float *b,
+                              int64_t second, int64_t depth, const int ahead, const int rows,
+                              const int vectors)
+{
+    panel_multiply_lanes(acc, a, b, second, depth, ahead, rows, vectors, 0);
 }
 
 /* Ask for one row of a strip that comes from far, whose second vector may be a line of its own. */

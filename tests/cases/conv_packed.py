@@ -50,7 +50,7 @@ PACKED = [
 MOMENTS = [
     *PACKED[: -len(PAGES) : 2],
     *PAGES,
-    *(Geometry((1, 1, q, 9), (1, 1), 19) for q in (1, 23, 24, 25, 47, 48, 49)),
+    *(Geometry((1, 1, q, 9), (1, 1), 19) for q in (*range(1, 15), 23, 24, 25, 47, 48, 49)),
     Geometry((2, 11, 13, 10), (3, 3), 37, padding=1),
     Geometry((1, 5, 9, 512), (1, 1), 300),
     Geometry((1, 20, 20, 3), (3, 3), 16, strides=2, padding=1),
