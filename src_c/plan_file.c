@@ -148,9 +148,11 @@ int64_t fc_extent(const fc_tensor_record *t)
     int64_t pixels = 1, last = t->rank ? t->dim[t->rank - 1] : 1, nbytes;
     int64_t ld = t->rank ? t->ld : 1;
     for (int d = 0; d < t->rank; d++)
-        if (t->dim[d] < 1 || t->dim[d] > INT32_MAX ||
+        if (t->dim[d] < 0 || t->dim[d] > INT32_MAX ||
             (d + 1 < t->rank && __builtin_mul_overflow(pixels, t->dim[d], &pixels)))
             return -1;
+    if (pixels == 0 || last == 0)
+        return 0; /* holds nothing */
     if (ld < last || __builtin_mul_overflow(pixels - 1, ld, &nbytes) ||
         __builtin_add_overflow(nbytes, last, &nbytes) ||
         __builtin_mul_overflow(nbytes, size_of(t->dtype), &nbytes))

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 import fastcnn
-from fastcnn import Input, Model, Sequential, applications, deploy, layers
+from fastcnn import Input, Model, Sequential, applications, deploy, layers, ops
 from fastcnn.backends import _cpu, isas
 from fastcnn.backends.threads import get_num_threads
 from fastcnn.errors import (
@@ -66,10 +66,25 @@ def joined() -> Model:
     return Model(image, layers.Conv2D(48, 3, padding="same")(x))
 
 
+class WithNothing(layers.Layer):
+    """Its input behind no rows of it."""
+
+    def call(self, x: Any) -> Any:
+        _, _, columns, channels = x.shape
+        return ops.concatenate([ops.slice(x, (0, 0, 0, 0), (None, 0, columns, channels)), x], 1)
+
+
+def nothing_inside() -> Model:
+    image = Input((6, 6, 3))
+    x = layers.Conv2D(4, 3, activation="relu")(image)
+    return Model(image, layers.Conv2D(4, 3)(WithNothing()(x)))
+
+
 NETWORKS: dict[str, Callable[[], Model]] = {
     "small": small,
     "two-ends": two_ends,
     "joined": joined,
+    "nothing-inside": nothing_inside,
     "mobilenet": lambda: applications.MobileNetV2(
         alpha=0.35, input_shape=(64, 64, 3), classes=7, weights=None
     ),

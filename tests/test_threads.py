@@ -187,3 +187,16 @@ def test_reference_kernels_follow_the_number() -> None:
     given = {**os.environ, "FASTCNN_NUM_THREADS": "3"}
     output = subprocess.check_output([sys.executable, "-c", code], env=given, text=True)
     assert output.split() == ["3", "2"]
+
+
+def test_the_first_eager_op_on_float64_asks_the_environment() -> None:
+    code = (
+        "import numpy as np\n"
+        "from fastcnn import ops\n"
+        "ops.conv2d(np.ones((1, 3, 3, 1)), np.ones((2, 2, 1, 1)))\n"
+        "from fastcnn.backends import _reference\n"
+        "print(_reference.get_num_threads())\n"
+    )
+    given = {**os.environ, "FASTCNN_NUM_THREADS": "3"}
+    output = subprocess.check_output([sys.executable, "-c", code], env=given, text=True)
+    assert output == "3\n"

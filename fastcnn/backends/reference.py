@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from fastcnn.backends.calls import Array, Call, RunStatus, Slot
+from fastcnn.backends.threads import get_num_threads
 
 
 class ReferenceProgram:
@@ -29,6 +30,7 @@ class ReferenceProgram:
 
     def run(self, start: int = 0, stop: int | None = None) -> RunStatus:
         """Run calls [start, stop)."""
+        get_num_threads()  # asks the environment the first time, and tells the Cython kernels
         for index, call in enumerate(self._calls[start:stop], start):
             try:
                 with np.errstate(all="ignore"):
