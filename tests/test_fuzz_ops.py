@@ -32,7 +32,8 @@ from fastcnn.ops.conv_depthwise import (
 from fastcnn.ops.dense import MatMul
 from fastcnn.ops.elementwise_binary import Add, Divide, Maximum, Where
 from fastcnn.ops.geometry import normalize_padding
-from fastcnn.ops.loss import LogSoftmax, Softmax, SoftmaxCrossEntropy, SoftmaxGrad
+from fastcnn.ops.loss import SoftmaxCrossEntropy
+from fastcnn.ops.loss_softmax import LogSoftmax, Softmax, SoftmaxGrad
 from fastcnn.ops.norm_batch import BatchNormGrad, BatchNormTrain
 from fastcnn.ops.norm_group import GroupNorm, GroupNormGrad, LayerNorm, LayerNormGrad
 from fastcnn.ops.norm_local import LocalResponseNorm, LocalResponseNormGrad

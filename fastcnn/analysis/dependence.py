@@ -29,7 +29,7 @@ from fastcnn.ops.elementwise_activations import PReLU
 from fastcnn.ops.elementwise_binary import Broadcasting
 from fastcnn.ops.elementwise_dropout import Dropout
 from fastcnn.ops.elementwise_unary import Unary
-from fastcnn.ops.loss import LogSoftmax, Softmax
+from fastcnn.ops.loss_softmax import LogSoftmax, Softmax
 from fastcnn.ops.norm_batch import BatchNormInference, BatchNormTrain
 from fastcnn.ops.norm_group import GroupNorm, LayerNorm
 from fastcnn.ops.norm_local import LocalResponseNorm

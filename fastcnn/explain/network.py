@@ -17,7 +17,7 @@ from fastcnn.models.lowering import lower
 from fastcnn.ops._apply import FLOATS
 from fastcnn.ops.elementwise import Identity
 from fastcnn.ops.elementwise_activations import Sigmoid
-from fastcnn.ops.loss import LogSoftmax, Softmax
+from fastcnn.ops.loss_softmax import LogSoftmax, Softmax
 
 # What turns logits into probabilities.
 SQUASHING = (Softmax, LogSoftmax, Sigmoid)

@@ -30,7 +30,7 @@ from fastcnn.ops.elementwise import Cast, Identity
 from fastcnn.ops.elementwise_binary import Add, Divide, Multiply, Subtract
 from fastcnn.ops.elementwise_dropout import Dropout
 from fastcnn.ops.elementwise_unary import FUNCTIONS, Negative
-from fastcnn.ops.loss import LogSoftmax, Softmax
+from fastcnn.ops.loss_softmax import LogSoftmax, Softmax
 from fastcnn.ops.norm_batch import BatchNormInference
 from fastcnn.ops.norm_local import LocalResponseNorm
 from fastcnn.ops.pool_adaptive import AdaptiveAvgPool2D

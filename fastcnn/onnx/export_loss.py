@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from fastcnn.graph import Node
 from fastcnn.onnx.export_graph import Emitter, GraphWriter
-from fastcnn.ops.loss import LogSoftmax, Softmax
+from fastcnn.ops.loss_softmax import LogSoftmax, Softmax
 
 
 def softmax(g: GraphWriter, node: Node, op: Softmax | LogSoftmax) -> None:

@@ -61,9 +61,9 @@ from fastcnn.ops.elementwise_unary import square as square
 from fastcnn.ops.geometry import conv_output_size as conv_output_size
 from fastcnn.ops.loss import binary_crossentropy as binary_crossentropy
 from fastcnn.ops.loss import categorical_crossentropy as categorical_crossentropy
-from fastcnn.ops.loss import log_softmax as log_softmax
-from fastcnn.ops.loss import softmax as softmax
 from fastcnn.ops.loss import sparse_categorical_crossentropy as sparse_categorical_crossentropy
+from fastcnn.ops.loss_softmax import log_softmax as log_softmax
+from fastcnn.ops.loss_softmax import softmax as softmax
 from fastcnn.ops.norm import batch_norm as batch_norm
 from fastcnn.ops.norm import batch_normalization as batch_normalization
 from fastcnn.ops.norm import group_norm as group_norm

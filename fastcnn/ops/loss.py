@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Softmax over the last axis, and the cross-entropies computed from logits.
+"""Cross-entropies computed from logits.
 
 Row losses come with the probabilities as a by-product, so that their gradients take one pass; or
 with the gradients themselves, where what arrives from above is known before (`passes.fuse_losses`).
@@ -17,18 +17,10 @@ from fastcnn.errors import ArgumentError, DtypeError, NotDifferentiableError, Sh
 from fastcnn.graph import Array, Node, Op, Parameter, Spec, Tensor
 from fastcnn.ops._apply import apply, require_float
 from fastcnn.ops.elementwise_binary import multiply
-from fastcnn.ops.shape import expand_dims, transpose
-from fastcnn.ops.shape_join import normal_axis
+from fastcnn.ops.loss_softmax import OPS as SOFTMAX
+from fastcnn.ops.loss_softmax import LogSoftmax, log_softmax_of, require_row
+from fastcnn.ops.shape import expand_dims
 from fastcnn.records import dataclass
-
-
-def _require_row(x: Spec) -> None:
-    require_float(x)
-    if x.rank == 0 or x.shape[-1] == 0:
-        raise ShapeError(
-            f"found an input of shape {x.shape}, expected (..., K) with K of at least 1; put the "
-            "classes on the last axis"
-        )
 
 
 def _require_same(x: Spec, other: Spec, what: str) -> None:
@@ -45,94 +37,6 @@ def _require_smoothing(label_smoothing: float) -> None:
         raise ArgumentError(
             f"found label_smoothing={label_smoothing}, expected a number from 0 to 1; try 0.1"
         )
-
-
-def _log_softmax(x: Array) -> Array:
-    z: Array = x - x.max(-1, keepdims=True)
-    return np.asarray(z - np.log(np.exp(z).sum(-1, keepdims=True)))
-
-
-@final
-@dataclass(frozen=True)
-class Softmax(Op):
-    """y = e^x / sum e^x over the last axis."""
-
-    name: ClassVar[str] = "softmax"
-    inplace: ClassVar[dict[int, int]] = {0: 0}
-
-    def infer(self, *inputs: Spec) -> Spec:
-        """Same spec."""
-        _require_row(inputs[0])
-        return inputs[0]
-
-    def reference(self, *inputs: Array) -> Array:
-        """Shifted by the row's maximum."""
-        e = np.exp(inputs[0] - inputs[0].max(-1, keepdims=True))
-        return np.asarray(e / e.sum(-1, keepdims=True))
-
-    def gradient(self, node: Node, *dys: Tensor | None) -> Sequence[Tensor | None]:
-        """From y itself."""
-        return (apply(SoftmaxGrad(), node.outputs[0], dys[0]),)
-
-
-@final
-@dataclass(frozen=True)
-class SoftmaxGrad(Op):
-    """dx = y (dy - sum y dy) from y and dy."""
-
-    name: ClassVar[str] = "softmax_grad"
-    inplace: ClassVar[dict[int, int]] = {0: 1}
-
-    def infer(self, *inputs: Spec) -> Spec:
-        """Same spec."""
-        require_float(*inputs)
-        return inputs[0]
-
-    def reference(self, *inputs: Array) -> Array:
-        """As the formula."""
-        y, dy = inputs
-        return np.asarray(y * (dy - (y * dy).sum(-1, keepdims=True)))
-
-
-@final
-@dataclass(frozen=True)
-class LogSoftmax(Op):
-    """y = x - log sum e^x over the last axis."""
-
-    name: ClassVar[str] = "log_softmax"
-    inplace: ClassVar[dict[int, int]] = {0: 0}
-
-    def infer(self, *inputs: Spec) -> Spec:
-        """Same spec."""
-        _require_row(inputs[0])
-        return inputs[0]
-
-    def reference(self, *inputs: Array) -> Array:
-        """Shifted by the row's maximum."""
-        return _log_softmax(inputs[0])
-
-    def gradient(self, node: Node, *dys: Tensor | None) -> Sequence[Tensor | None]:
-        """From y itself."""
-        return (apply(LogSoftmaxGrad(), node.outputs[0], dys[0]),)
-
-
-@final
-@dataclass(frozen=True)
-class LogSoftmaxGrad(Op):
-    """dx = dy - e^y sum dy from y and dy."""
-
-    name: ClassVar[str] = "log_softmax_grad"
-    inplace: ClassVar[dict[int, int]] = {0: 1}
-
-    def infer(self, *inputs: Spec) -> Spec:
-        """Same spec."""
-        require_float(*inputs)
-        return inputs[0]
-
-    def reference(self, *inputs: Array) -> Array:
-        """As the formula."""
-        y, dy = inputs
-        return np.asarray(dy - np.exp(y) * dy.sum(-1, keepdims=True))
 
 
 def _first_only(dys: Sequence[Tensor | None]) -> Tensor:
@@ -158,7 +62,7 @@ class SparseSoftmaxCrossEntropy(Op):
     def infer(self, *inputs: Spec) -> tuple[Spec, ...]:
         """One loss per row, and the probabilities."""
         logits, labels = inputs
-        _require_row(logits)
+        require_row(logits)
         _require_smoothing(self.label_smoothing)
         if labels.dtype != "int32":
             raise DtypeError(
@@ -176,7 +80,7 @@ class SparseSoftmaxCrossEntropy(Op):
     def reference(self, *inputs: Array) -> tuple[Array, ...]:
         """Picks the label's log-probability."""
         logits, labels = inputs
-        log_p, s = _log_softmax(logits), self.label_smoothing
+        log_p, s = log_softmax_of(logits), self.label_smoothing
         known = (labels >= 0) & (labels < logits.shape[-1])
         at_label = np.take_along_axis(log_p, np.where(known, labels, 0)[..., None], -1)[..., 0]
         loss = -(1 - s) * at_label
@@ -248,7 +152,7 @@ class SoftmaxCrossEntropy(Op):
     def infer(self, *inputs: Spec) -> tuple[Spec, ...]:
         """One loss per row, and the probabilities."""
         logits, targets = inputs
-        _require_row(logits)
+        require_row(logits)
         require_float(logits, targets)
         _require_smoothing(self.label_smoothing)
         _require_same(logits, targets, "targets")
@@ -257,7 +161,7 @@ class SoftmaxCrossEntropy(Op):
     def reference(self, *inputs: Array) -> tuple[Array, ...]:
         """Minus the targets' mean log-probability."""
         logits, targets = inputs
-        log_p, s = _log_softmax(logits), self.label_smoothing
+        log_p, s = log_softmax_of(logits), self.label_smoothing
         target = (1 - s) * targets + s / logits.shape[-1]
         return -(target * log_p).sum(-1), np.exp(log_p)
 
@@ -376,27 +280,6 @@ class BinaryCrossEntropyGrad(Op):
 # --- functions ---------------------------------------------------------------------------------
 
 
-def softmax(x: Any, axis: int = -1) -> Any:
-    """e^x / sum e^x along `axis`."""
-    return _along_last(Softmax(), x, axis)
-
-
-def log_softmax(x: Any, axis: int = -1) -> Any:
-    """log(softmax(x)) along `axis`, without overflow or loss of digits."""
-    return _along_last(LogSoftmax(), x, axis)
-
-
-def _along_last(op: Op, x: Any, axis: int) -> Any:
-    """`op`, which works on the last axis, along another one."""
-    rank = len(x.shape) if hasattr(x, "shape") else np.ndim(x)
-    axis = normal_axis(axis, rank) if rank else -1
-    if axis in (-1, rank - 1):
-        return apply(op, x)
-    order = list(range(rank))
-    order[axis], order[-1] = order[-1], order[axis]
-    return transpose(apply(op, transpose(x, order)), order)
-
-
 def sparse_categorical_crossentropy(target: Any, output: Any, label_smoothing: float = 0.0) -> Any:
     """Cross-entropy of every row of logits against its class number.
 
@@ -445,10 +328,7 @@ def binary_crossentropy(target: Any, output: Any) -> Any:
 
 
 OPS: tuple[type[Op], ...] = (
-    Softmax,
-    SoftmaxGrad,
-    LogSoftmax,
-    LogSoftmaxGrad,
+    *SOFTMAX,
     SparseSoftmaxCrossEntropy,
     SparseSoftmaxCrossEntropyGrad,
     SparseSoftmaxCrossEntropyWithGrad,

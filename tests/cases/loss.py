@@ -11,17 +11,14 @@ from cases.case import Array, Case, Make, normal
 from fastcnn.ops.loss import (
     BinaryCrossEntropy,
     BinaryCrossEntropyGrad,
-    LogSoftmax,
-    LogSoftmaxGrad,
-    Softmax,
     SoftmaxCrossEntropy,
     SoftmaxCrossEntropyGrad,
     SoftmaxCrossEntropyWithGrad,
-    SoftmaxGrad,
     SparseSoftmaxCrossEntropy,
     SparseSoftmaxCrossEntropyGrad,
     SparseSoftmaxCrossEntropyWithGrad,
 )
+from fastcnn.ops.loss_softmax import LogSoftmax, LogSoftmaxGrad, Softmax, SoftmaxGrad
 
 ROWS = [(1, 1), (5, 7), (3, 16), (2, 3, 17), (7, 10), (2, 1001)]
 FLAT = [(1,), (13,), (2, 3, 17), (1500,)]
