@@ -13,7 +13,7 @@
 #define FC_PANEL_ROWS 14    /* the same, of packed products */
 #define FC_FOR_PANEL_ROWS(X)                                                                       \
     X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8) X(9) X(10) X(11) X(12) X(13) X(14)
-#define FC_HALVES 1             /* of a vector that cost less */
+#define FC_HALVES 1             /* whether half a vector may cost less than a whole one */
 #define FC_NEAR_CACHE (1 << 20) /* bytes of a core's second-level cache, at least */
 
 typedef __m512 vf;

@@ -143,6 +143,16 @@ def test_products_are_what_kernels_multiply():
     assert by_layer["dense"] == 3 * 3 * 40 * 16
 
 
+def test_products_of_short_patches_and_of_what_a_pool_takes():
+    image = Input((13, 14, 16))
+    conv = layers.Conv2D(48, 3, padding="same")(image)
+    (node,) = [n for n in Model(image, conv).plan((2, 13, 14, 16)).nodes if n.inputs]
+    assert roofline.products(node) == 2 * (13 + 2 * 4) * (14 + 2 * 4) * 16 * 48
+    pooled = Model(image, layers.MaxPooling2D(2)(conv))
+    (node,) = [n for n in pooled.plan((2, 13, 14, 16)).nodes if n.inputs]
+    assert roofline.products(node) == 2 * (12 + 2 * 3) * (14 + 2 * 4) * 16 * 48
+
+
 def test_bytes_are_all_tensors_once_and_weights_pass_by_together():
     plan = network().plan((1, 16, 16, 16))
     works = dict(zip((n.layer for n in plan.nodes), roofline.works(plan), strict=True))

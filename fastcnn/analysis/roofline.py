@@ -31,7 +31,7 @@ from fastcnn.analysis.lookup import AnyModel
 from fastcnn.analysis.probing import Machine, probe
 from fastcnn.backends import cpu
 from fastcnn.graph import Node, Op, Spec, State
-from fastcnn.ops.conv_packed import COLUMNS, WinogradConv2D, panels_of, winograd_points
+from fastcnn.ops.conv_packed import COLUMNS, WinogradConv2D, panels_of
 from fastcnn.ops.conv_separable import FusedSeparableConv2D
 from fastcnn.plan import Plan
 
@@ -150,8 +150,7 @@ def _products(op: Op, specs: Sequence[Spec]) -> int:
     groups: int = getattr(op, "groups", 1)
     columns = panels_of(filters // groups) * COLUMNS * groups
     if isinstance(op, WinogradConv2D):
-        points = winograd_points(op.tile, op.taps, op.before_pool(specs[0]))
-        return points * specs[0].sizes[3] * columns
+        return op.products(specs[0]) * specs[0].sizes[3] * columns
     return op.macs(*specs) // filters * columns
 
 

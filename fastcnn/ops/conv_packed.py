@@ -420,6 +420,13 @@ class WinogradConv2D(Op):
         over = self.taps - 1
         return x.with_shape(N, H + top + bottom - over, W + left + right - over, self.filters)
 
+    def products(self, x: Spec) -> int:
+        """Per channel in and out; a last row or column that no window takes is not computed."""
+        y = self.before_pool(x)
+        N, P, Q, K = y.sizes
+        wanted = y.with_shape(N, P // self.pool * self.pool, Q // self.pool * self.pool, K)
+        return winograd_points(self.tile, self.taps, wanted)
+
     def reference(self, *inputs: Array) -> Array:
         """The direct sum over the filters that the transformed ones came from."""
         x, u, *rest = (np.ascontiguousarray(a) for a in inputs)

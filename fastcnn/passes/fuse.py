@@ -332,7 +332,7 @@ def winograd_tile(op: Conv2D, x: Tensor, kernel: Tensor, algorithms: Algorithms)
     """The tile m where an F(m x m, r x r) is allowed and the best; 0 for the direct sum.
 
     Costs are counted in multiply-adds of a number per channel in and out: those of the products and
-    the transforms of a patch, or reading the filters once, whichever takes longer: filters are
+    the transforms of all patches, or reading the filters once, whichever takes longer: filters are
     asked for while those before them are multiplied with.
     """
     R, S, C, K = kernel.spec.sizes

@@ -96,7 +96,7 @@ static inline int axis_inside(const struct conv_axis *axis, int64_t at)
     return min_i64(one, other) >= 0 && max_i64(one, other) < axis->size;
 }
 
-/* `rows` pixels first, first + 1, ... of the flattened grid, the last repeated up to `all`. Those of
+/* `rows` >= 1 pixels first, first + 1, ... of the flattened grid, the last repeated up to `all`. Those of
  * one row lie equally far apart, and have no padding if its ends have none. */
 FC_INLINE void conv_locate(const struct conv_grid *g, int64_t first, int64_t rows, const int all,
                            struct conv_pixels *px)

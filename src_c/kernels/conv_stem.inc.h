@@ -116,7 +116,8 @@ static void stem_look_ahead(struct stem *s, int64_t n, int64_t p, int64_t tiles)
 {
     const struct conv_grid *g = s->grid;
     int64_t h = p * g->h.stride + g->h.offset + (g->h.taps - 1) * g->h.shift + 1;
-    int64_t lines = max_i64(0, min_i64(g->h.stride, g->h.size - h));
+    h = min_i64(max_i64(h, 0), g->h.size);
+    int64_t lines = min_i64(g->h.stride, g->h.size - h);
     s->next = g->a + n * g->a_image + h * g->a_row;
     s->part = ceil_div(lines * g->a_row, tiles);
 }
@@ -141,7 +142,7 @@ static void stem_row(struct stem *s, const struct epilogue *epilogue, int64_t n,
         e.residual = e.residual ? e.residual + split * g->y_pixel : NULL;
         stem_tiles_of[least](s, &e, s->lines + split * s->pixel, filters,
                              g->y + at + split * g->y_pixel, columns, tiles - larger);
-        s->part = 0;
+        s->part = 0; /* the first strip has asked */
     }
 }
 

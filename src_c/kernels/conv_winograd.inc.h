@@ -4,10 +4,11 @@
  * products. F(4x4, 3x3) takes 36 where the sum has 144, F(3x3, 4x4) too, F(2x2, 5x5) 36 for 100 and
  * F(2x2, 3x3) 16 for 36 (A. Lavin, S. Gray, "Fast Algorithms for Convolutional Neural Networks", 2015).
  *
- *   V = B' d B   of every patch d of m + r - 1 pixels squared, per channel  (input transform)
+ *   V = B' d B   of every patch d, of m + r - 1 pixels squared, per channel  (input transform)
  *   M = U V      one matrix product over the channels for every point  (with panels of panel.inc.h)
  *   y = A' M A   m x m pixels, then bias, residual, bounds             (output transform)
  *
+ * of whole patches; the last row and column of them have fewer (conv_winograd_input.inc.h). Stored are all,
  * or the largest of every 2 x 2 pixels, where a pool of such windows is all that would read them.
  *
  * The points are 0, +-sqrt(2), +-1/sqrt(2) and infinity where there are six, which lose least to
@@ -202,14 +203,14 @@ FC_INLINE void winograd_patch_out(const struct winograd *g, const struct winogra
     if (tall == edge)
         FC_WINOGRAD_COLUMNS(edge);
     else
-        FC_WINOGRAD_SHORT(tall, edge, FC_WINOGRAD_COLUMNS);
+        FC_WINOGRAD_SHORT(tall, r, edge, FC_WINOGRAD_COLUMNS);
 #undef FC_WINOGRAD_COLUMNS
 #define FC_WINOGRAD_ROWS(wide)                                                                     \
     winograd_out_rows(g, t, at, k, n, tall - r + 1, wide - r + 1, wide, edge, pool)
     if (wide == edge)
         FC_WINOGRAD_ROWS(edge);
     else
-        FC_WINOGRAD_SHORT(wide, edge, FC_WINOGRAD_ROWS);
+        FC_WINOGRAD_SHORT(wide, r, edge, FC_WINOGRAD_ROWS);
 #undef FC_WINOGRAD_ROWS
 }
 

@@ -5,8 +5,8 @@
  *
  *   dg = G' (sum over patches of (B' d B) * (A dy A')) G
  *
- * and 36 sums of outer products over patches stand for nine over pixels, sixteen times as many. Only
- * their total comes back, once per filter.
+ * and 36 sums of outer products, each over the patches that have the point, stand for nine over pixels,
+ * sixteen times as many. Only their total comes back, once per filter.
  *
  * All threads transform a block of patches together. Then each takes panels of channels and of
  * filters; what it sums stays in its cache. Blocks follow from the shape, and so do the bits.
@@ -85,7 +85,8 @@ static void winograd_grad_input(const struct winograd_grad *g, struct winograd_p
     }
 }
 
-/* z = A y for four values, of which a short patch has fewer: the transpose of winograd_inverse. */
+/* z = A y for four values, zero where a short patch has fewer, of which `last` is the last that it has:
+ * the value at infinity. The transpose of winograd_inverse. */
 FC_INLINE void winograd_spread(const vf y[4], vf last, vf z[6])
 {
     vf even = v_fma(v_set1(2.0f), y[2], y[0]), even2 = v_fma(v_set1(0.5f), y[2], y[0]);
@@ -99,7 +100,8 @@ FC_INLINE void winograd_spread(const vf y[4], vf last, vf z[6])
     z[5] = last;
 }
 
-/* A dy A' of n filters' pixels, 4x4 if whole; to points at the first of 36 planes, those it has. */
+/* A dy A' of n filters' pixels, 4x4 if whole; to points at the first of 36 planes, those it has, two
+ * more each way than pixels. Of short patches, few where they cost much, y and t are indexed in memory. */
 FC_INLINE void winograd_patch_back(const struct winograd_grad *g, const float *dy, int64_t rows,
                                    int64_t columns, const int whole, int64_t n, float *to)
 {
@@ -134,7 +136,7 @@ FC_INLINE void winograd_patch_back(const struct winograd_grad *g, const float *d
 static void winograd_grad_output(const struct winograd_grad *g, int64_t tile, int64_t i, float *z)
 {
     struct winograd_patch at = winograd_patch(&g->x, tile);
-    int64_t rows = at.tall - 2, columns = at.wide - 2;
+    int64_t rows = at.tall - g->x.r + 1, columns = at.wide - g->x.r + 1;
     const float *dy = g->dy + ((at.n * g->x.P + at.h) * g->x.Q + at.w) * g->K;
     for (int64_t k = 0; k < g->k_panels * GRAD_COLUMNS; k += FC_LANES) {
         float *to = z + (k / PANEL_STRIP * g->at_once + i) * PANEL_STRIP + k % PANEL_STRIP;

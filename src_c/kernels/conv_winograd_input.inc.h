@@ -29,7 +29,7 @@ enum { WINOGRAD_M = 4, WINOGRAD_R = 5 }; /* the largest of either */
 struct winograd {
     int64_t N, H, W, C, K, P, Q, pad_top, pad_left; /* P x Q pixels before pooling */
     int64_t m, r;                                   /* outputs of a patch, and taps, each way */
-    int64_t edge, points; /* edge = m + r - 1 inputs of a patch each way, and as many products */
+    int64_t edge, points; /* edge = m + r - 1 inputs of a whole patch each way, edge^2 products */
     int64_t pool;         /* 2: the largest of every 2 x 2 outputs is wanted; 1: all are */
     int64_t whole_h, whole_w; /* whole patches down and across */
     int64_t tall, wide;       /* points of the last patches down and across */
@@ -103,14 +103,14 @@ static inline void winograd_step(const struct winograd *g, struct winograd_patch
     at->w += g->m;
 }
 
-/* Whether point i is among the n of a short patch, of `edge`: infinity, zero if n is even, and points
- * in pairs of either sign, the smallest first. */
+/* Whether point i is among the n that a patch has, of `edge`: all of them, or of a short patch infinity,
+ * zero if n is even, and points in pairs of either sign, the smallest first. */
 FC_INLINE int winograd_has(int64_t i, int64_t n, int64_t edge)
 {
     return edge - n == 2 ? i == 0 || i > 2 : i >= edge - n;
 }
 
-/* Those of a block's patches that have point xi. */
+/* Those of a block's patches that have point xi; none may be any place in the block. */
 static inline struct winograd_patches winograd_of_point(const struct winograd *g, int64_t xi,
                                                         struct winograd_patches block)
 {
@@ -118,9 +118,9 @@ static inline struct winograd_patches winograd_of_point(const struct winograd *g
     int wide = winograd_has(xi % g->edge, g->wide, g->edge);
     int64_t begin = g->part[wide ? WINOGRAD_BESIDE : WINOGRAD_WHOLE];
     int64_t end = !tall ? g->part[WINOGRAD_BELOW] : wide ? g->tiles : g->part[WINOGRAD_CORNER];
-    begin = max_i64(begin, block.tile);
-    end = min_i64(end, block.tile + block.count);
-    return (struct winograd_patches){begin, max_i64(0, end - begin)};
+    int64_t block_end = block.tile + block.count;
+    begin = min_i64(max_i64(begin, block.tile), block_end);
+    return (struct winograd_patches){begin, max_i64(0, min_i64(end, block_end) - begin)};
 }
 
 /* t = B' d for the n points of a short patch; those it lacks are left alone. */
@@ -180,12 +180,12 @@ FC_INLINE void winograd_forward(const vf *d, vf *t, const int n, const int edge)
     t[5] = v_add(d[1], v_sub(d[5], v_mul(c, d[3])));
 }
 
-/* Form(n) for every number of points that a short patch of `edge` may have, of which n is one. */
-#define FC_WINOGRAD_SHORT(n, edge, form)                                                           \
+/* Form(n) for each number of points that a short patch of r taps may have, of which n is one. */
+#define FC_WINOGRAD_SHORT(n, r, edge, form)                                                        \
     do {                                                                                           \
-        if (edge == 4 || n == 3)                                                                   \
+        if (edge == 4 || (r == 3 && n == 3))                                                       \
             form(3);                                                                               \
-        else if (n == 4)                                                                           \
+        else if (r < 5 && n == 4)                                                                  \
             form(4);                                                                               \
         else                                                                                       \
             form(5);                                                                               \
@@ -268,7 +268,8 @@ FC_INLINE void winograd_row_lanes(float *const group[3], int64_t i, int64_t c, f
             v_store(v + (edge * i + j) * v_plane + c, row[j]);
 }
 
-/* One patch: v[edge * edge][channels]; rows of v hold whole vectors. */
+/* One patch: v[edge * edge][channels], of which planes of points that it lacks are left as they were;
+ * rows of v hold whole vectors. */
 FC_INLINE void winograd_rows(float *const group[3], int64_t channels, float *v, int64_t v_plane,
                              int64_t tall, const int m, const int wide, const int edge)
 {
@@ -283,7 +284,7 @@ FC_INLINE void winograd_strip_in(const struct winograd *g, const struct winograd
                                  int64_t c, int64_t channels, float *v, const int m, const int edge)
 {
     float t[6 * 6 * WINOGRAD_STRIP] __attribute__((aligned(64)));
-    const int unit = winograd_unit(m), groups = edge / unit;
+    const int unit = winograd_unit(m), groups = edge / unit, r = edge - m + 1;
     const int64_t column = edge * WINOGRAD_STRIP;
     float *group[3];
     for (int j = 0; j < groups; j++)
@@ -296,7 +297,7 @@ FC_INLINE void winograd_strip_in(const struct winograd *g, const struct winograd
             if (run->tall == edge)
                 FC_WINOGRAD_COLUMN(edge);
             else
-                FC_WINOGRAD_SHORT(run->tall, edge, FC_WINOGRAD_COLUMN);
+                FC_WINOGRAD_SHORT(run->tall, r, edge, FC_WINOGRAD_COLUMN);
 #undef FC_WINOGRAD_COLUMN
         }
 #define FC_WINOGRAD_ROWS(wide)                                                                     \
@@ -304,7 +305,7 @@ FC_INLINE void winograd_strip_in(const struct winograd *g, const struct winograd
         if (run->wide == edge)
             FC_WINOGRAD_ROWS(edge);
         else
-            FC_WINOGRAD_SHORT(run->wide, edge, FC_WINOGRAD_ROWS);
+            FC_WINOGRAD_SHORT(run->wide, r, edge, FC_WINOGRAD_ROWS);
 #undef FC_WINOGRAD_ROWS
         float *const old[3] = {group[0], group[1], groups > 2 ? group[2] : NULL};
         for (int j = 0; j < groups; j++)
