@@ -111,39 +111,43 @@ static void winograd_multiply(const struct winograd *g, const float *v, const fl
                               struct winograd_patches block, int64_t group, int far, float *m)
 {
     int64_t columns = min_i64(WINOGRAD_COLUMNS, g->K - group * WINOGRAD_COLUMNS);
-    int64_t rows = block.count * (g->m / g->pool);
+    int64_t rows = block.count * (g->m / g->pool), filters = winograd_filters_of_plane(g);
     struct winograd_expected expected = {.at = winograd_patch(g, block.tile)};
-    struct winograd_patches next = winograd_of_point(g, 0, block);
     struct winograd_product product = {.v_row = g->v_row, .m_row = WINOGRAD_COLUMNS, .depth = g->C};
-    for (int64_t xi = 0; xi < g->points; xi++) {
-        const struct winograd_patches here = next;
-        int64_t tiles = max_i64(1, ceil_div(here.count, FC_PANEL_ROWS));
+    struct winograd_patches here = winograd_of_point(g, 0, block), next;
+    for (int64_t xi = 0; xi < g->points; xi++, here = next) {
+        const float *v_next = NULL;
+        int64_t first = here.tile - block.tile;
         next = winograd_of_point(g, xi + 1, block);
         winograd_expect_outputs(g, group, rows * (xi + 1) / g->points, &expected);
-        product.v = v + xi * g->v_plane + (here.tile - block.tile) * g->v_row;
-        product.u = u + xi * winograd_filters_of_plane(g);
-        product.m = m + xi * g->m_plane + (here.tile - block.tile) * WINOGRAD_COLUMNS;
-        product.part = far ? g->C / tiles * PANEL_COLUMNS : 0;
-        product.lines = far ? ceil_div(WINOGRAD_FETCH, tiles) : 0;
-        winograd_plane(product, here.count, columns,
-                       far ? v + (xi + 1) * g->v_plane + (next.tile - block.tile) * g->v_row
-                           : NULL);
+        product.v = v + first * g->v_row;
+        product.u = u;
+        product.m = m + first * WINOGRAD_COLUMNS;
+        if (far) {
+            int64_t tiles = max_i64(1, ceil_div(here.count, FC_PANEL_ROWS));
+            product.part = g->C / tiles * PANEL_COLUMNS;
+            product.lines = ceil_div(WINOGRAD_FETCH, tiles);
+            v_next = v + g->v_plane + (next.tile - block.tile) * g->v_row;
+        }
+        winograd_plane(product, here.count, columns, v_next);
+        v += g->v_plane;
+        u += filters;
+        m += g->m_plane;
     }
 }
 
-/* t[m][edge] = A' M of one patch, for the points it has across; `from` is its first product. */
-FC_INLINE void winograd_out_columns(const struct winograd *g, const float *from, int64_t wide,
-                                    vf t[4][6], const int m, const int tall, const int edge)
+/* t[m][edge] = A' M of one patch, zero for points that it lacks; `from` is its first product. */
+FC_INLINE void winograd_out_columns(const struct winograd *g, const float *from, int64_t tall,
+                                    int64_t wide, vf t[4][6], const int m, const int edge)
 {
 #pragma GCC unroll 6
     for (int j = 0; j < edge; j++) {
         vf column[6], outputs[4];
-        if (!winograd_has(j, wide, edge))
-            continue;
 #pragma GCC unroll 6
-        for (int i = 0; i < edge; i++)
-            column[i] =
-                winograd_has(i, tall, edge) ? v_load(from + (edge * i + j) * g->m_plane) : v_zero();
+        for (int i = 0; i < edge; i++) {
+            int there = winograd_has(i, tall, edge) && winograd_has(j, wide, edge);
+            column[i] = there ? v_load(from + (edge * i + j) * g->m_plane) : v_zero();
+        }
         winograd_inverse(column, outputs, m, edge);
 #pragma GCC unroll 4
         for (int i = 0; i < m; i++)
@@ -151,10 +155,10 @@ FC_INLINE void winograd_out_columns(const struct winograd *g, const float *from,
     }
 }
 
-/* Its first `rows` rows of m pixels, or the largest of every 2 x 2, n channels from k on, at y + at. */
+/* `rows` rows of its m pixels, or the largest of every 2 x 2, n channels from k on, at y + at. */
 FC_INLINE void winograd_out_rows(const struct winograd *g, vf t[4][6], int64_t at, int64_t k,
-                                 int64_t n, int64_t rows, const int m, const int wide,
-                                 const int edge, const int pool)
+                                 int64_t n, int64_t rows, const int m, const int edge,
+                                 const int pool)
 {
     const struct epilogue *e = &g->epilogue;
     const vf lower = v_set1(e->lower), upper = v_set1(e->upper);
@@ -166,9 +170,6 @@ FC_INLINE void winograd_out_rows(const struct winograd *g, vf t[4][6], int64_t a
 #pragma GCC unroll 4
     for (int i = 0; i < rows; i++) {
         vf outputs[4];
-#pragma GCC unroll 6
-        for (int j = 0; j < edge; j++)
-            t[i][j] = winograd_has(j, wide, edge) ? t[i][j] : v_zero();
         winograd_inverse(t[i], outputs, m, edge);
 #pragma GCC unroll 4
         for (int j = 0; j < m; j++) {
@@ -186,32 +187,55 @@ FC_INLINE void winograd_out_rows(const struct winograd *g, vf t[4][6], int64_t a
     }
 }
 
-/* The outputs of one patch, tall and wide points of it, n channels from k on. */
+/* Form(m, edge) with constants, of the numbers of outputs that patches have each way. */
+#define FC_WINOGRAD_OUTPUTS(m, edge, form)                                                         \
+    do {                                                                                           \
+        if (edge == 4 && m == 1)                                                                   \
+            form(1, 4);                                                                            \
+        else if (edge == 4)                                                                        \
+            form(2, 4);                                                                            \
+        else if (m == 1)                                                                           \
+            form(1, 6);                                                                            \
+        else if (m == 2)                                                                           \
+            form(2, 6);                                                                            \
+        else if (m == 3)                                                                           \
+            form(3, 6);                                                                            \
+        else                                                                                       \
+            form(4, 6);                                                                            \
+    } while (0)
+
+/* The outputs of a short patch, n channels from k on. */
+FC_APART void winograd_short_out(const struct winograd *g, const struct winograd_patch *patch,
+                                 const float *from, int64_t at, int64_t k, int64_t n)
+{
+    vf t[4][6];
+    const int64_t tall = patch->tall, wide = patch->wide;
+    const int64_t rows = tall - g->r + 1, columns = wide - g->r + 1;
+#define FC_WINOGRAD_COLUMNS(m, edge) winograd_out_columns(g, from, tall, wide, t, m, edge)
+    FC_WINOGRAD_OUTPUTS(rows, g->edge, FC_WINOGRAD_COLUMNS);
+#undef FC_WINOGRAD_COLUMNS
+#define FC_WINOGRAD_ROWS(m, edge) winograd_out_rows(g, t, at, k, n, rows, m, edge, 1)
+#define FC_WINOGRAD_POOLED(m, edge) winograd_out_rows(g, t, at, k, n, rows, m, edge, 2)
+    if (g->pool == 1)
+        FC_WINOGRAD_OUTPUTS(columns, g->edge, FC_WINOGRAD_ROWS);
+    else
+        FC_WINOGRAD_OUTPUTS(columns, g->edge, FC_WINOGRAD_POOLED);
+#undef FC_WINOGRAD_POOLED
+#undef FC_WINOGRAD_ROWS
+}
+
+/* The outputs of one patch, n channels from k on. */
 FC_INLINE void winograd_patch_out(const struct winograd *g, const struct winograd_patch *patch,
                                   const float *from, int64_t at, int64_t k, int64_t n, const int m,
                                   const int edge, const int pool)
 {
-    vf t[4][6];
-    const int r = edge - m + 1;
-    const int64_t tall = patch->tall, wide = patch->wide;
-    if (tall == edge && wide == edge) {
-        winograd_out_columns(g, from, edge, t, m, edge, edge);
-        winograd_out_rows(g, t, at, k, n, m, m, edge, edge, pool);
-        return;
+    if (patch->tall == edge && patch->wide == edge) {
+        vf t[4][6];
+        winograd_out_columns(g, from, edge, edge, t, m, edge);
+        winograd_out_rows(g, t, at, k, n, m, m, edge, pool);
+    } else {
+        winograd_short_out(g, patch, from, at, k, n);
     }
-#define FC_WINOGRAD_COLUMNS(tall) winograd_out_columns(g, from, wide, t, tall - r + 1, tall, edge)
-    if (tall == edge)
-        FC_WINOGRAD_COLUMNS(edge);
-    else
-        FC_WINOGRAD_SHORT(tall, r, edge, FC_WINOGRAD_COLUMNS);
-#undef FC_WINOGRAD_COLUMNS
-#define FC_WINOGRAD_ROWS(wide)                                                                     \
-    winograd_out_rows(g, t, at, k, n, tall - r + 1, wide - r + 1, wide, edge, pool)
-    if (wide == edge)
-        FC_WINOGRAD_ROWS(edge);
-    else
-        FC_WINOGRAD_SHORT(wide, r, edge, FC_WINOGRAD_ROWS);
-#undef FC_WINOGRAD_ROWS
 }
 
 FC_INLINE void winograd_output_body(const struct winograd *g, struct winograd_patches block,
@@ -219,8 +243,8 @@ FC_INLINE void winograd_output_body(const struct winograd *g, struct winograd_pa
                                     const int pool)
 {
     int64_t begin = group * WINOGRAD_COLUMNS, end = min_i64(begin + WINOGRAD_COLUMNS, g->K);
-    for (int64_t i = 0; i < block.count; i++, from += WINOGRAD_COLUMNS) {
-        struct winograd_patch at = winograd_patch(g, block.tile + i);
+    struct winograd_patch at = winograd_patch(g, block.tile);
+    for (int64_t i = 0; i < block.count; i++, from += WINOGRAD_COLUMNS, winograd_step(g, &at)) {
         int64_t row = at.n * (g->P / pool) + at.h / pool;
         int64_t pixel = (row * (g->Q / pool) + at.w / pool) * g->y_pixel;
         for (int64_t k = begin; k < end; k += FC_LANES) {

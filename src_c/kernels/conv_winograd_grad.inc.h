@@ -77,7 +77,7 @@ static void winograd_grad_input(const struct winograd_grad *g, struct winograd_p
         const struct winograd_run run = winograd_run(&g->x, patches);
         for (int64_t c = 0; c < g->x.C; c += GRAD_PANEL) {
             float *to = v + (c / GRAD_PANEL * g->at_once + i) * GRAD_PANEL;
-            winograd_strip_in(&g->x, &run, c, min_i64(GRAD_PANEL, g->x.C - c), to, 4, 6);
+            winograd_run_in(&g->x, &run, c, min_i64(GRAD_PANEL, g->x.C - c), to, 4, 6);
         }
         i += run.count;
         patches.tile += run.count;

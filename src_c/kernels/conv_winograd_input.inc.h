@@ -114,6 +114,8 @@ FC_INLINE int winograd_has(int64_t i, int64_t n, int64_t edge)
 static inline struct winograd_patches winograd_of_point(const struct winograd *g, int64_t xi,
                                                         struct winograd_patches block)
 {
+    if (g->tall == g->edge && g->wide == g->edge)
+        return block;
     int tall = winograd_has(xi / g->edge, g->tall, g->edge);
     int wide = winograd_has(xi % g->edge, g->wide, g->edge);
     int64_t begin = g->part[wide ? WINOGRAD_BESIDE : WINOGRAD_WHOLE];
@@ -180,15 +182,21 @@ FC_INLINE void winograd_forward(const vf *d, vf *t, const int n, const int edge)
     t[5] = v_add(d[1], v_sub(d[5], v_mul(c, d[3])));
 }
 
-/* Form(n) for each number of points that a short patch of r taps may have, of which n is one. */
-#define FC_WINOGRAD_SHORT(n, r, edge, form)                                                        \
+/* Form(n, edge) with constants, of the numbers of points that patches have each way. */
+#define FC_WINOGRAD_POINTS(n, edge, form)                                                          \
     do {                                                                                           \
-        if (edge == 4 || (r == 3 && n == 3))                                                       \
-            form(3);                                                                               \
-        else if (r < 5 && n == 4)                                                                  \
-            form(4);                                                                               \
+        if (edge == 4 && n == 3)                                                                   \
+            form(3, 4);                                                                            \
+        else if (edge == 4)                                                                        \
+            form(4, 4);                                                                            \
+        else if (n == 3)                                                                           \
+            form(3, 6);                                                                            \
+        else if (n == 4)                                                                           \
+            form(4, 6);                                                                            \
+        else if (n == 5)                                                                           \
+            form(5, 6);                                                                            \
         else                                                                                       \
-            form(5);                                                                               \
+            form(6, 6);                                                                            \
     } while (0)
 
 /* Patches side by side: the rows of the image they lie in, at channel 0 of column 0, or NULL. */
@@ -279,38 +287,57 @@ FC_INLINE void winograd_rows(float *const group[3], int64_t channels, float *v, 
                 winograd_row_lanes(group, i, c, v, v_plane, m, wide, edge);
 }
 
-/* v[points][run][v_row] of at most WINOGRAD_STRIP channels from c on. */
+/* v[points][run][v_row] of at most WINOGRAD_STRIP channels from c on, of whole patches. */
 FC_INLINE void winograd_strip_in(const struct winograd *g, const struct winograd_run *run,
                                  int64_t c, int64_t channels, float *v, const int m, const int edge)
 {
     float t[6 * 6 * WINOGRAD_STRIP] __attribute__((aligned(64)));
-    const int unit = winograd_unit(m), groups = edge / unit, r = edge - m + 1;
+    const int unit = winograd_unit(m), groups = edge / unit;
     const int64_t column = edge * WINOGRAD_STRIP;
     float *group[3];
     for (int j = 0; j < groups; j++)
         group[j] = t + j * unit * column;
     for (int64_t i = 0; i < run->count; i++, v += g->v_row) {
-        for (int j = i > 0 ? edge - m : 0; j < run->wide; j++) {
-            float *to = group[j / unit] + j % unit * column;
-            int64_t w = run->w + m * i + j;
-#define FC_WINOGRAD_COLUMN(tall) winograd_column(g, run, w, c, channels, to, tall, edge)
-            if (run->tall == edge)
-                FC_WINOGRAD_COLUMN(edge);
-            else
-                FC_WINOGRAD_SHORT(run->tall, r, edge, FC_WINOGRAD_COLUMN);
-#undef FC_WINOGRAD_COLUMN
-        }
-#define FC_WINOGRAD_ROWS(wide)                                                                     \
-    winograd_rows(group, channels, v, g->v_plane, run->tall, m, wide, edge)
-        if (run->wide == edge)
-            FC_WINOGRAD_ROWS(edge);
-        else
-            FC_WINOGRAD_SHORT(run->wide, r, edge, FC_WINOGRAD_ROWS);
-#undef FC_WINOGRAD_ROWS
+        for (int j = i > 0 ? edge - m : 0; j < edge; j++)
+            winograd_column(g, run, run->w + m * i + j, c, channels,
+                            group[j / unit] + j % unit * column, edge, edge);
+        winograd_rows(group, channels, v, g->v_plane, edge, m, edge, edge);
         float *const old[3] = {group[0], group[1], groups > 2 ? group[2] : NULL};
         for (int j = 0; j < groups; j++)
             group[j] = old[(j + m / unit) % groups];
     }
+}
+
+/* The same of short patches, each for itself. */
+FC_APART void winograd_short_in(const struct winograd *g, const struct winograd_run *run, int64_t c,
+                                int64_t channels, float *v)
+{
+    float t[6 * 6 * WINOGRAD_STRIP] __attribute__((aligned(64)));
+    const int64_t column = g->edge * WINOGRAD_STRIP;
+    float *const group[3] = {t, t + 2 * column, t + 4 * column}; /* as of m = 4 */
+    for (int64_t i = 0; i < run->count; i++, v += g->v_row) {
+        for (int64_t j = 0; j < run->wide; j++) {
+            int64_t w = run->w + g->m * i + j;
+#define FC_WINOGRAD_COLUMN(tall, edge)                                                             \
+    winograd_column(g, run, w, c, channels, t + j * column, tall, edge)
+            FC_WINOGRAD_POINTS(run->tall, g->edge, FC_WINOGRAD_COLUMN);
+#undef FC_WINOGRAD_COLUMN
+        }
+#define FC_WINOGRAD_ROWS(wide, edge)                                                               \
+    winograd_rows(group, channels, v, g->v_plane, run->tall, 4, wide, edge)
+        FC_WINOGRAD_POINTS(run->wide, g->edge, FC_WINOGRAD_ROWS);
+#undef FC_WINOGRAD_ROWS
+    }
+}
+
+/* Either, of patches side by side. */
+FC_INLINE void winograd_run_in(const struct winograd *g, const struct winograd_run *run, int64_t c,
+                               int64_t channels, float *v, const int m, const int edge)
+{
+    if (run->tall == edge && run->wide == edge)
+        winograd_strip_in(g, run, c, channels, v, m, edge);
+    else
+        winograd_short_in(g, run, c, channels, v);
 }
 
 /* A block's patches to v[points][..][C], the first of them in row 0 of each plane. */
@@ -320,7 +347,7 @@ FC_INLINE void winograd_input_body(const struct winograd *g, struct winograd_pat
     while (block.count > 0) {
         const struct winograd_run run = winograd_run(g, block);
         for (int64_t c = 0; c < g->C; c += WINOGRAD_STRIP)
-            winograd_strip_in(g, &run, c, min_i64(WINOGRAD_STRIP, g->C - c), v + c, m, edge);
+            winograd_run_in(g, &run, c, min_i64(WINOGRAD_STRIP, g->C - c), v + c, m, edge);
         v += run.count * g->v_row;
         block.tile += run.count;
         block.count -= run.count;

@@ -8,6 +8,8 @@
  * (the last vector is partial) are constants, so that the accumulators live in registers.
  */
 #define FC_INLINE static inline __attribute__((always_inline))
+/* What is rare, kept out of what is not: its registers and its code. */
+#define FC_APART static __attribute__((noinline))
 
 enum { TILE_COLUMNS = 2 * FC_LANES };
 
