@@ -39,12 +39,14 @@ _PARKED = "at stride 2 the compiler parks a tap for some multiply-adds of groups
 _UNREAD = "one row's vector is written to the stack in every round, and never read there"
 ALLOWED: dict[tuple[str, str], str] = {
     ("isa_avx2", "winograd_output"): _PATCH,
+    ("isa_avx2", "winograd_short_out"): _PATCH,
     ("isa_avx2", "winograd_transform_step"): _PATCH,
     ("isa_avx2", "fc_f32_winograd_conv2d_grad_kernel"): _PATCH,
     ("isa_avx2", "depthwise_5_"): _TAPS,
     ("isa_avx2", "depthwise_7_"): _TAPS,
     ("isa_avx2", "grouped_tile"): _PARKED,
     ("isa_avx512", "winograd_output"): _PATCH,
+    ("isa_avx512", "winograd_short_out"): _PATCH,
     ("isa_avx512", "winograd_grad_output"): _PATCH,
     ("isa_avx512", "few_along_13"): _UNREAD,
     ("isa_avx512", "few_along_14"): _UNREAD,
