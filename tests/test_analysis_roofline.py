@@ -151,6 +151,10 @@ def test_products_of_short_patches_and_of_what_a_pool_takes():
     pooled = Model(image, layers.MaxPooling2D(2)(conv))
     (node,) = [n for n in pooled.plan((2, 13, 14, 16)).nodes if n.inputs]
     assert roofline.products(node) == 2 * (12 + 2 * 3) * (14 + 2 * 4) * 16 * 48
+    wide = Input((13, 15, 16))  # of its last three columns a window takes two
+    pooled = Model(wide, layers.MaxPooling2D(2)(layers.Conv2D(48, 3, padding="same")(wide)))
+    (node,) = [n for n in pooled.plan((2, 13, 15, 16)).nodes if n.inputs]
+    assert roofline.products(node) == 2 * (12 + 2 * 3) * (15 + 2 * 4) * 16 * 48
 
 
 def test_bytes_are_all_tensors_once_and_weights_pass_by_together():

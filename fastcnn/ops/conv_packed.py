@@ -421,11 +421,11 @@ class WinogradConv2D(Op):
         return x.with_shape(N, H + top + bottom - over, W + left + right - over, self.filters)
 
     def products(self, x: Spec) -> int:
-        """Per channel in and out; a last row or column that no window takes is not computed."""
+        """Per channel in and out; last patches of one row or column that no window takes are not."""
         y = self.before_pool(x)
         N, P, Q, K = y.sizes
-        wanted = y.with_shape(N, P // self.pool * self.pool, Q // self.pool * self.pool, K)
-        return winograd_points(self.tile, self.taps, wanted)
+        down, across = (n - (self.pool == 2 and n % self.tile == 1) for n in (P, Q))
+        return winograd_points(self.tile, self.taps, y.with_shape(N, down, across, K))
 
     def reference(self, *inputs: Array) -> Array:
         """The direct sum over the filters that the transformed ones came from."""
@@ -447,11 +447,14 @@ class WinogradConv2D(Op):
     def attributes(self, *inputs: Spec) -> dict[str, int | float]:
         """Pads at the bottom and right follow from the output's size."""
         lower, upper = self.bounds
+        _, P, Q, _ = self.before_pool(inputs[0]).sizes
         return {
             "tile": self.tile,
             "pad_top": self.pads[0],
             "pad_left": self.pads[2],
             "pool": self.pool,
+            "odd_h": P % self.pool,
+            "odd_w": Q % self.pool,
             "lower": lower,
             "upper": upper,
         }

@@ -1,9 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Of every 2x2 outputs of Winograd's convolution that only a max pool reads, the largest is stored.
 
-A patch holds whole windows, so nothing but the store changes, and a quarter of it is left. A last
-odd row or column is left out before patches are cut: the last ones may be smaller then, and round
-otherwise.
+A patch holds whole windows, so nothing but the store changes, and a quarter of it is left.
 """
 
 from __future__ import annotations

@@ -281,9 +281,13 @@ static void winograd_output(const struct winograd *g, struct winograd_patches bl
     winograd_outputs[g->m][g->r](g, block, group, from);
 }
 
-/* A last row or column that no window of a pool takes is left out. */
+/* Of P outputs, odd behind a pool: a last patch of one that no window takes is left out, and a longer one
+ * is cut as if all were stored, so that the others round as they would. */
+static int64_t winograd_pooled(int64_t P, int64_t m) { return P % m == 1 ? P - 1 : P; }
+
+/* For y; winograd_planned knows of pools. */
 static struct winograd winograd_of(const fc_call *call, int64_t m, int64_t r, int64_t pad_top,
-                                   int64_t pad_left, int64_t pool)
+                                   int64_t pad_left)
 {
     const fc_tensor *x = call->in, *y = call->out;
     struct winograd g = {
@@ -292,13 +296,13 @@ static struct winograd winograd_of(const fc_call *call, int64_t m, int64_t r, in
         .W = x->dim[2],
         .C = x->dim[3],
         .K = y->dim[3],
-        .P = y->dim[1] * pool,
-        .Q = y->dim[2] * pool,
+        .P = y->dim[1],
+        .Q = y->dim[2],
         .pad_top = pad_top,
         .pad_left = pad_left,
         .m = m,
         .r = r,
-        .pool = pool,
+        .pool = 1,
         .x_pixel = x->ld,
         .y_pixel = y->ld,
         .x = x->data,
@@ -358,7 +362,14 @@ static struct winograd winograd_planned(const fc_call *call)
 {
     FC_ATTRS(f32_winograd_conv2d);
     int64_t edge = call->in[1].dim[1] == 36 ? 6 : 4, m = attrs->tile;
-    return winograd_of(call, m, edge - m + 1, attrs->pad_top, attrs->pad_left, attrs->pool);
+    struct winograd g = winograd_of(call, m, edge - m + 1, attrs->pad_top, attrs->pad_left);
+    if (attrs->pool == 2) {
+        g.pool = 2;
+        g.P = winograd_pooled(2 * g.P + attrs->odd_h, m);
+        g.Q = winograd_pooled(2 * g.Q + attrs->odd_w, m);
+        winograd_lay(&g);
+    }
+    return g;
 }
 
 FC_DEFINE_PLAN(f32_winograd_conv2d)

@@ -9,7 +9,7 @@ enum { WINOGRAD_TRAIN_SHARED = 16 << 20 }; /* bytes of V at most */
 
 static struct winograd winograd_train_of(const fc_call *call, int64_t pad_top, int64_t pad_left)
 {
-    struct winograd g = winograd_of(call, 4, 3, pad_top, pad_left, 1);
+    struct winograd g = winograd_of(call, 4, 3, pad_top, pad_left);
     winograd_cut(&g, 1);
     int64_t block = g.points * g.block * g.v_row * (int64_t)sizeof(float);
     int64_t blocks = max_i64(1, WINOGRAD_TRAIN_SHARED / block);
