@@ -175,28 +175,33 @@ def test_a_wrong_number_is_an_error_of_what_runs_not_of_an_import() -> None:
     )
 
 
+def printed(*lines: str, threads: str) -> list[str]:
+    """Words that these lines print in a process of their own."""
+    given = {**os.environ, "FASTCNN_NUM_THREADS": threads}
+    output = subprocess.check_output([sys.executable, "-c", "\n".join(lines)], env=given, text=True)
+    return output.split()
+
+
 def test_reference_kernels_follow_the_number() -> None:
-    code = (
-        "from fastcnn import get_num_threads, set_num_threads\n"
-        "get_num_threads()\n"
-        "from fastcnn.backends import _reference\n"
-        "print(_reference.get_num_threads())\n"
-        "set_num_threads(2)\n"
-        "print(_reference.get_num_threads())\n"
+    found = printed(
+        "from fastcnn import get_num_threads, set_num_threads",
+        "get_num_threads()",
+        "from fastcnn.backends import _reference",
+        "print(_reference.get_num_threads())",
+        "set_num_threads(2)",
+        "print(_reference.get_num_threads())",
+        threads="3",
     )
-    given = {**os.environ, "FASTCNN_NUM_THREADS": "3"}
-    output = subprocess.check_output([sys.executable, "-c", code], env=given, text=True)
-    assert output.split() == ["3", "2"]
+    assert found == ["3", "2"]
 
 
 def test_the_first_eager_op_on_float64_asks_the_environment() -> None:
-    code = (
-        "import numpy as np\n"
-        "from fastcnn import ops\n"
-        "ops.conv2d(np.ones((1, 3, 3, 1)), np.ones((2, 2, 1, 1)))\n"
-        "from fastcnn.backends import _reference\n"
-        "print(_reference.get_num_threads())\n"
+    found = printed(
+        "import numpy as np",
+        "from fastcnn import ops",
+        "ops.conv2d(np.ones((1, 3, 3, 1)), np.ones((2, 2, 1, 1)))",
+        "from fastcnn.backends import _reference",
+        "print(_reference.get_num_threads())",
+        threads="3",
     )
-    given = {**os.environ, "FASTCNN_NUM_THREADS": "3"}
-    output = subprocess.check_output([sys.executable, "-c", code], env=given, text=True)
-    assert output == "3\n"
+    assert found == ["3"]

@@ -3,12 +3,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
 from fastcnn.backends.calls import Array, Call, RunStatus, Slot
 from fastcnn.backends.threads import get_num_threads
+
+
+def run_reference(reference: Callable[..., Any], arrays: Sequence[Array]) -> tuple[Array, ...]:
+    """What an op's reference function makes of arrays, on as many threads as a run uses."""
+    get_num_threads()  # asks the environment the first time, and tells the Cython kernels
+    with np.errstate(all="ignore"):
+        results = reference(*arrays)
+    return results if isinstance(results, tuple) else (results,)
 
 
 class ReferenceProgram:
@@ -30,14 +39,11 @@ class ReferenceProgram:
 
     def run(self, start: int = 0, stop: int | None = None) -> RunStatus:
         """Run calls [start, stop)."""
-        get_num_threads()  # asks the environment the first time, and tells the Cython kernels
         for index, call in enumerate(self._calls[start:stop], start):
             try:
-                with np.errstate(all="ignore"):
-                    results = call.reference(*(self._view(slot) for slot in call.inputs))
+                results = run_reference(call.reference, [self._view(s) for s in call.inputs])
             except FloatingPointError:
                 return RunStatus("nonfinite", index)
-            results = results if isinstance(results, tuple) else (results,)
             for slot, result in zip(call.outputs, results, strict=True):
                 self._view(slot)[...] = result
         return RunStatus("ok", -1)

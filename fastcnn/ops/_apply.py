@@ -10,7 +10,7 @@ import numpy as np
 
 from fastcnn import backends
 from fastcnn.backends.calls import Call, Slot
-from fastcnn.backends.threads import get_num_threads
+from fastcnn.backends.reference import run_reference
 from fastcnn.drawing import add_node, read
 from fastcnn.errors import DtypeError, ShapeError
 from fastcnn.graph import Array, Op, Parameter, Spec, Tensor, constant, infer, native, spec_of
@@ -67,10 +67,7 @@ def run(op: Op, arrays: Sequence[Array]) -> tuple[Array, ...]:
     outputs = infer(op, specs)
     if {s.dtype for s in (*specs, *outputs)}.intersection(FLOATS) == {"float32"}:
         return _run_kernel(op, arrays, specs, outputs)
-    get_num_threads()  # asks the environment the first time, and tells the Cython kernels
-    with np.errstate(all="ignore"):
-        results = op.reference(*arrays)
-    return results if isinstance(results, tuple) else (results,)
+    return run_reference(op.reference, arrays)
 
 
 def _run_kernel(

@@ -421,7 +421,7 @@ class WinogradConv2D(Op):
         return x.with_shape(N, H + top + bottom - over, W + left + right - over, self.filters)
 
     def products(self, x: Spec) -> int:
-        """Per channel in and out; last patches of one row or column that no window takes are not."""
+        """Per channel in and out; none for a last row or column of patches without a window."""
         y = self.before_pool(x)
         N, P, Q, K = y.sizes
         down, across = (n - (self.pool == 2 and n % self.tile == 1) for n in (P, Q))
